@@ -1,0 +1,2 @@
+//! Mill.
+fn main() {}

@@ -1,0 +1,195 @@
+//! One alloc's life as its node reports it (product.md §3).
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::names::{AllocId, Incarnation};
+use crate::ports::MappedPort;
+use crate::time::Timestamp;
+
+/// Where an alloc is in its life.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Decided, not yet begun on a node.
+    #[default]
+    Pending,
+    /// Its image is on the way.
+    Pulling,
+    /// Its container is being made.
+    Starting,
+    /// Its container runs; no check has succeeded yet.
+    Running,
+    /// Its check succeeds: it may have traffic.
+    Healthy,
+    /// Its check fails: it must have none.
+    Unhealthy,
+    /// Told to stop, not yet ended.
+    Stopping,
+    /// Ended; the next incarnation starts after a pause.
+    Waiting,
+    /// Ended as wanted, for good. A task that exited with 0 too.
+    Stopped,
+    /// Ended otherwise, for good on this node.
+    Failed,
+    /// Its node is down: nothing is known.
+    Lost,
+}
+
+impl Phase {
+    /// Whether the alloc will never run again on its node.
+    pub const fn is_terminal(self) -> bool {
+        matches!(self, Self::Stopped | Self::Failed)
+    }
+
+    /// Whether a container of it may exist.
+    pub const fn may_run(self) -> bool {
+        matches!(
+            self,
+            Self::Starting | Self::Running | Self::Healthy | Self::Unhealthy | Self::Stopping | Self::Lost
+        )
+    }
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Pending => "pending",
+            Self::Pulling => "pulling",
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Healthy => "healthy",
+            Self::Unhealthy => "unhealthy",
+            Self::Stopping => "stopping",
+            Self::Waiting => "waiting",
+            Self::Stopped => "stopped",
+            Self::Failed => "failed",
+            Self::Lost => "lost",
+        })
+    }
+}
+
+/// Why an incarnation ended or never began. The kind decides what Mill does; the detail is for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Failure {
+    /// The program exited by itself.
+    Exited {
+        /// Its exit code. 0 is a failure for a service, success for a task.
+        code: u8,
+    },
+    /// A signal that Mill didn't send ended it.
+    Signalled {
+        /// Its number.
+        signal: u8,
+    },
+    /// The kernel killed it at its memory ceiling.
+    OutOfMemory,
+    /// Its checks failed too often.
+    Unhealthy {
+        /// What the last check saw.
+        last: String,
+    },
+    /// A task ran longer than its timeout.
+    TimedOut,
+    /// The registry has no such image, or it isn't for this machine.
+    NoSuchImage {
+        /// What was asked and what came back.
+        detail: String,
+    },
+    /// The registry didn't give the image; it may later.
+    PullFailed {
+        /// What was asked and what came back.
+        detail: String,
+    },
+    /// The image has no such program, or it can't be executed.
+    NoSuchCommand {
+        /// The program.
+        command: String,
+    },
+    /// The image has no such user or group.
+    NoSuchUser {
+        /// As the config or image names it.
+        user: String,
+    },
+    /// Another process holds a port that this one binds itself, ignoring `PORT`.
+    PortTaken {
+        /// The port.
+        port: u16,
+        /// Who holds it: an alloc, or a process by name and pid.
+        holder: String,
+    },
+    /// The runtime couldn't make or start the container.
+    Runtime {
+        /// What it said.
+        detail: String,
+    },
+    /// The container vanished behind Mill's back: no exit status is to be had.
+    Vanished,
+}
+
+impl Failure {
+    /// Whether trying again can't help until someone changes something.
+    pub const fn is_permanent(&self) -> bool {
+        matches!(self, Self::NoSuchImage { .. } | Self::NoSuchCommand { .. } | Self::NoSuchUser { .. })
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exited { code } => write!(f, "exited with code {code}"),
+            Self::Signalled { signal } => write!(f, "killed by signal {signal}"),
+            Self::OutOfMemory => f.write_str("out of memory: it reached its ceiling"),
+            Self::Unhealthy { last } => write!(f, "unhealthy: {last}"),
+            Self::TimedOut => f.write_str("ran longer than its timeout"),
+            Self::NoSuchImage { detail } => write!(f, "no such image: {detail}"),
+            Self::PullFailed { detail } => write!(f, "the image can't be pulled: {detail}"),
+            Self::NoSuchCommand { command } => write!(f, "no such program in the image: `{command}`"),
+            Self::NoSuchUser { user } => write!(f, "no such user in the image: `{user}`"),
+            Self::PortTaken { port, holder } => {
+                write!(
+                    f,
+                    "port {port} is taken by {holder}; a program that obeys $PORT can run several times on one node"
+                )
+            }
+            Self::Runtime { detail } => write!(f, "the container can't be started: {detail}"),
+            Self::Vanished => f.write_str("the container vanished"),
+        }
+    }
+}
+
+/// The end of one incarnation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// Which.
+    pub incarnation: Incarnation,
+    /// Why; `None`: Mill stopped it, or a task exited with 0.
+    pub failure: Option<Failure>,
+    /// When, by the node's clock.
+    pub at: Timestamp,
+}
+
+/// All that the owner of an alloc says about it. A later status replaces an earlier one whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AllocStatus {
+    /// Which alloc.
+    pub id: AllocId,
+    /// Its current or last run; 0 before the first.
+    pub incarnation: Incarnation,
+    /// Counted up by the owner with each change, so that a late report is told from a new one.
+    pub revision: u64,
+    /// Where it is in its life.
+    pub phase: Phase,
+    /// Since when, by the node's clock.
+    pub since: Timestamp,
+    /// Failures in a row without ten minutes of health between them.
+    pub failures: u32,
+    /// Whether the node has given it up: the leader should place its successor elsewhere.
+    pub given_back: bool,
+    /// Its mapped ports, in the order of the config. Empty before the first start.
+    pub ports: Vec<MappedPort>,
+    /// How its last incarnation ended.
+    pub last_end: Option<Ended>,
+}

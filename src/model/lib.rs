@@ -1,0 +1,27 @@
+//! The nouns of Mill: what every room names and none owns.
+//!
+//! Nothing here decides, reads a clock or does I/O. A type carries its own rules (an id that can't be
+//! misspelt, a size that knows its unit), so that no room checks twice.
+
+pub mod alloc;
+pub mod image;
+pub mod limits;
+pub mod names;
+pub mod node;
+pub mod ports;
+pub mod resources;
+pub mod spec;
+pub mod template;
+pub mod tempo;
+pub mod time;
+
+pub use alloc::{AllocStatus, Ended, Failure, Phase};
+pub use image::{Digest, ImageRef};
+pub use names::{
+    AllocId, DeployId, Incarnation, NodeId, NodeName, ProjectName, SpecHash, Term, Workload, WorkloadName,
+};
+pub use resources::{Bytes, Millicores, Resources};
+pub use spec::{ProjectSpec, ServiceSpec, TaskSpec};
+pub use template::Template;
+pub use tempo::Tempo;
+pub use time::Timestamp;

@@ -1,0 +1,55 @@
+//! Ports: the ones a program listens on, and the ones where the world reaches it.
+
+use std::fmt;
+use std::num::NonZeroU16;
+
+use serde::{Deserialize, Serialize};
+
+use crate::names::PortName;
+
+/// What is spoken on a port.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// TCP.
+    #[default]
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        })
+    }
+}
+
+/// A port that a program listens on, as its config declares it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Port {
+    /// Its name, if it has one.
+    pub name: Option<PortName>,
+    /// The number that the program binds.
+    pub number: NonZeroU16,
+    /// What is spoken there.
+    pub protocol: Protocol,
+}
+
+impl Port {
+    /// Its name, else its number: how people and references call it.
+    pub fn label(&self) -> String {
+        self.name.as_ref().map_or_else(|| self.number.to_string(), ToString::to_string)
+    }
+}
+
+/// A declared port and the number from the node's pool that stands for it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct MappedPort {
+    /// What the config declares.
+    pub declared: Port,
+    /// The number on the node, unique there among live allocs.
+    pub mapped: NonZeroU16,
+}

@@ -1,0 +1,112 @@
+//! Every duration of Mill, in one place, each with its reason.
+
+use std::time::Duration;
+
+/// The durations that actors and deciders are handed. Tests use the same ones under paused time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tempo {
+    /// Pauses before the next incarnation of a service's alloc, by failures in a row; the last one repeats
+    /// (product.md §3).
+    pub restart_backoff: [Duration; 4],
+    /// Health for this long forgets earlier failures (product.md §3).
+    pub failures_forgotten_after: Duration,
+    /// A service without a check and without ports counts as healthy once it has run this long (product.md §2).
+    pub healthy_after: Duration,
+    /// Until the first success, checks run this often (product.md §3): a start is measured in milliseconds.
+    pub first_checks_every: Duration,
+    /// How long the runtime may take to make, start, signal or remove a container before the attempt counts as
+    /// failed. Under load containerd was seen to take seconds.
+    pub runtime_deadline: Duration,
+    /// How long one attempt to pull an image may go without receiving a byte.
+    pub pull_stalled_after: Duration,
+    /// Pauses between attempts to pull; the last one repeats.
+    pub pull_backoff: [Duration; 3],
+    /// Raft's clock: one tick. Election takes ten to twenty of them, a heartbeat one.
+    pub raft_tick: Duration,
+    /// Pauses before a crashed actor is started again, by crashes in a row; the last one repeats. The first is
+    /// short: most crashes are one bad message.
+    pub actor_backoff: [Duration; 4],
+    /// This long without a crash forgets an actor's earlier ones.
+    pub actor_forgiven_after: Duration,
+    /// How long one actor waits for another's answer, unless it says otherwise. Ten times the slowest answer
+    /// seen on a loaded two-core machine.
+    pub ask_deadline: Duration,
+    /// How long an API write waits for its command to be applied.
+    pub write_deadline: Duration,
+    /// How often the leader looks for work that no event announced (deadlines, retention).
+    pub leader_round: Duration,
+    /// Ended allocs and tasks are forgotten after this (product.md §3).
+    pub ended_kept: Duration,
+    /// Images and snapshots that nothing uses are removed after this: a rollback shortly after needs no pull.
+    pub images_kept: Duration,
+    /// How often unused images and leftovers are looked for.
+    pub collect_every: Duration,
+    /// How long a daemon that was told to stop waits for its actors before it leaves anyway.
+    pub shutdown_deadline: Duration,
+}
+
+const fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+const fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+impl Default for Tempo {
+    fn default() -> Self {
+        Self {
+            restart_backoff: [secs(1), secs(5), secs(30), secs(60)],
+            failures_forgotten_after: secs(600),
+            healthy_after: secs(1),
+            first_checks_every: ms(250),
+            runtime_deadline: secs(30),
+            pull_stalled_after: secs(30),
+            pull_backoff: [secs(1), secs(5), secs(30)],
+            raft_tick: ms(100),
+            actor_backoff: [ms(50), ms(250), secs(1), secs(5)],
+            actor_forgiven_after: secs(60),
+            ask_deadline: secs(5),
+            write_deadline: secs(10),
+            leader_round: secs(1),
+            ended_kept: secs(24 * 3600),
+            images_kept: secs(3600),
+            collect_every: secs(60),
+            shutdown_deadline: secs(5),
+        }
+    }
+}
+
+impl Tempo {
+    /// The pause after the `failures`-th failure in a row, counted from 1.
+    pub fn restart_delay(&self, failures: u32) -> Duration {
+        nth(&self.restart_backoff, failures)
+    }
+
+    /// The pause after the `crashes`-th crash of an actor in a row, counted from 1.
+    pub fn actor_delay(&self, crashes: u32) -> Duration {
+        nth(&self.actor_backoff, crashes)
+    }
+
+    /// The pause after the `attempts`-th failed pull, counted from 1.
+    pub fn pull_delay(&self, attempts: u32) -> Duration {
+        nth(&self.pull_backoff, attempts)
+    }
+}
+
+fn nth(steps: &[Duration], count: u32) -> Duration {
+    let index = usize::try_from(count.saturating_sub(1)).unwrap_or(usize::MAX);
+    steps.get(index).or(steps.last()).copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_crashing_service_waits_1_5_30_and_then_60_seconds() {
+        let tempo = Tempo::default();
+        let waits: Vec<u64> = [0, 1, 2, 3, 4, 5, 99].map(|n| tempo.restart_delay(n).as_secs()).to_vec();
+        assert_eq!(waits, [1, 1, 5, 30, 60, 60, 60]);
+    }
+}
