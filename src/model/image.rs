@@ -164,7 +164,8 @@ fn check_registry(registry: &str) -> Result<(), ImageError> {
     let host_good = match bracketed {
         true => host.chars().all(|c| c.is_ascii_hexdigit() || matches!(c, ':' | '[' | ']' | '.')),
         false => {
-            !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-'))
+            host.starts_with(|c: char| c.is_ascii_alphanumeric())
+                && host.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-'))
         }
     };
     let port_good = port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0));
