@@ -1,1 +1,3 @@
-//! Empty yet.
+//! The deciders put together: what actors wrap, and what the simulation runs without them.
+
+pub mod leader;

@@ -89,6 +89,8 @@ pub enum Command {
     },
     /// Forgets ended allocs; others are passed over.
     ForgetAllocs(Vec<AllocId>),
+    /// Forgets a project of which nothing runs, with its history.
+    ForgetProject(ProjectName),
 }
 
 /// An alloc to be placed.

@@ -216,6 +216,32 @@ impl fmt::Display for StepReason {
 }
 
 impl Deploy {
+    /// A deploy that waits for its turn.
+    pub(crate) fn asked(
+        id: DeployId,
+        kind: DeployKind,
+        target: Arc<ProjectSpec>,
+        restarts: Vec<WorkloadName>,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            id,
+            project: target.name.clone(),
+            number: 0,
+            kind,
+            by: String::new(),
+            created_at: now,
+            started_at: None,
+            ended_at: None,
+            target,
+            restarts,
+            before: OrdMap::new(),
+            steps: OrdMap::new(),
+            cancelled: None,
+            outcome: None,
+        }
+    }
+
     /// Whether it waits for its turn.
     pub fn is_waiting(&self) -> bool {
         self.started_at.is_none() && self.outcome.is_none()

@@ -61,6 +61,9 @@ pub enum Rejected {
         /// The first alloc that doesn't fit.
         alloc: AllocId,
     },
+    /// Services, allocs or deploys of it are left.
+    #[error("project `{0}` is still in use")]
+    ProjectInUse(ProjectName),
     /// A service of this name runs; a task can take it once that is gone.
     #[error("`{0}` is a running service: remove it in a deploy of its own before a task takes its name")]
     KindChanged(WorkloadName),

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use imbl::OrdMap;
 use mill_model::{DeployId, ProjectName, ProjectSpec, Workload, WorkloadName, limits};
 
 use crate::cluster::Cluster;
@@ -42,22 +41,8 @@ impl Cluster {
         let id = self.next_deploy;
         self.next_deploy = id.next();
         let project = asked.project.clone();
-        let deploy = Deploy {
-            id,
-            project: asked.project,
-            number: 0,
-            kind: asked.kind,
-            by: asked.by,
-            created_at: self.time,
-            started_at: None,
-            ended_at: None,
-            target: asked.target,
-            restarts: asked.restarts,
-            before: OrdMap::new(),
-            steps: OrdMap::new(),
-            cancelled: None,
-            outcome: None,
-        };
+        let deploy = Deploy::asked(id, asked.kind, asked.target, asked.restarts, self.time);
+        let deploy = Deploy { by: asked.by, ..deploy };
         self.record(changed(&deploy));
         self.deploys.insert(id, Arc::new(deploy));
         if active.is_none() {
@@ -177,6 +162,20 @@ impl Cluster {
         for id in forgotten {
             self.deploys.remove(&id);
         }
+    }
+
+    pub(super) fn forget_project(&mut self, name: &ProjectName) -> Applied {
+        let project = self.projects.get(name).ok_or_else(|| Rejected::NoSuchProject(name.clone()))?;
+        let allocs = self.by_workload.keys().any(|workload| workload.project == *name);
+        let deploys = self.deploys.values().any(|deploy| deploy.project == *name && deploy.outcome.is_none());
+        if !project.services.is_empty() || allocs || deploys {
+            return Err(Rejected::ProjectInUse(name.clone()));
+        }
+        self.projects.remove(name);
+        self.deploys =
+            self.deploys.iter().filter(|(_, deploy)| deploy.project != *name).map(clone_pair).collect();
+        self.sweep_runnables();
+        Ok(Done::Plain)
     }
 
     /// Drops the texts of versions that nothing names any more.

@@ -56,6 +56,7 @@ impl Cluster {
             Command::StopAllocs { allocs, reason } => self.stop_allocs(&allocs, reason),
             Command::ReportAllocs { node, statuses } => self.report_allocs(node, statuses, touched),
             Command::ForgetAllocs(allocs) => self.forget_allocs(&allocs),
+            Command::ForgetProject(project) => self.forget_project(&project),
         }
     }
 

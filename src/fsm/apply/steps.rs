@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use imbl::OrdMap;
-use mill_model::{DeployId, ServiceSpec, TaskSpec, Workload, WorkloadName};
+use mill_model::{DeployId, ProjectSpec, ServiceSpec, TaskSpec, Workload, WorkloadName};
 
 use crate::alloc::Version;
 use crate::cluster::{Cluster, Runnable};
@@ -35,6 +35,19 @@ impl Cluster {
             steps.insert(step.name.clone(), step);
         }
         steps
+    }
+
+    /// What a deploy of `target` would do now, without doing it.
+    pub fn preview(
+        &self,
+        target: &Arc<ProjectSpec>,
+        kind: DeployKind,
+        restarts: &[WorkloadName],
+    ) -> Vec<Step> {
+        let project = self.projects.get(&target.name).cloned();
+        let project = project.unwrap_or_else(|| Project::new(target.name.clone(), self.time));
+        let deploy = Deploy::asked(self.next_deploy, kind, Arc::clone(target), restarts.to_vec(), self.time);
+        self.steps_of(&deploy, &project).values().cloned().collect()
     }
 
     fn step(&self, name: &WorkloadName, change: Change, from: Option<Target>, to: Option<Target>) -> Step {

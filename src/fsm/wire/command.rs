@@ -84,6 +84,9 @@ impl Wire for Command {
                 node: node.0,
                 statuses: statuses.iter().map(Wire::wire).collect(),
             }),
+            Command::ForgetProject(project) => {
+                Kind::ForgetProject(pb::ForgetProject { project: project.to_string() })
+            }
             Command::ForgetAllocs(allocs) => Kind::ForgetAllocs(pb::ForgetAllocs {
                 allocs: allocs.iter().map(ToString::to_string).collect(),
             }),
@@ -121,6 +124,7 @@ fn command(kind: Kind) -> Result<Command, Malformed> {
         Kind::ReportAllocs(message) => {
             Command::ReportAllocs { node: NodeId(message.node), statuses: each(message.statuses, status)? }
         }
+        Kind::ForgetProject(message) => Command::ForgetProject(text(&message.project, "project name")?),
         Kind::ForgetAllocs(message) => Command::ForgetAllocs(texts(&message.allocs, "alloc id")?),
     })
 }
