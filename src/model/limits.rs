@@ -57,3 +57,15 @@ pub const MEMORY_BYTES_MIN: u64 = 6 << 20;
 
 /// Smallest CPU reservation in thousandths of a core: the kernel's quota has a floor of 1 ms per 100 ms period.
 pub const CPU_MILLIS_MIN: u32 = 10;
+
+/// The body of an API request: the largest config file with every character escaped in JSON, and its options.
+pub const API_REQUEST_BYTES_MAX: usize = 8 << 20;
+
+/// An API answer that the client reads: 100,000 allocs (product.md §10) of half a kilobyte each.
+pub const API_ANSWER_BYTES_MAX: usize = 64 << 20;
+
+/// One event of an API stream: a log line is cut long before this.
+pub const API_EVENT_BYTES_MAX: usize = 1 << 20;
+
+/// Last log lines of a failed container that its deploy's progress carries.
+pub const LOG_TAIL_LINES: usize = 20;

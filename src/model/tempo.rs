@@ -43,6 +43,24 @@ pub struct Tempo {
     pub collect_every: Duration,
     /// How long a daemon that was told to stop waits for its actors before it leaves anyway.
     pub shutdown_deadline: Duration,
+    /// How long the client of the API waits for a connection: a node at the other end of the world answers in
+    /// half a second, twice over for TLS.
+    pub api_connect_deadline: Duration,
+    /// How long the client waits for an answer that the node has at hand.
+    pub api_read_deadline: Duration,
+    /// How long the client waits for an answer that takes a registry and a commit: `write_deadline` and a slow
+    /// registry's.
+    pub api_write_deadline: Duration,
+    /// How often the server says something on a stream that has nothing to say.
+    pub api_keepalive: Duration,
+    /// A stream silent for this long is dead: three keep-alives.
+    pub api_silence: Duration,
+    /// Pauses before a lost stream is opened again; the last one repeats. The first is what a restarted daemon
+    /// needs to come up.
+    pub api_reconnect_backoff: [Duration; 3],
+    /// After this long without a connection the client gives a stream up: a daemon or a leader is back long
+    /// before (product.md §6).
+    pub api_reconnect_for: Duration,
 }
 
 const fn ms(ms: u64) -> Duration {
@@ -73,6 +91,13 @@ impl Default for Tempo {
             images_kept: secs(3600),
             collect_every: secs(60),
             shutdown_deadline: secs(5),
+            api_connect_deadline: secs(5),
+            api_read_deadline: secs(15),
+            api_write_deadline: secs(60),
+            api_keepalive: secs(5),
+            api_silence: secs(15),
+            api_reconnect_backoff: [ms(150), ms(500), secs(2)],
+            api_reconnect_for: secs(60),
         }
     }
 }
@@ -91,6 +116,11 @@ impl Tempo {
     /// The pause after the `attempts`-th failed pull, counted from 1.
     pub fn pull_delay(&self, attempts: u32) -> Duration {
         nth(&self.pull_backoff, attempts)
+    }
+
+    /// The pause before the `attempts`-th try to open a lost stream again, counted from 1.
+    pub fn reconnect_delay(&self, attempts: u32) -> Duration {
+        nth(&self.api_reconnect_backoff, attempts)
     }
 }
 
