@@ -44,8 +44,6 @@ pub enum Command {
         kind: DeployKind,
         /// What it shall become, images pinned.
         target: Arc<ProjectSpec>,
-        /// Services to restart though nothing changed.
-        restarts: Vec<WorkloadName>,
         /// Whether it takes the place of the running and the waiting ones.
         replace: bool,
         /// Who asked for it.

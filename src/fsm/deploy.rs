@@ -13,17 +13,26 @@ use crate::alloc::Version;
 use crate::project::Service;
 
 /// What asked for a deploy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
 pub enum DeployKind {
     /// `mill deploy`
     Deploy,
     /// `mill rollback`
-    Rollback,
+    Rollback {
+        /// The deploy whose target comes back.
+        to: DeployId,
+    },
     /// `mill scale`
-    Scale,
+    Scale {
+        /// What.
+        service: WorkloadName,
+    },
     /// `mill restart`
-    Restart,
+    Restart {
+        /// What: it gets a new version though its text is the same.
+        service: WorkloadName,
+    },
     /// `mill undeploy`
     Undeploy,
 }
@@ -45,12 +54,10 @@ pub enum Outcome {
 /// One attempt to bring a project to a new config.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Deploy {
-    /// Its id.
+    /// Its id, counted over the cluster: people call deploys `shop #14`.
     pub id: DeployId,
     /// Its project.
     pub project: ProjectName,
-    /// Its number there.
-    pub number: u64,
     /// What asked for it.
     pub kind: DeployKind,
     /// Who asked for it.
@@ -63,8 +70,6 @@ pub struct Deploy {
     pub ended_at: Option<Timestamp>,
     /// What the project shall become.
     pub target: Arc<ProjectSpec>,
-    /// Services restarted by hand.
-    pub restarts: Vec<WorkloadName>,
     /// The project's services before it began: where a cancelled deploy goes back to.
     pub before: OrdMap<WorkloadName, Service>,
     /// What it does, one step a service and task. Empty while it waits.
@@ -217,24 +222,16 @@ impl fmt::Display for StepReason {
 
 impl Deploy {
     /// A deploy that waits for its turn.
-    pub(crate) fn asked(
-        id: DeployId,
-        kind: DeployKind,
-        target: Arc<ProjectSpec>,
-        restarts: Vec<WorkloadName>,
-        now: Timestamp,
-    ) -> Self {
+    pub(crate) fn asked(id: DeployId, kind: DeployKind, target: Arc<ProjectSpec>, now: Timestamp) -> Self {
         Self {
             id,
             project: target.name.clone(),
-            number: 0,
             kind,
             by: String::new(),
             created_at: now,
             started_at: None,
             ended_at: None,
             target,
-            restarts,
             before: OrdMap::new(),
             steps: OrdMap::new(),
             cancelled: None,

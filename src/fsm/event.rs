@@ -33,8 +33,6 @@ pub enum EventKind {
         deploy: DeployId,
         /// Its project.
         project: ProjectName,
-        /// Its number there.
-        number: u64,
         /// What asked for it.
         kind: DeployKind,
         /// Whether its turn has come.

@@ -15,8 +15,6 @@ use crate::deploy::{DeployKind, Outcome};
 pub struct Project {
     /// Its name.
     pub name: ProjectName,
-    /// Number of its newest deploy; people call deploys `shop #14`.
-    pub number: u64,
     /// What runs when no deploy is under way.
     pub services: OrdMap<WorkloadName, Service>,
     /// What can be run.
@@ -48,8 +46,6 @@ pub struct Task {
 /// A deploy that has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Past {
-    /// Its number in the project.
-    pub number: u64,
     /// Its id.
     pub deploy: DeployId,
     /// What asked for it.
@@ -58,6 +54,8 @@ pub struct Past {
     pub outcome: Outcome,
     /// What the project was to become.
     pub target: Arc<ProjectSpec>,
+    /// When it began.
+    pub started_at: Timestamp,
     /// When it ended.
     pub ended_at: Timestamp,
     /// Who asked for it.
@@ -67,14 +65,7 @@ pub struct Past {
 impl Project {
     /// A project before its first deploy.
     pub(crate) fn new(name: ProjectName, now: Timestamp) -> Self {
-        Self {
-            name,
-            number: 0,
-            services: OrdMap::new(),
-            tasks: OrdMap::new(),
-            history: Vector::new(),
-            changed_at: now,
-        }
+        Self { name, services: OrdMap::new(), tasks: OrdMap::new(), history: Vector::new(), changed_at: now }
     }
 
     /// What it is now, as a spec: the target of a scale or restart differs from this only in what was asked.

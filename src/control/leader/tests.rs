@@ -106,7 +106,6 @@ impl World {
             project: target.name.clone(),
             kind,
             target: Arc::clone(target),
-            restarts: vec![],
             replace,
             by: "test".to_owned(),
         };
@@ -301,10 +300,12 @@ fn a_task_runs_before_what_depends_on_it_again_when_that_changes_and_not_on_a_ro
     }
     world.settle("shop/web");
     assert_eq!(runs(&world), 1);
-    for (kind, image, expected) in
-        [(DeployKind::Deploy, "web1", 1), (DeployKind::Deploy, "web2", 2), (DeployKind::Rollback, "web1", 2)]
-    {
-        let id = world.begin(&target(image), kind);
+    for (kind, image, expected) in [
+        (DeployKind::Deploy, "web1", 1),
+        (DeployKind::Deploy, "web2", 2),
+        (DeployKind::Rollback { to: DeployId(1) }, "web1", 2),
+    ] {
+        let id = world.begin(&target(image), kind.clone());
         world.settle("shop/web");
         assert_eq!(world.outcome(id), Outcome::Succeeded);
         assert_eq!(runs(&world), expected, "{kind:?} {image}");

@@ -17,7 +17,6 @@ pub(super) struct Asked {
     pub(super) project: ProjectName,
     pub(super) kind: DeployKind,
     pub(super) target: Arc<ProjectSpec>,
-    pub(super) restarts: Vec<WorkloadName>,
     pub(super) by: String,
 }
 
@@ -41,7 +40,7 @@ impl Cluster {
         let id = self.next_deploy;
         self.next_deploy = id.next();
         let project = asked.project.clone();
-        let deploy = Deploy::asked(id, asked.kind, asked.target, asked.restarts, self.time);
+        let deploy = Deploy::asked(id, asked.kind, asked.target, self.time);
         let deploy = Deploy { by: asked.by, ..deploy };
         self.record(changed(&deploy));
         self.deploys.insert(id, Arc::new(deploy));
@@ -63,9 +62,7 @@ impl Cluster {
         let mut deploy = deploy.as_ref().clone();
         let mut entry =
             self.projects.get(project).cloned().unwrap_or_else(|| Project::new(project.clone(), self.time));
-        entry.number += 1;
         entry.changed_at = self.time;
-        deploy.number = entry.number;
         deploy.started_at = Some(self.time);
         deploy.before = entry.services.clone();
         deploy.steps = self.steps_of(&deploy, &entry);
@@ -137,9 +134,9 @@ impl Cluster {
             project.tasks = project.tasks.iter().filter(|(name, _)| kept(name)).map(clone_pair).collect();
         }
         project.history.push_back(Past {
-            number: deploy.number,
             deploy: deploy.id,
-            kind: deploy.kind,
+            kind: deploy.kind.clone(),
+            started_at: deploy.started_at.unwrap_or(deploy.created_at),
             outcome,
             target: Arc::clone(&deploy.target),
             ended_at: time,
@@ -202,8 +199,7 @@ fn changed(deploy: &Deploy) -> EventKind {
     EventKind::DeployChanged {
         deploy: deploy.id,
         project: deploy.project.clone(),
-        number: deploy.number,
-        kind: deploy.kind,
+        kind: deploy.kind.clone(),
         started: deploy.started_at.is_some(),
         outcome: deploy.outcome,
         by: deploy.by.clone(),

@@ -44,8 +44,8 @@ impl Cluster {
                 self.bootstrap(cluster_id, node, admin_token_hash, ca_certificate)
             }
             Command::RegisterNode(facts) => self.register_node(facts),
-            Command::BeginDeploy { project, kind, target, restarts, replace, by } => {
-                self.begin_deploy(deploys::Asked { project, kind, target, restarts, by }, replace)
+            Command::BeginDeploy { project, kind, target, replace, by } => {
+                self.begin_deploy(deploys::Asked { project, kind, target, by }, replace)
             }
             Command::CancelDeploy { deploy, outcome } => self.cancel_deploy(deploy, outcome),
             Command::AdvanceStep { deploy, name, state, reason } => {

@@ -19,7 +19,7 @@ impl Cluster {
     pub(super) fn steps_of(&self, deploy: &Deploy, project: &Project) -> OrdMap<WorkloadName, Step> {
         let mut steps: OrdMap<WorkloadName, Step> = OrdMap::new();
         for spec in &deploy.target.services {
-            steps.insert(spec.name.clone(), self.service_step(spec, project, &deploy.restarts));
+            steps.insert(spec.name.clone(), self.service_step(spec, project, &deploy.kind));
         }
         let gone = project.services.iter().filter(|(name, _)| !steps.contains_key(*name));
         let removals: Vec<Step> = gone.map(|(name, service)| self.removal(name, service)).collect();
@@ -38,15 +38,10 @@ impl Cluster {
     }
 
     /// What a deploy of `target` would do now, without doing it.
-    pub fn preview(
-        &self,
-        target: &Arc<ProjectSpec>,
-        kind: DeployKind,
-        restarts: &[WorkloadName],
-    ) -> Vec<Step> {
+    pub fn preview(&self, target: &Arc<ProjectSpec>, kind: DeployKind) -> Vec<Step> {
         let project = self.projects.get(&target.name).cloned();
         let project = project.unwrap_or_else(|| Project::new(target.name.clone(), self.time));
-        let deploy = Deploy::asked(self.next_deploy, kind, Arc::clone(target), restarts.to_vec(), self.time);
+        let deploy = Deploy::asked(self.next_deploy, kind, Arc::clone(target), self.time);
         self.steps_of(&deploy, &project).values().cloned().collect()
     }
 
@@ -69,9 +64,9 @@ impl Cluster {
         }
     }
 
-    fn service_step(&self, spec: &ServiceSpec, project: &Project, restarts: &[WorkloadName]) -> Step {
+    fn service_step(&self, spec: &ServiceSpec, project: &Project, kind: &DeployKind) -> Step {
         let known = project.services.get(&spec.name);
-        let again = u64::from(restarts.contains(&spec.name));
+        let again = u64::from(matches!(kind, DeployKind::Restart { service } if *service == spec.name));
         let restarts = known.map_or(0, |service| service.version.restarts) + again;
         let to = Target { version: Version { hash: service_hash(spec), restarts }, replicas: spec.replicas };
         let from = known.map(|service| Target { version: service.version, replicas: service.spec.replicas });

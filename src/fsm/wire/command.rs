@@ -53,14 +53,13 @@ impl Wire for Command {
                 })
             }
             Command::RegisterNode(facts) => Kind::RegisterNode(pb::RegisterNode { node: Some(facts.wire()) }),
-            Command::BeginDeploy { project, kind, target, restarts, replace, by } => {
+            Command::BeginDeploy { project, kind, target, replace, by } => {
                 Kind::BeginDeploy(pb::BeginDeploy {
                     project: project.to_string(),
-                    kind: kind.wire().into(),
+                    kind: Some(kind.wire()),
                     target: Some(target.wire()),
                     replace: *replace,
                     by: by.clone(),
-                    restarts: restarts.iter().map(ToString::to_string).collect(),
                 })
             }
             Command::CancelDeploy { deploy, outcome } => {
@@ -100,8 +99,7 @@ fn command(kind: Kind) -> Result<Command, Malformed> {
         Kind::RegisterNode(message) => Command::RegisterNode(state::facts(required(message.node, "node")?)?),
         Kind::BeginDeploy(message) => Command::BeginDeploy {
             project: text(&message.project, "project name")?,
-            kind: deploy_kind(message.kind())?,
-            restarts: texts(&message.restarts, "restarts")?,
+            kind: deploy_kind(required(message.kind, "deploy kind")?)?,
             target: Arc::new(spec::project(required(message.target, "target")?)?),
             replace: message.replace,
             by: message.by,

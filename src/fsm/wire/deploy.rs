@@ -8,7 +8,7 @@ use mill_protos::v1 as pb;
 
 use super::Wire;
 use super::alloc::{failure, version};
-use super::read::{Malformed, duration, each, hash, millis, required, text, texts, time};
+use super::read::{Malformed, duration, each, hash, millis, required, text, time};
 use super::spec;
 use crate::deploy::{Change, Deploy, DeployKind, Outcome, Step, StepReason, StepState, Target};
 use crate::project::{Past, Service, Task};
@@ -33,10 +33,36 @@ macro_rules! enums {
 }
 
 enums! {
-    DeployKind deploy_kind "deploy kind" { Deploy Rollback Scale Restart Undeploy }
     Outcome outcome "outcome" { Succeeded Failed Cancelled Replaced }
     Change change "change" { Create Replace Scale Settings Remove Run Nothing }
     StepState step_state "step state" { Waiting Rolling RollingBack Done RolledBack Skipped }
+}
+
+impl Wire for DeployKind {
+    type Message = pb::DeployKind;
+
+    fn wire(&self) -> pb::DeployKind {
+        use pb::deploy_kind::Kind;
+        let kind = match self {
+            Self::Deploy => Kind::Deploy(pb::Empty {}),
+            Self::Rollback { to } => Kind::Rollback(to.0),
+            Self::Scale { service } => Kind::Scale(service.to_string()),
+            Self::Restart { service } => Kind::Restart(service.to_string()),
+            Self::Undeploy => Kind::Undeploy(pb::Empty {}),
+        };
+        pb::DeployKind { kind: Some(kind) }
+    }
+}
+
+pub(super) fn deploy_kind(message: pb::DeployKind) -> Result<DeployKind, Malformed> {
+    use pb::deploy_kind::Kind;
+    Ok(match required(message.kind, "deploy kind")? {
+        Kind::Deploy(_) => DeployKind::Deploy,
+        Kind::Rollback(to) => DeployKind::Rollback { to: DeployId(to) },
+        Kind::Scale(service) => DeployKind::Scale { service: text(&service, "service name")? },
+        Kind::Restart(service) => DeployKind::Restart { service: text(&service, "service name")? },
+        Kind::Undeploy(_) => DeployKind::Undeploy,
+    })
 }
 
 impl Wire for Deploy {
@@ -47,8 +73,7 @@ impl Wire for Deploy {
         pb::Deploy {
             id: self.id.0,
             project: self.project.to_string(),
-            number: self.number,
-            kind: self.kind.wire().into(),
+            kind: Some(self.kind.wire()),
             by: self.by.clone(),
             created_at_ms: self.created_at.0,
             started_at_ms: self.started_at.map(|at| at.0),
@@ -57,7 +82,6 @@ impl Wire for Deploy {
             steps: self.steps.values().map(Wire::wire).collect(),
             cancelled: outcome(self.cancelled),
             outcome: outcome(self.outcome),
-            restarts: self.restarts.iter().map(ToString::to_string).collect(),
             before: self.before.values().map(Wire::wire).collect(),
         }
     }
@@ -66,20 +90,18 @@ impl Wire for Deploy {
 pub(super) fn deploy(message: pb::Deploy) -> Result<Deploy, Malformed> {
     let cancelled = message.cancelled.is_some().then(|| outcome(message.cancelled())).transpose()?;
     let ended = message.outcome.is_some().then(|| outcome(message.outcome())).transpose()?;
-    let kind = deploy_kind(message.kind())?;
+    let kind = deploy_kind(required(message.kind, "deploy kind")?)?;
     let steps = each(message.steps, step)?;
     let before = each(message.before, service)?;
     Ok(Deploy {
         id: DeployId(message.id),
         project: text(&message.project, "project name")?,
-        number: message.number,
         kind,
         by: message.by,
         created_at: time(message.created_at_ms),
         started_at: message.started_at_ms.map(time),
         ended_at: message.ended_at_ms.map(time),
         target: Arc::new(spec::project(required(message.target, "deploy target")?)?),
-        restarts: texts(&message.restarts, "restarts")?,
         before: by_name(before, |service| service.spec.name.clone()),
         steps: by_name(steps, |step| step.name.clone()),
         cancelled,
@@ -201,11 +223,11 @@ impl Wire for Past {
 
     fn wire(&self) -> pb::Past {
         pb::Past {
-            number: self.number,
             deploy: self.deploy.0,
-            kind: self.kind.wire().into(),
+            kind: Some(self.kind.wire()),
             outcome: self.outcome.wire().into(),
             target: Some(self.target.wire()),
+            started_at_ms: self.started_at.0,
             ended_at_ms: self.ended_at.0,
             by: self.by.clone(),
         }
@@ -214,10 +236,10 @@ impl Wire for Past {
 
 pub(super) fn past(message: pb::Past) -> Result<Past, Malformed> {
     Ok(Past {
-        number: message.number,
         deploy: DeployId(message.deploy),
-        kind: deploy_kind(message.kind())?,
         outcome: outcome(message.outcome())?,
+        kind: deploy_kind(required(message.kind, "deploy kind")?)?,
+        started_at: time(message.started_at_ms),
         target: Arc::new(spec::project(required(message.target, "past target")?)?),
         ended_at: time(message.ended_at_ms),
         by: message.by,

@@ -25,15 +25,14 @@ impl Wire for EventKind {
             EventKind::NodeRegistered { node } => {
                 pb::event::Kind::NodeRegistered(pb::NodeRegistered { node: node.0 })
             }
-            EventKind::DeployChanged { deploy, project, number, kind, started, outcome, by } => {
+            EventKind::DeployChanged { deploy, project, kind, started, outcome, by } => {
                 pb::event::Kind::DeployChanged(pb::DeployChanged {
                     deploy: deploy.0,
                     project: project.into(),
-                    kind: kind.wire().into(),
+                    kind: Some(kind.wire()),
                     outcome: outcome.map(|outcome| outcome.wire().into()),
                     started,
                     by,
-                    number,
                 })
             }
             EventKind::StepChanged { deploy, workload, change, state, reason } => {
@@ -88,10 +87,9 @@ fn kind(message: pb::event::Kind) -> Result<EventKind, Malformed> {
         Kind::NodeRegistered(event) => EventKind::NodeRegistered { node: NodeId(event.node) },
         Kind::DeployChanged(event) => EventKind::DeployChanged {
             deploy: DeployId(event.deploy),
-            kind: deploy_kind(event.kind())?,
+            kind: deploy_kind(required(event.kind.clone(), "deploy kind")?)?,
             outcome: event.outcome.is_some().then(|| outcome(event.outcome())).transpose()?,
             project: text(&event.project, "project name")?,
-            number: event.number,
             started: event.started,
             by: event.by,
         },

@@ -135,7 +135,6 @@ impl Wire for Project {
     fn wire(&self) -> pb::Project {
         pb::Project {
             name: self.name.to_string(),
-            number: self.number,
             services: self.services.values().map(Wire::wire).collect(),
             tasks: self.tasks.values().map(Wire::wire).collect(),
             history: self.history.iter().map(Wire::wire).collect(),
@@ -149,7 +148,6 @@ fn project(message: pb::Project) -> Result<Project, Malformed> {
     let tasks = each(message.tasks, task)?;
     Ok(Project {
         name: text(&message.name, "project name")?,
-        number: message.number,
         services: by_name(services, |service| service.spec.name.clone()),
         tasks: by_name(tasks, |task| task.spec.name.clone()),
         history: each(message.history, past)?.into_iter().collect(),
