@@ -57,3 +57,7 @@ pub const MEMORY_BYTES_MIN: u64 = 6 << 20;
 
 /// Smallest CPU reservation in thousandths of a core: the kernel's quota has a floor of 1 ms per 100 ms period.
 pub const CPU_MILLIS_MIN: u32 = 10;
+
+/// Crashes of an actor in a row that its supervisor answers with a restart. With `Tempo::actor_backoff` they take
+/// eleven seconds: longer than a neighbour's restart, shorter than a person's patience.
+pub const ACTOR_CRASHES_MAX: u32 = 5;
