@@ -69,3 +69,7 @@ pub const API_EVENT_BYTES_MAX: usize = 1 << 20;
 
 /// Last log lines of a failed container that its deploy's progress carries.
 pub const LOG_TAIL_LINES: usize = 20;
+
+/// Crashes of an actor in a row that its supervisor answers with a restart. With `Tempo::actor_backoff` they take
+/// eleven seconds: longer than a neighbour's restart, shorter than a person's patience.
+pub const ACTOR_CRASHES_MAX: u32 = 5;
