@@ -15,5 +15,7 @@ pub mod ports;
 pub mod record;
 
 pub use assignment::{Assignment, Kind};
-pub use life::{Check, CheckFailure, Clash, Effect, Exit, Found, FoundState, Input, Life, Timer, TimerKind};
+pub use life::{
+    Asked, Check, CheckFailure, Clash, Effect, Exit, Found, FoundState, Heard, Input, Life, Timer, TimerKind,
+};
 pub use record::{Ending, Record, RecordError};

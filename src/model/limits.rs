@@ -57,3 +57,7 @@ pub const MEMORY_BYTES_MIN: u64 = 6 << 20;
 
 /// Smallest CPU reservation in thousandths of a core: the kernel's quota has a floor of 1 ms per 100 ms period.
 pub const CPU_MILLIS_MIN: u32 = 10;
+
+/// Statuses that a node puts into one report: each is below a kilobyte, and one Raft entry should stay below
+/// half a megabyte so that it doesn't hold up the next heartbeat.
+pub const REPORTS_PER_BATCH_MAX: usize = 500;
