@@ -9,6 +9,7 @@ mod deploys;
 mod keep;
 mod placing;
 mod rollouts;
+pub mod session;
 
 use mill_fsm::{Cluster, Command};
 use mill_model::{Tempo, Timestamp, Workload};
@@ -67,4 +68,4 @@ pub fn explain(cluster: &Cluster, workload: &Workload) -> Option<Unplaceable> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -14,8 +14,8 @@ use mill_model::{
 
 use super::*;
 
-struct World {
-    cluster: Cluster,
+pub(crate) struct World {
+    pub(crate) cluster: Cluster,
     now: Timestamp,
     random: u64,
     /// What becomes of an alloc of this image; others get healthy, or exit with 0 if they are tasks.
@@ -42,7 +42,7 @@ fn container(image: &str) -> ContainerSpec {
     }
 }
 
-fn service(name: &str, image: &str, replicas: u32, depends_on: &[&str]) -> ServiceSpec {
+pub(crate) fn service(name: &str, image: &str, replicas: u32, depends_on: &[&str]) -> ServiceSpec {
     ServiceSpec {
         name: WorkloadName::new(name).unwrap(),
         container: container(image),
@@ -61,12 +61,12 @@ fn task(name: &str, image: &str) -> TaskSpec {
     TaskSpec { name, container, timeout: defaults::TASK_TIMEOUT, schedule: None, place: vec![] }
 }
 
-fn project(name: &str, services: Vec<ServiceSpec>, tasks: Vec<TaskSpec>) -> Arc<ProjectSpec> {
+pub(crate) fn project(name: &str, services: Vec<ServiceSpec>, tasks: Vec<TaskSpec>) -> Arc<ProjectSpec> {
     Arc::new(ProjectSpec { name: name.parse().unwrap(), services, tasks })
 }
 
 impl World {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut world =
             Self { cluster: Cluster::default(), now: Timestamp(1_000_000), random: 7, fails: vec![] };
         let node = NodeFacts {
@@ -87,7 +87,7 @@ impl World {
     }
 
     #[expect(clippy::needless_pass_by_value, reason = "a command is handed over, as in production")]
-    fn apply(&mut self, command: Command) -> Result<Done, Rejected> {
+    pub(crate) fn apply(&mut self, command: Command) -> Result<Done, Rejected> {
         let bytes = Entry { now: self.now, command: command.clone() }.encode();
         assert_eq!(Entry::decode(&bytes).unwrap().command, command);
         let result = self.cluster.apply(&bytes).unwrap();
@@ -97,7 +97,7 @@ impl World {
         result
     }
 
-    fn begin(&mut self, target: &Arc<ProjectSpec>, kind: DeployKind) -> DeployId {
+    pub(crate) fn begin(&mut self, target: &Arc<ProjectSpec>, kind: DeployKind) -> DeployId {
         self.begin_replacing(target, kind, false)
     }
 
@@ -116,7 +116,7 @@ impl World {
     }
 
     /// Lets the leader decide once; whether it had anything to do.
-    fn decide(&mut self) -> bool {
+    pub(crate) fn decide(&mut self) -> bool {
         let tempo = Tempo::default();
         let mut random = self.random;
         let mut draw = || {
