@@ -4,3 +4,4 @@
 //! on the outside world is in `src/drivers`.
 
 pub mod kit;
+pub mod raft;
