@@ -35,3 +35,6 @@ pub use node::Node;
 pub use project::{Past, Project, Service, Task};
 pub use rejected::{Halt, Rejected};
 pub use wire::hash::{service_hash, task_hash};
+
+#[cfg(test)]
+mod tests;

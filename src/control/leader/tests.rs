@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use mill_fsm::{Deploy, DeployKind, Done, Entry, Outcome, Rejected, StepState};
 use mill_model::node::NodeFacts;
-use mill_model::spec::{Stop, Update, UpdateOrder, defaults};
+use mill_model::spec::defaults;
 use mill_model::{
-    AllocId, Bytes, ContainerSpec, DeployId, Ended, Failure, Incarnation, Millicores, NodeId, NodeName,
-    Phase, ProjectSpec, Resources, ServiceSpec, TaskSpec, WorkloadName,
+    AllocId, Bytes, DeployId, Ended, Failure, Incarnation, Millicores, NodeId, NodeName, Phase, ProjectSpec,
+    Resources, ServiceSpec, TaskSpec, WorkloadName,
 };
 
 use super::*;
@@ -22,43 +22,20 @@ pub(crate) struct World {
     fails: Vec<(&'static str, Failure)>,
 }
 
-fn container(image: &str) -> ContainerSpec {
-    ContainerSpec {
-        image: format!("r.test/{image}").parse().unwrap(),
-        entrypoint: None,
-        command: None,
-        env: vec![],
-        resources: Resources { cpu: Millicores(100), memory: Bytes(64 << 20) },
-        ports: vec![],
-        volumes: vec![],
-        secrets: vec![],
-        stop: Stop { signal: None, grace: defaults::STOP_GRACE, drain: defaults::STOP_DRAIN },
-        user: None,
-        workdir: None,
-        read_only_root: false,
-        cap_add: vec![],
-        cap_drop: vec![],
-        devices: vec![],
-    }
+fn image(name: &str) -> mill_model::ImageRef {
+    format!("r.test/{name}").parse().unwrap()
 }
 
-pub(crate) fn service(name: &str, image: &str, replicas: u32, depends_on: &[&str]) -> ServiceSpec {
-    ServiceSpec {
-        name: WorkloadName::new(name).unwrap(),
-        container: container(image),
-        replicas,
-        health: None,
-        routes: vec![],
-        update: Update { parallel: 1, order: UpdateOrder::StartFirst, deadline: defaults::UPDATE_DEADLINE },
-        depends_on: depends_on.iter().map(|name| WorkloadName::new(*name).unwrap()).collect(),
-        place: vec![],
-    }
+pub(crate) fn service(name: &str, text: &str, replicas: u32, depends_on: &[&str]) -> ServiceSpec {
+    let mut spec = ServiceSpec::new(WorkloadName::new(name).unwrap(), image(text));
+    spec.container.resources = Resources { cpu: Millicores(100), memory: Bytes(64 << 20) };
+    spec.replicas = replicas;
+    spec.depends_on = depends_on.iter().map(|name| WorkloadName::new(*name).unwrap()).collect();
+    spec
 }
 
-fn task(name: &str, image: &str) -> TaskSpec {
-    let container = container(image);
-    let name = WorkloadName::new(name).unwrap();
-    TaskSpec { name, container, timeout: defaults::TASK_TIMEOUT, schedule: None, place: vec![] }
+fn task(name: &str, text: &str) -> TaskSpec {
+    TaskSpec::new(WorkloadName::new(name).unwrap(), image(text))
 }
 
 pub(crate) fn project(name: &str, services: Vec<ServiceSpec>, tasks: Vec<TaskSpec>) -> Arc<ProjectSpec> {
