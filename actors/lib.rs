@@ -3,4 +3,5 @@
 //! A room shows its neighbours a `Msg` and an address, nothing else. What a room decides is in `src/`; what it calls
 //! on the outside world is in `src/drivers`.
 
+pub mod introspect;
 pub mod kit;
