@@ -1,1 +1,7 @@
-//! Empty yet.
+//! Everything that does: actors around the deciders, one folder each.
+//!
+//! A room shows its neighbours a `Msg` and an address, nothing else. What a room decides is in `src/`; what it calls
+//! on the outside world is in `src/drivers`.
+
+pub mod introspect;
+pub mod kit;

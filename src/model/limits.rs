@@ -61,3 +61,6 @@ pub const CPU_MILLIS_MIN: u32 = 10;
 /// Statuses that a node puts into one report: each is below a kilobyte, and one Raft entry should stay below
 /// half a megabyte so that it doesn't hold up the next heartbeat.
 pub const REPORTS_PER_BATCH_MAX: usize = 500;
+/// Crashes of an actor in a row that its supervisor answers with a restart. With `Tempo::actor_backoff` they take
+/// eleven seconds: longer than a neighbour's restart, shorter than a person's patience.
+pub const ACTOR_CRASHES_MAX: u32 = 5;

@@ -31,6 +31,9 @@ pub struct Tempo {
     /// How long one actor waits for another's answer, unless it says otherwise. Ten times the slowest answer
     /// seen on a loaded two-core machine.
     pub ask_deadline: Duration,
+    /// How long a look at the tree of actors waits for what they show of their state: a person waits for it, and a
+    /// healthy actor answers in microseconds.
+    pub observe_deadline: Duration,
     /// How long an API write waits for its command to be applied.
     pub write_deadline: Duration,
     /// How often the leader looks for work that no event announced (deadlines, retention).
@@ -67,6 +70,7 @@ impl Default for Tempo {
             actor_backoff: [ms(50), ms(250), secs(1), secs(5)],
             actor_forgiven_after: secs(60),
             ask_deadline: secs(5),
+            observe_deadline: ms(200),
             write_deadline: secs(10),
             leader_round: secs(1),
             ended_kept: secs(24 * 3600),
