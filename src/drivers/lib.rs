@@ -1,7 +1,11 @@
 //! Everything foreign, one folder each: a small trait in Mill's words, the real thing behind it, and a fake that can
 //! be told to fail, be slow, forget and lie.
 
+pub mod cgroups;
 pub mod clock;
+pub mod containerd;
+pub mod containers;
+pub mod images;
 pub mod probes;
 pub mod records;
 pub mod sockets;
