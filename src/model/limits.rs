@@ -70,10 +70,41 @@ pub const API_EVENT_BYTES_MAX: usize = 1 << 20;
 /// Last log lines of a failed container that its deploy's progress carries.
 pub const LOG_TAIL_LINES: usize = 20;
 
+/// Statuses that a node puts into one report: each is below a kilobyte, and one Raft entry should stay below
+/// half a megabyte so that it doesn't hold up the next heartbeat.
+pub const REPORTS_PER_BATCH_MAX: usize = 500;
+
 /// Crashes of an actor in a row that its supervisor answers with a restart. With `Tempo::actor_backoff` they take
 /// eleven seconds: longer than a neighbour's restart, shorter than a person's patience.
 pub const ACTOR_CRASHES_MAX: u32 = 5;
 
-/// Statuses that a node puts into one report: each is below a kilobyte, and one Raft entry should stay below
-/// half a megabyte so that it doesn't hold up the next heartbeat.
-pub const REPORTS_PER_BATCH_MAX: usize = 500;
+/// A manifest or index of an image: the distribution specification has registries accept 4 MiB.
+pub const MANIFEST_BYTES_MAX: u64 = 4 << 20;
+
+/// An image's config blob: it holds the history of its layers; the largest seen have some hundred kilobytes.
+pub const IMAGE_CONFIG_BYTES_MAX: u64 = 8 << 20;
+
+/// Layers of an image: overlayfs takes 500 lower directories, the writable one is another.
+pub const IMAGE_LAYERS_MAX: usize = 499;
+
+/// Layers of one pull that are downloaded at the same time: Docker's number, kind to registries.
+pub const LAYERS_AT_ONCE: usize = 3;
+
+/// Attempts to get one blob within a pull before the pull has failed; each goes on where the last one stopped.
+pub const BLOB_ATTEMPTS_MAX: u32 = 5;
+
+/// Processes and threads of one container: enough for a JVM with a thread per connection, too few for a fork
+/// bomb to take the node's pids.
+pub const PIDS_MAX: i64 = 4096;
+
+/// Open files of one container, where the node's own ceiling is no lower: Docker's default.
+pub const OPEN_FILES_MAX: u64 = 1 << 20;
+
+/// Output of a program executed within a container that is kept: its end, for the message of a failed check.
+pub const EXEC_OUTPUT_BYTES_MAX: usize = 4 << 10;
+
+/// An ephemeral volume whose config names no size.
+pub const SCRATCH_BYTES_DEFAULT: u64 = 1 << 30;
+
+/// Smallest ephemeral volume: a file system's own tables need some of it.
+pub const SCRATCH_BYTES_MIN: u64 = 2 << 20;

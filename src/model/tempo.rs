@@ -21,6 +21,15 @@ pub struct Tempo {
     pub pull_stalled_after: Duration,
     /// Pauses between attempts to pull; the last one repeats.
     pub pull_backoff: [Duration; 3],
+    /// Pauses between attempts to get one blob within a pull: a broken connection, not a broken registry.
+    pub blob_backoff: [Duration; 3],
+    /// How long the runtime may take to unpack one layer: several GB on a slow disk.
+    pub unpack_deadline: Duration,
+    /// After this an image whose pull nobody finished may be collected: within it a retry goes on where the last
+    /// attempt stopped.
+    pub pull_kept: Duration,
+    /// Pauses before a wait for a container's end asks a runtime again that was out of reach.
+    pub runtime_backoff: [Duration; 3],
     /// Raft's clock: one tick. Election takes ten to twenty of them, a heartbeat one.
     pub raft_tick: Duration,
     /// Pauses before a crashed actor is started again, by crashes in a row; the last one repeats. The first is
@@ -84,6 +93,10 @@ impl Default for Tempo {
             runtime_deadline: secs(30),
             pull_stalled_after: secs(30),
             pull_backoff: [secs(1), secs(5), secs(30)],
+            blob_backoff: [ms(250), secs(1), secs(3)],
+            unpack_deadline: secs(600),
+            pull_kept: secs(24 * 3600),
+            runtime_backoff: [ms(50), ms(250), secs(1)],
             raft_tick: ms(100),
             actor_backoff: [ms(50), ms(250), secs(1), secs(5)],
             actor_forgiven_after: secs(60),
@@ -125,6 +138,16 @@ impl Tempo {
     /// The pause before the `attempts`-th try to open a lost stream again, counted from 1.
     pub fn reconnect_delay(&self, attempts: u32) -> Duration {
         nth(&self.api_reconnect_backoff, attempts)
+    }
+
+    /// The pause after the `attempts`-th failed attempt to get a blob, counted from 1.
+    pub fn blob_delay(&self, attempts: u32) -> Duration {
+        nth(&self.blob_backoff, attempts)
+    }
+
+    /// The pause after the `attempts`-th attempt to reach the runtime, counted from 1.
+    pub fn runtime_delay(&self, attempts: u32) -> Duration {
+        nth(&self.runtime_backoff, attempts)
     }
 }
 
