@@ -5,3 +5,4 @@ pub mod cgroups;
 pub mod containerd;
 pub mod containers;
 pub mod images;
+pub mod volumes;
