@@ -12,3 +12,5 @@ pub mod probes;
 pub mod random;
 pub mod records;
 pub mod sockets;
+
+pub mod volumes;
