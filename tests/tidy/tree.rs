@@ -1,0 +1,190 @@
+//! The files of the project, and a little of what they mean.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::sync::LazyLock;
+
+/// Directories that hold nothing of ours.
+const SKIPPED: &[&str] = &[".git", "target", "node_modules"];
+
+/// Texts by path from the top, `/` between the parts.
+pub(super) struct Tree(BTreeMap<String, String>);
+
+/// One file.
+#[derive(Clone, Copy)]
+pub(super) struct File<'a> {
+    pub(super) path: &'a str,
+    pub(super) text: &'a str,
+}
+
+static REAL: LazyLock<Tree> = LazyLock::new(|| {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let mut files = BTreeMap::new();
+    read_into(&mut files, top, top);
+    assert!(files.contains_key("Cargo.toml"), "the top of the project is not at {}", top.display());
+    Tree(files)
+});
+
+fn read_into(files: &mut BTreeMap<String, String>, top: &Path, folder: &Path) {
+    for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        let path = entry.path();
+        let name = entry.file_name().into_string().unwrap();
+        let kind = entry.file_type().unwrap();
+        if kind.is_dir() && !SKIPPED.contains(&name.as_str()) {
+            read_into(files, top, &path);
+        } else if kind.is_file()
+            // what isn't text has no rules here
+            && let Ok(text) = fs::read_to_string(&path)
+        {
+            let relative = path.strip_prefix(top).unwrap().to_str().unwrap();
+            files.insert(relative.to_owned(), text);
+        }
+    }
+}
+
+impl Tree {
+    /// The project as it is on disk.
+    pub(super) fn real() -> &'static Self {
+        &REAL
+    }
+
+    /// A tree made by hand.
+    pub(super) fn of(files: &[(&str, &str)]) -> Self {
+        Self(files.iter().map(|&(path, text)| (path.to_owned(), text.to_owned())).collect())
+    }
+
+    /// Every file.
+    pub(super) fn files(&self) -> impl Iterator<Item = File<'_>> {
+        self.0.iter().map(|(path, text)| File { path, text })
+    }
+
+    /// The Rust sources.
+    pub(super) fn sources(&self) -> impl Iterator<Item = File<'_>> {
+        self.files().filter(|file| file.path.ends_with(".rs"))
+    }
+
+    /// The manifests of crates, the workspace's own excepted.
+    pub(super) fn manifests(&self) -> impl Iterator<Item = Manifest<'_>> {
+        self.files().filter(|file| file.path.ends_with("/Cargo.toml")).map(Manifest)
+    }
+
+    pub(super) fn text(&self, path: &str) -> Option<&str> {
+        self.0.get(path).map(String::as_str)
+    }
+}
+
+impl<'a> File<'a> {
+    /// The folder it is in.
+    pub(super) fn folder(self) -> &'a str {
+        self.path.rsplit_once('/').map_or("", |(folder, _)| folder)
+    }
+
+    /// Its name without folder and ending.
+    pub(super) fn stem(self) -> &'a str {
+        let name = self.path.rsplit('/').next().unwrap_or(self.path);
+        name.split_once('.').map_or(name, |(stem, _)| stem)
+    }
+
+    /// The lines of its opening `//!` comment.
+    pub(super) fn header(self) -> impl Iterator<Item = &'a str> {
+        self.text.lines().map_while(|line| line.strip_prefix("//!"))
+    }
+
+    /// Whether all of it is test code.
+    pub(super) fn is_test(self) -> bool {
+        let in_tests = self.path.starts_with("tests/") && !self.path.starts_with("tests/xtask/");
+        in_tests || self.stem() == "tests" || self.path.contains("/tests/") || self.path.starts_with("e2e/")
+    }
+
+    /// Lines with their numbers and whether they are test code: all after an inline test module's head.
+    pub(super) fn lines(self) -> impl Iterator<Item = Line<'a>> {
+        let mut in_test = self.is_test();
+        let mut lines = self.text.lines().enumerate().peekable();
+        std::iter::from_fn(move || {
+            let (index, text) = lines.next()?;
+            let next = lines.peek().map_or("", |(_, next)| next.trim());
+            in_test |= text.trim() == "#[cfg(test)]" && next.starts_with("mod ") && next.ends_with('{');
+            Some(Line { number: index + 1, text, in_test })
+        })
+    }
+
+    /// A complaint about a line of it.
+    pub(super) fn at(self, line: Line<'_>, what: &str) -> String {
+        format!("{}:{}: {what}: {}", self.path, line.number, line.text.trim())
+    }
+}
+
+/// One line of a file.
+#[derive(Clone, Copy)]
+pub(super) struct Line<'a> {
+    pub(super) number: usize,
+    pub(super) text: &'a str,
+    pub(super) in_test: bool,
+}
+
+impl<'a> Line<'a> {
+    /// The line without its comment. A `//` within a string is none.
+    pub(super) fn code(self) -> &'a str {
+        let is_comment =
+            |at: usize| self.text.get(..at).is_some_and(|head| head.matches('"').count() % 2 == 0);
+        let start = self.text.match_indices("//").map(|(at, _)| at).find(|&at| is_comment(at));
+        start.and_then(|at| self.text.get(..at)).unwrap_or(self.text)
+    }
+
+    /// Whether `words` stands in `text` with no letter, digit or `_` at its borders.
+    pub(super) fn names(text: &str, words: &str) -> bool {
+        let part_of_word = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
+        text.match_indices(words).any(|(at, _)| {
+            let before = text.get(..at).and_then(|head| head.chars().next_back());
+            let after = text.get(at + words.len()..).and_then(|tail| tail.chars().next());
+            !part_of_word(before) && !part_of_word(after)
+        })
+    }
+}
+
+/// A `Cargo.toml`, as plain as ours are: one entry per line, no multi-line tables of dependencies.
+#[derive(Clone, Copy)]
+pub(super) struct Manifest<'a>(pub(super) File<'a>);
+
+impl<'a> Manifest<'a> {
+    /// Lines `key … = value` of sections for whose name `wanted` is true.
+    fn entries(self, wanted: impl Fn(&str) -> bool) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let mut inside = false;
+        self.0.text.lines().filter_map(move |line| {
+            if let Some(section) = line.trim().strip_prefix('[') {
+                inside = wanted(section.trim_end_matches(']').trim_matches('['));
+                return None;
+            }
+            line.split_once('=').filter(|_| inside).map(|(key, value)| (key.trim(), value.trim()))
+        })
+    }
+
+    pub(super) fn package(self) -> Option<&'a str> {
+        self.entries(|section| section == "package")
+            .find(|(key, _)| *key == "name")
+            .map(|(_, name)| name.trim_matches('"'))
+    }
+
+    /// Names in `[dependencies]`, and in every other kind of it if `all` (dev, build, of a target).
+    pub(super) fn dependencies(self, all: bool) -> impl Iterator<Item = &'a str> {
+        let wanted = move |section: &str| match all {
+            true => section.ends_with("dependencies") && !section.starts_with("workspace"),
+            false => section == "dependencies" || section.ends_with(".dependencies"),
+        };
+        self.entries(wanted).map(|(key, _)| key.split('.').next().unwrap_or(key))
+    }
+
+    /// Paths from the top of the files that it names as roots of its targets.
+    pub(super) fn roots(self) -> impl Iterator<Item = String> {
+        let targets = |section: &str| matches!(section, "lib" | "bin" | "test" | "bench" | "example");
+        self.entries(targets)
+            .filter(|(key, _)| *key == "path")
+            .map(move |(_, path)| format!("{}/{}", self.0.folder(), path.trim_matches('"')))
+    }
+
+    /// Whether it says `key = value` (or `key.… = value`) in `section`.
+    pub(super) fn says(self, section: &str, key: &str, value: &str) -> bool {
+        self.entries(|found| found == section).any(|entry| entry == (key, value))
+    }
+}
