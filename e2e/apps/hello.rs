@@ -85,11 +85,11 @@ impl Server {
             if !self.wait_for_more(&mut requests)? {
                 return Ok(());
             }
-            let (path, body) = read_head(&mut requests)?;
-            io::copy(&mut (&mut requests).take(body), &mut io::sink())?;
-            let (status, text) = self.answer(&path);
+            let request = read_head(&mut requests)?;
+            io::copy(&mut (&mut requests).take(request.body), &mut io::sink())?;
+            let (status, text) = self.answer(&request.path);
             thread::sleep(self.reply_after);
-            let last = self.draining.load(Ordering::SeqCst);
+            let last = request.last || self.draining.load(Ordering::SeqCst);
             let keep = if last { "close" } else { "keep-alive" };
             write!(
                 answers,
@@ -136,23 +136,32 @@ impl Server {
     }
 }
 
-/// Reads a request's head; answers its path without the query, and the length of its body.
-fn read_head(requests: &mut BufReader<TcpStream>) -> io::Result<(String, u64)> {
+/// What is asked.
+struct Request {
+    /// The path without the query.
+    path: String,
+    /// Length of the body.
+    body: u64,
+    /// Whether the client wants the connection closed after the answer.
+    last: bool,
+}
+
+/// Reads a request's head.
+fn read_head(requests: &mut BufReader<TcpStream>) -> io::Result<Request> {
     let mut head = requests.take(HEAD_BYTES_MAX);
     let mut first = String::new();
     read_line(&mut head, &mut first)?;
     let target = first.split(' ').nth(1).unwrap_or("/");
     let path = target.split('?').next().unwrap_or(target).to_owned();
-    let mut body = 0;
+    let mut request = Request { path, body: 0, last: false };
     loop {
         let mut line = String::new();
         read_line(&mut head, &mut line)?;
-        match line.trim_end().split_once(':') {
-            None => return Ok((path, body)),
-            Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
-                body = value.trim().parse().map_err(io::Error::other)?;
-            }
-            Some(_) => {}
+        let Some((name, value)) = line.trim_end().split_once(':') else { return Ok(request) };
+        match name.to_ascii_lowercase().as_str() {
+            "content-length" => request.body = value.trim().parse().map_err(io::Error::other)?,
+            "connection" => request.last = value.trim().eq_ignore_ascii_case("close"),
+            _ => {}
         }
     }
 }

@@ -93,6 +93,11 @@ fn hello_answers_on_its_port_with_its_version_over_one_connection() {
         assert!(answer.contains(expected), "{path}: {answer}");
         assert!(answer.contains("Connection: keep-alive"), "{path}: {answer}");
     }
+    write!(connection, "POST /version HTTP/1.1\r\nContent-Length: 3\r\nConnection: close\r\n\r\nabc")
+        .unwrap();
+    let mut rest = String::new();
+    connection.read_to_string(&mut rest).unwrap();
+    assert!(rest.ends_with("v7"), "a client that wants to close is heard: {rest}");
 }
 
 #[test]
