@@ -86,9 +86,9 @@ fn run_one(setup: &Setup, story: &Story, folder: &Path, storage: &Path) -> Resul
         text(storage)?,
         if setup.long { "long" } else { "short" }.to_owned(),
     ];
-    let before = space::cgroups();
+    space::note_cgroups(folder)?;
     let status = space::run_inside(&args, log)?;
-    space::sweep_cgroups(&before);
+    space::sweep_cgroups(folder);
     Ok(status.success())
 }
 
@@ -167,6 +167,9 @@ fn clear_dead_runs(folder: &Path) {
         let name = entry.file_name();
         let pid = name.to_str().and_then(|name| name.strip_prefix("run-"));
         if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+            for story in fs::read_dir(entry.path()).into_iter().flatten().filter_map(Result::ok) {
+                space::sweep_cgroups(&story.path());
+            }
             let _ = fs::remove_dir_all(entry.path());
         }
     }

@@ -19,6 +19,9 @@ use super::{Context as _, Failed};
 /// Where the kernel shows its cgroups: v1 hierarchies side by side, or v2 alone.
 const CGROUPS: &str = "/sys/fs/cgroup";
 
+/// Name of the file with the cgroups that were there before.
+const NOTE: &str = "cgroups";
+
 /// The argument with which the runner starts itself as the first process of a machine.
 pub const INIT: &str = "init-of-a-story";
 /// The argument with which that process starts the story.
@@ -87,10 +90,21 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
     entries.filter_map(Result::ok).map(|entry| entry.path()).collect()
 }
 
-/// Removes the cgroups that weren't there before a story. Its processes are dead; a cgroup that isn't empty
-/// belongs to someone else and the kernel refuses to remove it.
-pub fn sweep_cgroups(before: &BTreeSet<PathBuf>) {
-    let left: Vec<PathBuf> = cgroups().difference(before).cloned().collect();
+/// Notes in `folder` which cgroups there are, so that [`sweep_cgroups`] knows, if need be in a later run.
+///
+/// # Errors
+/// The disk's.
+pub fn note_cgroups(folder: &Path) -> Result<(), Failed> {
+    let paths = cgroups().iter().map(|path| format!("{}\n", path.display())).collect::<String>();
+    fs::write(folder.join(NOTE), paths).or_fail("the list of cgroups")
+}
+
+/// Removes the cgroups that weren't there when [`note_cgroups`] was called on `folder`. The story's processes are
+/// dead; a cgroup that isn't empty belongs to someone else, and the kernel refuses to remove it.
+pub fn sweep_cgroups(folder: &Path) {
+    let Ok(noted) = fs::read_to_string(folder.join(NOTE)) else { return };
+    let before: BTreeSet<PathBuf> = noted.lines().map(PathBuf::from).collect();
+    let left: Vec<PathBuf> = cgroups().difference(&before).cloned().collect();
     // inner ones first
     for path in left.iter().rev() {
         let _ = fs::remove_dir(path);
