@@ -75,7 +75,7 @@ impl Layout {
 }
 
 /// Builds the images of our own programs in `folder` and pushes them: `apps:1`, whose command picks the program;
-/// `hello:v1` and `hello:v2`, which differ in what they answer.
+/// `hello:v1` and `hello:v2`, which differ in what they answer, and `hello:broken`, which crashes at its start.
 ///
 /// # Errors
 /// A tool is missing, or the registry refuses.
@@ -99,5 +99,6 @@ pub fn push_ours(folder: &Path, apps: &Path, registry: SocketAddr) -> Result<(),
         layout.derive("apps", version, &["--config.cmd=hello", &env])?;
         layout.push(version, registry, &format!("hello:{version}"))?;
     }
-    Ok(())
+    layout.derive("apps", "broken", &["--config.cmd=exit", "--config.env=CODE=1", stop])?;
+    layout.push("broken", registry, "hello:broken")
 }

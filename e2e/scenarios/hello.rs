@@ -81,7 +81,7 @@ fn unchanged(world: &mut World) -> Result<(), Failed> {
     world.deploy_ok(&hello(2, "hi"))?;
     let before = world.settled("hello", "web", 2)?;
     let ran = world.deploy_ok(&hello(2, "hi"))?;
-    expect(ran.all().contains("unchanged"), "the second deploy says so", &ran)?;
+    expect(ran.all().contains("nothing changed"), "the second deploy says so", &ran)?;
     let after = world.settled("hello", "web", 2)?;
     expect(ids(&before)? == ids(&after)?, "the same allocs", (&before, &after))?;
     let incarnations = |allocs: &[Value]| {

@@ -119,7 +119,7 @@ fn projects(world: &mut World) -> Result<(), Failed> {
         "a name that means two services is refused with both",
         &ambiguous,
     )?;
-    world.mill.ok(&["undeploy", "shop"])?;
+    world.mill.ok(&["undeploy", "shop", "--yes"])?;
     expect(shape(world, "blog")? == blog, "an undeploy of shop leaves blog alone", &blog)?;
     expect(world.allocs("shop", "web")?.is_empty(), "shop is gone", world.mill.json(&["allocs"])?)
 }

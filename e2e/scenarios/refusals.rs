@@ -46,19 +46,31 @@ fn golden() -> Result<Vec<std::path::PathBuf>, Failed> {
     Ok(bad)
 }
 
+/// Files of the table that are bad by what they are called or where they lie, which here is otherwise.
+const BAD_ELSEWHERE: &[&str] =
+    &["no-project-name.kdl", "no-project-name-in-directory.kdl", "project-renamed.kdl"];
+
 fn configs(world: &mut World) -> Result<(), Failed> {
     world.deploy_ok(GOOD)?;
     let before = state(world)?;
     let bad = golden()?;
-    expect(bad.len() >= 20, "a table of bad inputs", bad.len())?;
+    expect(bad.len() >= 80, "a table of bad inputs", bad.len())?;
     for path in &bad {
         let path = path.to_str().or_fail("a path that is text")?;
-        for command in ["plan", "deploy"] {
-            let ran = world.mill.run(&[command, "-f", path])?;
-            expect(ran.code != 0, "it is refused", (command, path, &ran))?;
-            let name = path.rsplit('/').next().unwrap_or(path);
-            expect(ran.err.contains(name), "the complaint says in which file", (command, path, &ran))?;
+        let name = path.rsplit('/').next().unwrap_or(path);
+        // a plan may accept what can't be deployed yet; it only has to end in order
+        let planned = world.mill.run(&["plan", "-f", path])?;
+        expect((0..=4).contains(&planned.code), "a plan with an answer", (path, &planned))?;
+        if BAD_ELSEWHERE.contains(&name) {
+            continue;
         }
+        let ran = world.mill.run(&["deploy", "-f", path])?;
+        expect(ran.code == 2, "it is refused before anything is tried", (path, &ran))?;
+        expect(ran.err.contains(name), "the complaint says in which file", (path, &ran))?;
+        let json = world.mill.run(&["deploy", "-f", path, "--json"])?;
+        let document =
+            [&json.out, &json.err].into_iter().any(|text| serde_json::from_str::<Value>(text).is_ok());
+        expect(json.code == 2 && document, "the same for programs", (path, &json))?;
     }
     expect(state(world)? == before, "nothing changed", &before)
 }

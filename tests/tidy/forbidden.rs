@@ -96,7 +96,10 @@ pub(super) const SLEEPS: Rule = Rule {
     breaks: &[
         &[("src/fsm/lib.rs", "#[cfg(test)]\nmod tests {\n    std::thread::sleep(x);\n}")],
         &[("e2e/scenarios/hello.rs", "use std::thread::sleep;")],
-        &[("actors/kit/tests.rs", "tokio::time::sleep(x).await;")],
+        &[
+            ("actors/kit/mod.rs", "#[cfg(test)]\nmod tests;"),
+            ("actors/kit/tests.rs", "tokio::time::sleep(x).await;"),
+        ],
     ],
     keeps: &[
         ("src/fsm/lib.rs", "fn wait() { thread::sleep(x); }"),

@@ -30,7 +30,7 @@ pub(super) const ACTORS: Rule = Rule {
         let mut complaints = vec![];
         for file in tree.sources().filter(|file| is_actor(*file)) {
             let room = format!("{}/mod.rs", file.folder());
-            let room = tree.text(&room).map(|text| File { path: &room, text });
+            let room = tree.at(&room);
             let said: Vec<&str> = file.header().chain(room.iter().flat_map(|file| file.header())).collect();
             let missing = ANSWERS.iter().filter(|answer| !said.iter().any(|line| line.contains(**answer)));
             complaints.extend(missing.map(|answer| format!("{}: its header lacks `{answer}`", file.path)));
@@ -121,7 +121,8 @@ pub(super) const EXAMPLES: Rule = Rule {
     ]],
     keeps: &[
         ("config-examples/hello.kdl", ""),
-        ("src/config/tests.rs", "let examples = \"../../config-examples\"; read_dir(examples)"),
+        ("src/config/lib.rs", "//! Text to specs.\n#[cfg(test)]\nmod examples;"),
+        ("src/config/examples.rs", "let examples = \"../../config-examples\"; read_dir(examples)"),
     ],
 };
 

@@ -9,13 +9,19 @@ use std::sync::LazyLock;
 const SKIPPED: &[&str] = &[".git", "target", "node_modules"];
 
 /// Texts by path from the top, `/` between the parts.
-pub(super) struct Tree(BTreeMap<String, String>);
+pub(super) struct Tree {
+    files: BTreeMap<String, String>,
+    /// Paths of modules that are compiled for tests only; of folders with a `/` at the end.
+    tests: Vec<String>,
+}
 
 /// One file.
 #[derive(Clone, Copy)]
 pub(super) struct File<'a> {
     pub(super) path: &'a str,
     pub(super) text: &'a str,
+    /// Whether all of it is test code.
+    pub(super) is_test: bool,
 }
 
 static REAL: LazyLock<Tree> = LazyLock::new(|| {
@@ -23,7 +29,7 @@ static REAL: LazyLock<Tree> = LazyLock::new(|| {
     let mut files = BTreeMap::new();
     read_into(&mut files, top, top);
     assert!(files.contains_key("Cargo.toml"), "the top of the project is not at {}", top.display());
-    Tree(files)
+    Tree::new(files)
 });
 
 fn read_into(files: &mut BTreeMap<String, String>, top: &Path, folder: &Path) {
@@ -51,12 +57,30 @@ impl Tree {
 
     /// A tree made by hand.
     pub(super) fn of(files: &[(&str, &str)]) -> Self {
-        Self(files.iter().map(|&(path, text)| (path.to_owned(), text.to_owned())).collect())
+        Self::new(files.iter().map(|&(path, text)| (path.to_owned(), text.to_owned())).collect())
+    }
+
+    fn new(files: BTreeMap<String, String>) -> Self {
+        let sources = files.iter().filter(|(path, _)| path.ends_with(".rs"));
+        let tests = sources.flat_map(|(path, text)| test_modules(path, text)).collect();
+        Self { files, tests }
     }
 
     /// Every file.
     pub(super) fn files(&self) -> impl Iterator<Item = File<'_>> {
-        self.0.iter().map(|(path, text)| File { path, text })
+        self.files.iter().map(|(path, text)| self.file(path, text))
+    }
+
+    fn file<'a>(&self, path: &'a str, text: &'a str) -> File<'a> {
+        let in_tests = path.starts_with("tests/") && !path.starts_with("tests/xtask/");
+        let declared =
+            self.tests.iter().any(|test| path == test || (test.ends_with('/') && path.starts_with(test)));
+        File { path, text, is_test: in_tests || declared || path.starts_with("e2e/") }
+    }
+
+    /// The file at a path.
+    pub(super) fn at<'a>(&'a self, path: &'a str) -> Option<File<'a>> {
+        self.files.get(path).map(|text| self.file(path, text))
     }
 
     /// The Rust sources.
@@ -70,7 +94,7 @@ impl Tree {
     }
 
     pub(super) fn text(&self, path: &str) -> Option<&str> {
-        self.0.get(path).map(String::as_str)
+        self.files.get(path).map(String::as_str)
     }
 }
 
@@ -91,15 +115,9 @@ impl<'a> File<'a> {
         self.text.lines().map_while(|line| line.strip_prefix("//!"))
     }
 
-    /// Whether all of it is test code.
-    pub(super) fn is_test(self) -> bool {
-        let in_tests = self.path.starts_with("tests/") && !self.path.starts_with("tests/xtask/");
-        in_tests || self.stem() == "tests" || self.path.contains("/tests/") || self.path.starts_with("e2e/")
-    }
-
     /// Lines with their numbers and whether they are test code: all after an inline test module's head.
     pub(super) fn lines(self) -> impl Iterator<Item = Line<'a>> {
-        let mut in_test = self.is_test();
+        let mut in_test = self.is_test;
         let mut lines = self.text.lines().enumerate().peekable();
         std::iter::from_fn(move || {
             let (index, text) = lines.next()?;
@@ -113,6 +131,20 @@ impl<'a> File<'a> {
     pub(super) fn at(self, line: Line<'_>, what: &str) -> String {
         format!("{}:{}: {what}: {}", self.path, line.number, line.text.trim())
     }
+}
+
+/// Where the modules are that `path` declares for tests only, in files of their own.
+fn test_modules(path: &str, text: &str) -> Vec<String> {
+    let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+    let own = match name {
+        "mod.rs" | "lib.rs" | "main.rs" | "all.rs" => folder.to_owned(),
+        name => format!("{folder}/{}", name.trim_end_matches(".rs")),
+    };
+    let pairs = text.lines().map(str::trim).zip(text.lines().skip(1).map(str::trim));
+    let declared = pairs.filter(|(attribute, _)| *attribute == "#[cfg(test)]").filter_map(|(_, line)| {
+        line.strip_suffix(';').and_then(|line| line.split_once("mod ")).map(|(_, name)| name)
+    });
+    declared.flat_map(|name| [format!("{own}/{name}.rs"), format!("{own}/{name}/")]).collect()
 }
 
 /// One line of a file.
