@@ -46,7 +46,9 @@ const PURE: &[&str] = &[
     "serde",
     "serde_json",
     "sha2",
+    "shlex",
     "slog",
+    "strsim",
     "thiserror",
     "unicode-width",
 ];

@@ -58,8 +58,10 @@ const fn str_of_newlines(bytes: &[u8]) -> &str {
 
 pub(super) const ASYNC_TRAIT: Rule = Rule {
     check: |tree| {
-        let in_sources =
-            lines(sources(tree), "boxes every call", |_, line| Line::names(line.code(), "async_trait"));
+        // a generated gRPC service can be implemented in no other way
+        let in_sources = lines(sources(tree), "boxes every call", |_, line| {
+            Line::names(&line.code().replace("tonic::async_trait", ""), "async_trait")
+        });
         let manifests = tree.files().filter(|file| file.path.ends_with("Cargo.toml"));
         let in_manifests = lines(manifests, "boxes every call", |_, line| line.text.contains("async-trait"));
         [in_sources, in_manifests].concat()
@@ -68,7 +70,10 @@ pub(super) const ASYNC_TRAIT: Rule = Rule {
         &[("src/drivers/lib.rs", "#[async_trait]\ntrait X {}")],
         &[("Cargo.toml", "[workspace.dependencies]\nasync-trait = \"0.1\"")],
     ],
-    keeps: &[("src/drivers/lib.rs", "// not async_trait: native futures")],
+    keeps: &[
+        ("src/drivers/lib.rs", "// not async_trait: native futures"),
+        ("actors/rpc/mod.rs", "#[tonic::async_trait]\nimpl Node for Service {}"),
+    ],
 };
 
 pub(super) const IGNORED: Rule = Rule {
@@ -84,14 +89,39 @@ pub(super) const IGNORED: Rule = Rule {
     keeps: &[("src/fsm/lib.rs", "#[test]\nfn ignore() {}")],
 };
 
+/// Whether every test beside a file runs under paused time, where a sleep takes none and always ends the same way.
+fn is_paused(tree: &Tree, file: File<'_>) -> bool {
+    let beside = tree.sources().filter(|other| match file.stem() {
+        // what a folder's tests share lies in its mod.rs
+        "mod" => other.folder() == file.folder(),
+        _ => other.path == file.path,
+    });
+    let lines = beside
+        .flat_map(|file| file.text.lines().filter(|line| line.trim_start().starts_with("#[tokio::test")));
+    let paused: Vec<bool> = lines.map(|line| line.contains("start_paused = true")).collect();
+    !paused.is_empty() && !paused.contains(&false)
+}
+
+/// Lines of test code that sleep, other than in a function `until…`: the one that polls a state up to a deadline.
+fn sleeping<'a>(tree: &'a Tree, file: File<'a>) -> impl Iterator<Item = Line<'a>> {
+    let paused = is_paused(tree, file);
+    let mut polls = false;
+    file.lines().filter(move |line| {
+        let code = line.code();
+        if let Some((_, name)) = code.split_once("fn ") {
+            polls = name.starts_with("until");
+        }
+        let sleeps = code.contains("thread::sleep") || (code.contains("time::sleep") && !paused);
+        line.in_test && sleeps && !polls
+    })
+}
+
 pub(super) const SLEEPS: Rule = Rule {
     check: |tree| {
         let files =
             sources(tree).filter(|file| !WAITING.contains(&file.path) && !file.path.starts_with(APPS));
-        lines(files, "a test waits for a state, not for time", |_, line| {
-            let code = line.code();
-            line.in_test && (code.contains("thread::sleep") || code.contains("time::sleep"))
-        })
+        let found = files.flat_map(|file| sleeping(tree, file).map(move |line| (file, line)));
+        found.map(|(file, line)| file.at(line, "a test waits for a state, not for time")).collect()
     },
     breaks: &[
         &[("src/fsm/lib.rs", "#[cfg(test)]\nmod tests {\n    std::thread::sleep(x);\n}")],
@@ -100,11 +130,23 @@ pub(super) const SLEEPS: Rule = Rule {
             ("actors/kit/mod.rs", "#[cfg(test)]\nmod tests;"),
             ("actors/kit/tests.rs", "tokio::time::sleep(x).await;"),
         ],
+        &[(
+            "tests/cluster/x.rs",
+            "#[tokio::test(start_paused = true)]\n#[tokio::test]\ntokio::time::sleep(x)",
+        )],
+        &[("tests/cluster/x.rs", "#[tokio::test(start_paused = true)]\nstd::thread::sleep(x)")],
+        &[("tests/cluster/x.rs", "fn until() {}\nfn x() { std::thread::sleep(x) }")],
     ],
     keeps: &[
         ("src/fsm/lib.rs", "fn wait() { thread::sleep(x); }"),
         ("e2e/harness/until.rs", "thread::sleep(x);"),
         ("e2e/apps/works.rs", "thread::sleep(x);"),
+        (
+            "tests/cluster/x.rs",
+            "#[tokio::test(start_paused = true)]\nasync fn x() { tokio::time::sleep(x).await }",
+        ),
+        ("tests/cluster/mod.rs", "async fn probe() { tokio::time::sleep(x).await }"),
+        ("tests/y.rs", "async fn until(what: &str) {\n    tokio::time::sleep(x).await\n}"),
     ],
 };
 

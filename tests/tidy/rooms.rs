@@ -5,11 +5,19 @@ use super::tree::{File, Line, Tree};
 
 pub(super) const HEADERS: Rule = Rule {
     check: |tree| {
-        let bare = tree.sources().filter(|file| file.stem() != "tests" && file.header().next().is_none());
+        // a room's own tests are about what the room says of itself
+        let of_room = |file: &File<'_>| file.path.starts_with("src/") || file.path.starts_with("actors/");
+        let files = tree.sources().filter(|file| !(file.is_test && of_room(file)));
+        let bare = files.filter(|file| file.header().next().is_none());
         bare.map(|file| format!("{}: opens without `//!` and what it is for", file.path)).collect()
     },
-    breaks: &[&[("src/fsm/lib.rs", "pub mod x;")]],
-    keeps: &[("src/fsm/lib.rs", "//! The replicated cluster."), ("src/fsm/x/tests.rs", "use super::*;")],
+    breaks: &[&[("src/fsm/lib.rs", "pub mod x;")], &[("tests/cluster/join.rs", "use super::*;")]],
+    keeps: &[
+        ("src/fsm/lib.rs", "//! The replicated cluster.\n#[cfg(test)]\nmod replay;"),
+        ("src/fsm/replay.rs", "use super::*;"),
+        ("src/fsm/x/mod.rs", "//! X.\n#[cfg(test)]\nmod tests;"),
+        ("src/fsm/x/tests.rs", "use super::*;"),
+    ],
 };
 
 /// What an actor's header answers.
@@ -54,31 +62,22 @@ pub(super) const ACTORS: Rule = Rule {
     ],
 };
 
-/// Files that may hold `mod NAME;` for a file `FOLDER/NAME.rs` or `FOLDER/NAME/mod.rs`.
-fn parents(folder: &str, roots: &[String]) -> Vec<String> {
-    let mut parents = vec![format!("{folder}/mod.rs"), format!("{folder}.rs")];
-    parents.extend(
-        roots.iter().filter(|root| root.rsplit_once('/').is_some_and(|(of, _)| of == folder)).cloned(),
-    );
-    parents
-}
-
 pub(super) const FORGOTTEN: Rule = Rule {
     check: |tree| {
-        let roots: Vec<String> = tree.manifests().flat_map(super::tree::Manifest::roots).collect();
-        let is_root = |file: &File<'_>| roots.iter().any(|root| root == file.path) || file.stem() == "build";
+        let is_root = |file: File<'_>| tree.manifests().any(|manifest| manifest.is_root(file));
+        let roots: Vec<File<'_>> = tree.sources().filter(|file| is_root(*file)).collect();
         let mut complaints = vec![];
-        for file in tree.sources().filter(|file| !is_root(file)) {
+        for file in tree.sources().filter(|file| !is_root(*file)) {
             let (folder, name) = match file.stem() {
                 "mod" => file.folder().rsplit_once('/').unwrap_or(("", file.folder())),
                 stem => (file.folder(), stem),
             };
             let declared = format!("mod {name};");
-            let known = parents(folder, &roots).iter().any(|parent| {
-                tree.text(parent)
-                    .is_some_and(|text| text.lines().any(|line| line.trim().ends_with(&declared)))
-            });
-            if !known {
+            // FOLDER/mod.rs, FOLDER.rs, or a root in FOLDER declares FOLDER/NAME.rs and FOLDER/NAME/mod.rs
+            let modules = [format!("{folder}/mod.rs"), format!("{folder}.rs")];
+            let modules = modules.iter().filter_map(|path| tree.at(path));
+            let mut parents = modules.chain(roots.iter().copied().filter(|root| root.folder() == folder));
+            if !parents.any(|parent| parent.text.lines().any(|line| line.trim().ends_with(&declared))) {
                 complaints.push(format!("{}: no `{declared}` makes it part of a crate", file.path));
             }
         }
@@ -91,6 +90,7 @@ pub(super) const FORGOTTEN: Rule = Rule {
             ("src/fsm/nodes.rs", ""),
         ],
         &[("e2e/scenarios/mod.rs", "mod hello;"), ("e2e/scenarios/crash.rs", "")],
+        &[("src/fsm/Cargo.toml", ""), ("src/fsm/tests/disk.rs", ""), ("src/fsm/tests/host/mod.rs", "")],
     ],
     keeps: &[
         ("src/fsm/Cargo.toml", "[lib]\npath = \"lib.rs\""),
@@ -98,6 +98,8 @@ pub(super) const FORGOTTEN: Rule = Rule {
         ("src/fsm/nodes.rs", ""),
         ("src/fsm/views/mod.rs", "mod zone;"),
         ("src/fsm/views/zone.rs", ""),
+        ("src/fsm/tests/disk.rs", "mod host;"),
+        ("src/fsm/tests/host/mod.rs", ""),
     ],
 };
 

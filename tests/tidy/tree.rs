@@ -72,7 +72,8 @@ impl Tree {
     }
 
     fn file<'a>(&self, path: &'a str, text: &'a str) -> File<'a> {
-        let in_tests = path.starts_with("tests/") && !path.starts_with("tests/xtask/");
+        // the top's tests, and those that cargo finds in a crate's own folder of this name
+        let in_tests = path.split('/').any(|part| part == "tests") && !path.starts_with("tests/xtask/");
         let declared =
             self.tests.iter().any(|test| path == test || (test.ends_with('/') && path.starts_with(test)));
         File { path, text, is_test: in_tests || declared || path.starts_with("e2e/") }
@@ -207,12 +208,15 @@ impl<'a> Manifest<'a> {
         self.entries(wanted).map(|(key, _)| key.split('.').next().unwrap_or(key))
     }
 
-    /// Paths from the top of the files that it names as roots of its targets.
-    pub(super) fn roots(self) -> impl Iterator<Item = String> {
+    /// Whether a file is the root of one of its targets: named as such, or found by cargo itself.
+    pub(super) fn is_root(self, file: File<'_>) -> bool {
         let targets = |section: &str| matches!(section, "lib" | "bin" | "test" | "bench" | "example");
-        self.entries(targets)
-            .filter(|(key, _)| *key == "path")
-            .map(move |(_, path)| format!("{}/{}", self.0.folder(), path.trim_matches('"')))
+        let own = self.0.folder();
+        let inside = file.path.strip_prefix(own).and_then(|rest| rest.strip_prefix('/'));
+        let Some(inside) = inside else { return false };
+        let named = |(key, path): (&str, &str)| key == "path" && path.trim_matches('"') == inside;
+        let found = matches!(file.folder().strip_prefix(own), Some("/tests" | "/benches" | "/examples"));
+        inside == "build.rs" || found || self.entries(targets).any(named)
     }
 
     /// Whether it says `key = value` (or `key.… = value`) in `section`.
