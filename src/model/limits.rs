@@ -63,8 +63,7 @@ pub const CPU_MILLIS_MIN: u32 = 10;
 /// The body of an API request: the largest config file with every character escaped in JSON, and its options.
 pub const API_REQUEST_BYTES_MAX: usize = 8 << 20;
 
-/// An API answer that the client reads: 100,000 allocs (product.md §10) of half a kilobyte each.
-pub const API_ANSWER_BYTES_MAX: usize = 64 << 20;
+
 
 /// One event of an API stream: a log line is cut long before this.
 pub const API_EVENT_BYTES_MAX: usize = 1 << 20;
