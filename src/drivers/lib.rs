@@ -5,6 +5,7 @@ pub mod cgroups;
 pub mod clock;
 pub mod containerd;
 pub mod containers;
+pub mod disk;
 pub mod home;
 pub mod host;
 pub mod images;
@@ -12,10 +13,4 @@ pub mod probes;
 pub mod random;
 pub mod records;
 pub mod sockets;
-
 pub mod volumes;
-
-//! Everything foreign: one folder each, with a trait in Mill's words, the real thing, and a fake that can be
-//! told to fail, be slow, forget, and lie.
-
-pub mod disk;
