@@ -1,1 +1,4 @@
-//! Empty yet.
+//! Everything foreign, one folder each: a small trait in Mill's words, the real thing behind it, and a fake that can
+//! be told to fail, be slow, forget and lie.
+
+pub mod logs;

@@ -61,3 +61,15 @@ pub const CPU_MILLIS_MIN: u32 = 10;
 /// Crashes of an actor in a row that its supervisor answers with a restart. With `Tempo::actor_backoff` they take
 /// eleven seconds: longer than a neighbour's restart, shorter than a person's patience.
 pub const ACTOR_CRASHES_MAX: u32 = 5;
+
+/// One file of a stream's output with its index. Small enough that removing the oldest loses little at a time.
+pub const LOG_SEGMENT_BYTES: u64 = 10 << 20;
+
+/// Files' worth of output that a stream of an alloc keeps, over all its runs (product.md §8).
+pub const LOG_SEGMENTS: u64 = 3;
+
+/// Files of a stream, however small: an alloc that crashes once a minute keeps the output of its last half hour.
+pub const LOG_FILES_MAX: usize = 32;
+
+/// A line of output; longer ones are shown in pieces. Docker cuts there too, so that tools cope.
+pub const LOG_LINE_BYTES_MAX: usize = 16 << 10;

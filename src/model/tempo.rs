@@ -34,6 +34,9 @@ pub struct Tempo {
     /// How long a look at the tree of actors waits for what they show of their state: a person waits for it, and a
     /// healthy actor answers in microseconds.
     pub observe_deadline: Duration,
+    /// How often someone who follows a log looks for more: a person sees no delay, and ten looks a second cost
+    /// nothing.
+    pub log_poll: Duration,
     /// How long an API write waits for its command to be applied.
     pub write_deadline: Duration,
     /// How often the leader looks for work that no event announced (deadlines, retention).
@@ -71,6 +74,7 @@ impl Default for Tempo {
             actor_forgiven_after: secs(60),
             ask_deadline: secs(5),
             observe_deadline: ms(200),
+            log_poll: ms(100),
             write_deadline: secs(10),
             leader_round: secs(1),
             ended_kept: secs(24 * 3600),
