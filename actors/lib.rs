@@ -5,3 +5,4 @@
 
 pub mod introspect;
 pub mod kit;
+pub mod raft;

@@ -21,7 +21,7 @@ pub use names::{
     AllocId, DeployId, Incarnation, NodeId, NodeName, ProjectName, SpecHash, Term, Workload, WorkloadName,
 };
 pub use resources::{Bytes, Millicores, Resources};
-pub use spec::{ProjectSpec, ServiceSpec, TaskSpec};
+pub use spec::{ContainerSpec, ProjectSpec, ServiceSpec, TaskSpec};
 pub use template::Template;
 pub use tempo::Tempo;
 pub use time::Timestamp;

@@ -1,5 +1,7 @@
 //! Bounds, each with its reason (product.md P11).
 
+use std::time::Duration;
+
 /// A project, service or node name: a DNS label has 63 octets (RFC 1035 §2.3.4); room is left for the
 /// alloc's suffix and for what later names are built from it.
 pub const NAME_LENGTH_MAX: usize = 40;
@@ -58,6 +60,21 @@ pub const MEMORY_BYTES_MIN: u64 = 6 << 20;
 /// Smallest CPU reservation in thousandths of a core: the kernel's quota has a floor of 1 ms per 100 ms period.
 pub const CPU_MILLIS_MIN: u32 = 10;
 
+/// The body of an API request: the largest config file with every character escaped in JSON, and its options.
+pub const API_REQUEST_BYTES_MAX: usize = 8 << 20;
+
+
+
+/// One event of an API stream: a log line is cut long before this.
+pub const API_EVENT_BYTES_MAX: usize = 1 << 20;
+
+/// Last log lines of a failed container that its deploy's progress carries.
+pub const LOG_TAIL_LINES: usize = 20;
+
+/// Statuses that a node puts into one report: each is below a kilobyte, and one Raft entry should stay below
+/// half a megabyte so that it doesn't hold up the next heartbeat.
+pub const REPORTS_PER_BATCH_MAX: usize = 500;
+
 /// Crashes of an actor in a row that its supervisor answers with a restart. With `Tempo::actor_backoff` they take
 /// eleven seconds: longer than a neighbour's restart, shorter than a person's patience.
 pub const ACTOR_CRASHES_MAX: u32 = 5;
@@ -73,3 +90,53 @@ pub const LOG_FILES_MAX: usize = 32;
 
 /// A line of output; longer ones are shown in pieces. Docker cuts there too, so that tools cope.
 pub const LOG_LINE_BYTES_MAX: usize = 16 << 10;
+
+/// A manifest or index of an image: the distribution specification has registries accept 4 MiB.
+pub const MANIFEST_BYTES_MAX: u64 = 4 << 20;
+
+/// An image's config blob: it holds the history of its layers; the largest seen have some hundred kilobytes.
+pub const IMAGE_CONFIG_BYTES_MAX: u64 = 8 << 20;
+
+/// Layers of an image: overlayfs takes 500 lower directories, the writable one is another.
+pub const IMAGE_LAYERS_MAX: usize = 499;
+
+/// Layers of one pull that are downloaded at the same time: Docker's number, kind to registries.
+pub const LAYERS_AT_ONCE: usize = 3;
+
+/// Attempts to get one blob within a pull before the pull has failed; each goes on where the last one stopped.
+pub const BLOB_ATTEMPTS_MAX: u32 = 5;
+
+/// Processes and threads of one container: enough for a JVM with a thread per connection, too few for a fork
+/// bomb to take the node's pids.
+pub const PIDS_MAX: i64 = 4096;
+
+/// Open files of one container, where the node's own ceiling is no lower: Docker's default.
+pub const OPEN_FILES_MAX: u64 = 1 << 20;
+
+/// Output of a program executed within a container that is kept: its end, for the message of a failed check.
+pub const EXEC_OUTPUT_BYTES_MAX: usize = 4 << 10;
+
+/// An ephemeral volume whose config names no size.
+pub const SCRATCH_BYTES_DEFAULT: u64 = 1 << 30;
+
+/// Smallest ephemeral volume: a file system's own tables need some of it.
+pub const SCRATCH_BYTES_MIN: u64 = 2 << 20;
+
+/// Largest CPU reservation in thousandths of a core: no machine has a thousand cores; more is a slip of the unit.
+pub const CPU_MILLIS_MAX: u32 = 1_024_000;
+
+/// Longest duration that a config may ask for. A longer wait is a slip of the unit, and far enough from every
+/// overflow.
+pub const DURATION_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Shortest pause between two health checks: ten a second tell all that there is to know of a program.
+pub const HEALTH_INTERVAL_MIN: Duration = Duration::from_millis(100);
+
+/// Failed health checks in a row that a service may be given: more is the same as no check.
+pub const HEALTH_RETRIES_MAX: u32 = 1000;
+
+/// Characters of a secret's name: room for any naming scheme, short enough for tables.
+pub const SECRET_NAME_LENGTH_MAX: usize = 128;
+
+/// Bytes of a path: the kernel's PATH_MAX, its NUL included.
+pub const PATH_BYTES_MAX: usize = 4095;

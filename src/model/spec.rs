@@ -265,6 +265,69 @@ pub enum Place {
     },
 }
 
+impl ServiceSpec {
+    /// A service of one replica of `image`, everything else by default.
+    pub fn new(name: WorkloadName, image: ImageRef) -> Self {
+        Self {
+            name,
+            container: ContainerSpec::new(image),
+            replicas: 1,
+            health: None,
+            routes: vec![],
+            update: Update::default(),
+            depends_on: vec![],
+            place: vec![],
+        }
+    }
+}
+
+impl TaskSpec {
+    /// A task that runs `image`, everything else by default.
+    pub fn new(name: WorkloadName, image: ImageRef) -> Self {
+        let container = ContainerSpec::new(image);
+        Self { name, container, timeout: defaults::TASK_TIMEOUT, schedule: None, place: vec![] }
+    }
+}
+
+impl ContainerSpec {
+    /// A container of `image`, everything else by default.
+    pub fn new(image: ImageRef) -> Self {
+        Self {
+            image,
+            entrypoint: None,
+            command: None,
+            env: vec![],
+            resources: defaults::RESOURCES,
+            ports: vec![],
+            volumes: vec![],
+            secrets: vec![],
+            stop: Stop::default(),
+            user: None,
+            workdir: None,
+            read_only_root: false,
+            cap_add: vec![],
+            cap_drop: vec![],
+            devices: vec![],
+        }
+    }
+}
+
+impl Default for Stop {
+    fn default() -> Self {
+        Self { signal: None, grace: defaults::STOP_GRACE, drain: defaults::STOP_DRAIN }
+    }
+}
+
+impl Default for Update {
+    fn default() -> Self {
+        Self {
+            parallel: defaults::UPDATE_PARALLEL,
+            order: UpdateOrder::default(),
+            deadline: defaults::UPDATE_DEADLINE,
+        }
+    }
+}
+
 /// Defaults of product.md §2.
 pub mod defaults {
     use std::time::Duration;

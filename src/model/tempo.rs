@@ -21,6 +21,15 @@ pub struct Tempo {
     pub pull_stalled_after: Duration,
     /// Pauses between attempts to pull; the last one repeats.
     pub pull_backoff: [Duration; 3],
+    /// Pauses between attempts to get one blob within a pull: a broken connection, not a broken registry.
+    pub blob_backoff: [Duration; 3],
+    /// How long the runtime may take to unpack one layer: several GB on a slow disk.
+    pub unpack_deadline: Duration,
+    /// After this an image whose pull nobody finished may be collected: within it a retry goes on where the last
+    /// attempt stopped.
+    pub pull_kept: Duration,
+    /// Pauses before a wait for a container's end asks a runtime again that was out of reach.
+    pub runtime_backoff: [Duration; 3],
     /// Raft's clock: one tick. Election takes ten to twenty of them, a heartbeat one.
     pub raft_tick: Duration,
     /// Pauses before a crashed actor is started again, by crashes in a row; the last one repeats. The first is
@@ -49,6 +58,24 @@ pub struct Tempo {
     pub collect_every: Duration,
     /// How long a daemon that was told to stop waits for its actors before it leaves anyway.
     pub shutdown_deadline: Duration,
+    /// How long the client of the API waits for a connection: a node at the other end of the world answers in
+    /// half a second, twice over for TLS.
+    pub api_connect_deadline: Duration,
+    /// How long the client waits for an answer that the node has at hand.
+    pub api_read_deadline: Duration,
+    /// How long the client waits for an answer that takes a registry and a commit: `write_deadline` and a slow
+    /// registry's.
+    pub api_write_deadline: Duration,
+    /// How often the server says something on a stream that has nothing to say.
+    pub api_keepalive: Duration,
+    /// A stream silent for this long is dead: three keep-alives.
+    pub api_silence: Duration,
+    /// Pauses before a lost stream is opened again; the last one repeats. The first is what a restarted daemon
+    /// needs to come up.
+    pub api_reconnect_backoff: [Duration; 3],
+    /// After this long without a connection the client gives a stream up: a daemon or a leader is back long
+    /// before (product.md §6).
+    pub api_reconnect_for: Duration,
 }
 
 const fn ms(ms: u64) -> Duration {
@@ -69,6 +96,10 @@ impl Default for Tempo {
             runtime_deadline: secs(30),
             pull_stalled_after: secs(30),
             pull_backoff: [secs(1), secs(5), secs(30)],
+            blob_backoff: [ms(250), secs(1), secs(3)],
+            unpack_deadline: secs(600),
+            pull_kept: secs(24 * 3600),
+            runtime_backoff: [ms(50), ms(250), secs(1)],
             raft_tick: ms(100),
             actor_backoff: [ms(50), ms(250), secs(1), secs(5)],
             actor_forgiven_after: secs(60),
@@ -81,6 +112,13 @@ impl Default for Tempo {
             images_kept: secs(3600),
             collect_every: secs(60),
             shutdown_deadline: secs(5),
+            api_connect_deadline: secs(5),
+            api_read_deadline: secs(15),
+            api_write_deadline: secs(60),
+            api_keepalive: secs(5),
+            api_silence: secs(15),
+            api_reconnect_backoff: [ms(150), ms(500), secs(2)],
+            api_reconnect_for: secs(60),
         }
     }
 }
@@ -99,6 +137,21 @@ impl Tempo {
     /// The pause after the `attempts`-th failed pull, counted from 1.
     pub fn pull_delay(&self, attempts: u32) -> Duration {
         nth(&self.pull_backoff, attempts)
+    }
+
+    /// The pause before the `attempts`-th try to open a lost stream again, counted from 1.
+    pub fn reconnect_delay(&self, attempts: u32) -> Duration {
+        nth(&self.api_reconnect_backoff, attempts)
+    }
+
+    /// The pause after the `attempts`-th failed attempt to get a blob, counted from 1.
+    pub fn blob_delay(&self, attempts: u32) -> Duration {
+        nth(&self.blob_backoff, attempts)
+    }
+
+    /// The pause after the `attempts`-th attempt to reach the runtime, counted from 1.
+    pub fn runtime_delay(&self, attempts: u32) -> Duration {
+        nth(&self.runtime_backoff, attempts)
     }
 }
 

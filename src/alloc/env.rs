@@ -1,0 +1,139 @@
+//! A container's environment and arguments: templates filled in, ports told.
+
+use mill_model::ports::MappedPort;
+use mill_model::spec::EnvVar;
+use mill_model::template::{Part, Template};
+use mill_model::{AllocId, NodeName};
+use thiserror::Error;
+
+/// What a node knows when it starts a container.
+#[derive(Debug, Clone, Copy)]
+pub struct Facts<'a> {
+    /// `${alloc.id}`
+    pub alloc: &'a AllocId,
+    /// `${alloc.index}`
+    pub index: u32,
+    /// `${node.name}`
+    pub node: &'a NodeName,
+}
+
+/// A reference that this node can't fill in. A deploy refuses these before anything changes, so that meeting
+/// one means an order from a version that knows more.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Unfillable {
+    /// A secret.
+    #[error("`${{secret({name})}}` can't be filled in: this version has no secrets")]
+    Secret {
+        /// Its name.
+        name: String,
+    },
+    /// A service's address.
+    #[error("`${{service.{name}.…}}` can't be filled in: this version has no service addresses")]
+    Service {
+        /// The service's name.
+        name: String,
+    },
+}
+
+impl Facts<'_> {
+    /// The text of `template`.
+    ///
+    /// # Errors
+    /// The first reference that can't be filled in.
+    pub fn fill(&self, template: &Template) -> Result<String, Unfillable> {
+        let mut text = String::new();
+        for part in &template.parts {
+            match part {
+                Part::Text(plain) => text.push_str(plain),
+                Part::AllocId => text.push_str(self.alloc.as_str()),
+                Part::AllocIndex => text.push_str(&self.index.to_string()),
+                Part::NodeName => text.push_str(self.node.as_str()),
+                Part::Secret(name) => return Err(Unfillable::Secret { name: name.clone() }),
+                Part::Service(of) => return Err(Unfillable::Service { name: of.name.to_string() }),
+            }
+        }
+        Ok(text)
+    }
+
+    /// The texts of `templates`.
+    ///
+    /// # Errors
+    /// The first reference that can't be filled in.
+    pub fn fill_all(&self, templates: &[Template]) -> Result<Vec<String>, Unfillable> {
+        templates.iter().map(|template| self.fill(template)).collect()
+    }
+
+    /// All variables of a container: `PORT` and `MILL_PORT_<NAME>`, then the config's, which win. Without the
+    /// kernel's mapping the former carry the mapped port (product.md §4), and the program must obey them.
+    ///
+    /// # Errors
+    /// The first reference that can't be filled in.
+    pub fn env(&self, vars: &[EnvVar], ports: &[MappedPort]) -> Result<Vec<(String, String)>, Unfillable> {
+        let mut env = port_env(ports);
+        for var in vars {
+            let value = self.fill(&var.value)?;
+            match env.iter_mut().find(|(name, _)| *name == var.name) {
+                Some(earlier) => earlier.1 = value,
+                None => env.push((var.name.clone(), value)),
+            }
+        }
+        Ok(env)
+    }
+}
+
+fn port_env(ports: &[MappedPort]) -> Vec<(String, String)> {
+    let first = ports.first().map(|port| ("PORT".to_owned(), port.mapped.to_string()));
+    let named = ports.iter().map(|port| {
+        let label = port.declared.label().to_ascii_uppercase().replace('-', "_");
+        (format!("MILL_PORT_{label}"), port.mapped.to_string())
+    });
+    first.into_iter().chain(named).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU16;
+
+    use mill_model::ports::{Port, Protocol};
+
+    use super::*;
+
+    fn port(name: Option<&str>, number: u16, mapped: u16) -> MappedPort {
+        let name = name.map(|name| name.parse().unwrap());
+        let declared = Port { name, number: NonZeroU16::new(number).unwrap(), protocol: Protocol::Tcp };
+        MappedPort { declared, mapped: NonZeroU16::new(mapped).unwrap() }
+    }
+
+    fn var(name: &str, parts: Vec<Part>) -> EnvVar {
+        EnvVar { name: name.to_owned(), value: Template { parts } }
+    }
+
+    #[test]
+    fn a_program_is_told_its_mapped_ports_and_the_config_has_the_last_word() {
+        let (alloc, node) = ("web-7k2f".parse().unwrap(), "node-1".parse().unwrap());
+        let facts = Facts { alloc: &alloc, index: 2, node: &node };
+        let ports = [port(None, 3000, 20_001), port(Some("admin-ui"), 9090, 20_002)];
+        let vars = [
+            var("WHO", vec![Part::AllocId, Part::Text("/".into()), Part::AllocIndex, Part::NodeName]),
+            var("MILL_PORT_3000", vec![Part::Text("mine".into())]),
+        ];
+        let env = facts.env(&vars, &ports).unwrap();
+        let expected = [
+            ("PORT", "20001"),
+            ("MILL_PORT_3000", "mine"),
+            ("MILL_PORT_ADMIN_UI", "20002"),
+            ("WHO", "web-7k2f/2node-1"),
+        ];
+        assert_eq!(env, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        assert_eq!(facts.env(&[], &[]), Ok(vec![]));
+    }
+
+    #[test]
+    fn what_this_version_has_not_is_named_and_never_left_blank() {
+        let (alloc, node) = ("web-7k2f".parse().unwrap(), "node-1".parse().unwrap());
+        let facts = Facts { alloc: &alloc, index: 0, node: &node };
+        let filled = facts.env(&[var("A", vec![Part::Secret("db.password".into())])], &[]);
+        assert_eq!(filled, Err(Unfillable::Secret { name: "db.password".into() }));
+        assert!(filled.unwrap_err().to_string().contains("${secret(db.password)}"));
+    }
+}

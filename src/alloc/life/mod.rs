@@ -1,0 +1,329 @@
+//! The machine: what happened goes in, what is to be done comes out.
+//!
+//! # How to run it
+//! Make one with [`Life::new`] (just assigned) or [`Life::restore`] (from its record), ask the runtime for all
+//! containers of this alloc, and give them as [`Input::Resume`]: first thing, also when its actor starts again
+//! after a crash. Carry out the effects of each step in their order; a [`Effect::Persist`] must be on disk
+//! before the effects behind it begin. If it can't be, answer the [`Effect::Start`] behind it with
+//! [`Input::StartFailed`]; the others may go on.
+//!
+//! # Why
+//! - An *incarnation* is one attempt, pull included. Its number is on disk before its container exists, and
+//!   the next begins only when the end of this one is known: late news carries the old number and is dropped.
+//! - A container of an older incarnation must be *removed*, not only ended, before the next one starts: two
+//!   at once would share ports and volumes.
+//! - Unhealthy isn't yet stopped: traffic goes away at once, and requests in hand get `stop.drain`. A check
+//!   that succeeds meanwhile takes it back (healthy ⇄ unhealthy).
+//! - Given back after five failures is a standing request, not a full stop: until the leader places it
+//!   elsewhere and stops it here, it is tried on under the same backoff. A node that is cut off from its
+//!   leader, or the only one there is, needs no word from anyone (P12).
+
+mod ending;
+mod health;
+mod resume;
+mod words;
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod story;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mill_model::ports::MappedPort;
+use mill_model::{AllocStatus, Failure, Incarnation, Phase, Tempo, Timestamp};
+
+use crate::assignment::Assignment;
+use crate::record::{Ending, Record};
+
+pub use words::{
+    Asked, Check, CheckFailure, Clash, Effect, Exit, Found, FoundState, Heard, Input, Timer, TimerKind,
+};
+
+/// How far the current incarnation's container is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Container {
+    /// There is none.
+    Absent,
+    /// Its image is here.
+    Pulled,
+    /// Its start was asked for.
+    Starting,
+    /// It runs.
+    Running,
+}
+
+/// Checks of the current incarnation. Not kept on disk: they are simply made again.
+#[derive(Debug, Default)]
+struct Checks {
+    asked: bool,
+    due: bool,
+    count_failures: bool,
+    failed_in_row: u32,
+    last: Option<CheckFailure>,
+}
+
+/// One alloc on this node.
+#[derive(Debug)]
+pub struct Life {
+    record: Record,
+    kept: Option<Record>,
+    reported: Option<AllocStatus>,
+    tempo: Arc<Tempo>,
+    now: Timestamp,
+    resumed: bool,
+    container: Container,
+    checks: Checks,
+    /// Containers to be removed; whether that was asked for and has no answer yet.
+    leftovers: BTreeMap<Incarnation, bool>,
+    removals_failed: u32,
+    timers: BTreeMap<TimerKind, u64>,
+    generation: u64,
+    effects: Vec<Effect>,
+}
+
+impl Life {
+    /// The life of an alloc that was just assigned to this node and given `ports`.
+    pub fn new(
+        assignment: Arc<Assignment>,
+        ports: Vec<MappedPort>,
+        heard: Heard,
+        tempo: Arc<Tempo>,
+        now: Timestamp,
+    ) -> Self {
+        let status = AllocStatus {
+            id: assignment.alloc.clone(),
+            incarnation: heard.incarnation,
+            revision: heard.revision,
+            phase: Phase::Pending,
+            since: now,
+            failures: assignment.failures,
+            given_back: false,
+            ports,
+            last_end: None,
+        };
+        let record = Record {
+            assignment,
+            status,
+            ending: None,
+            signalled: false,
+            started_at: None,
+            deadline: None,
+            last_phase: None,
+        };
+        Self::over(record, tempo, now)
+    }
+
+    /// The life of an alloc that this node had before its daemon or the alloc's actor started.
+    pub fn restore(record: Record, tempo: Arc<Tempo>, now: Timestamp) -> Self {
+        let reported = Some(record.status.clone());
+        Self { reported, kept: Some(record.clone()), ..Self::over(record, tempo, now) }
+    }
+
+    fn over(record: Record, tempo: Arc<Tempo>, now: Timestamp) -> Self {
+        Self {
+            record,
+            kept: None,
+            reported: None,
+            tempo,
+            now,
+            resumed: false,
+            container: Container::Absent,
+            checks: Checks::default(),
+            leftovers: BTreeMap::new(),
+            removals_failed: 0,
+            timers: BTreeMap::new(),
+            generation: 0,
+            effects: vec![],
+        }
+    }
+
+    /// Takes one input at wall time `now`; says what is to be done, in this order.
+    #[must_use = "an effect that isn't carried out leaves the alloc hanging"]
+    pub fn step(&mut self, now: Timestamp, input: Input) -> Vec<Effect> {
+        self.now = now;
+        match input {
+            Input::Resume { found } => self.resume(&found),
+            Input::Stop => self.stop(),
+            Input::Heard(heard) => self.heard(heard),
+            _ if !self.resumed => {}
+            Input::Restart { incarnation } => self.restart(incarnation),
+            Input::Pulled { incarnation } => self.pulled(incarnation),
+            Input::PullFailed { incarnation, failure } => self.pull_failed(incarnation, failure),
+            Input::Started { incarnation } => self.started(incarnation),
+            Input::StartFailed { incarnation, failure } => self.start_failed(incarnation, failure),
+            Input::Ended { incarnation, exit, clash, at } => {
+                if incarnation == self.current() && self.container == Container::Running {
+                    self.ended(exit, clash, at);
+                }
+            }
+            Input::Checked { incarnation, result } => self.checked(incarnation, result),
+            Input::Removed { incarnation } => self.removed(incarnation),
+            Input::RemoveFailed { incarnation } => self.remove_failed(incarnation),
+            Input::Fired(timer) => self.fired(timer),
+        }
+        self.settle();
+        self.flush()
+    }
+
+    /// What is said about it.
+    pub const fn status(&self) -> &AllocStatus {
+        &self.record.status
+    }
+
+    /// What it was made from.
+    pub const fn assignment(&self) -> &Arc<Assignment> {
+        &self.record.assignment
+    }
+
+    /// Whether nothing will ever happen to it any more.
+    pub fn is_over(&self) -> bool {
+        self.phase().is_terminal() && self.leftovers.is_empty()
+    }
+
+    const fn phase(&self) -> Phase {
+        self.record.status.phase
+    }
+
+    const fn current(&self) -> Incarnation {
+        self.record.status.incarnation
+    }
+
+    fn is_up(&self) -> bool {
+        matches!(self.phase(), Phase::Running | Phase::Healthy | Phase::Unhealthy)
+    }
+
+    fn turn(&mut self, phase: Phase) {
+        if self.phase() != phase {
+            self.record.status.phase = phase;
+            self.record.status.since = self.now;
+        }
+    }
+
+    /// Begins the next incarnation.
+    fn begin(&mut self) {
+        self.record.status.incarnation = self.current().next();
+        self.record.ending = None;
+        self.turn(Phase::Pulling);
+        self.effects.push(Effect::Pull { incarnation: self.current() });
+    }
+
+    fn pulled(&mut self, incarnation: Incarnation) {
+        if incarnation == self.current() && self.phase() == Phase::Pulling {
+            self.container = Container::Pulled;
+        }
+    }
+
+    fn pull_failed(&mut self, incarnation: Incarnation, failure: Failure) {
+        if incarnation == self.current()
+            && self.phase() == Phase::Pulling
+            && self.container == Container::Absent
+        {
+            self.conclude(Some(failure), self.now);
+        }
+    }
+
+    fn started(&mut self, incarnation: Incarnation) {
+        if incarnation != self.current() || self.container != Container::Starting {
+            return;
+        }
+        self.container = Container::Running;
+        self.record.started_at = Some(self.now);
+        if let crate::Kind::Task { timeout } = self.record.assignment.kind {
+            self.record.deadline = Some(self.now.after(timeout));
+        }
+        self.effects.push(Effect::Watch { incarnation });
+        match self.phase() {
+            Phase::Stopping => self.signal(),
+            _ => {
+                self.turn(Phase::Running);
+                self.watch_health();
+            }
+        }
+    }
+
+    fn start_failed(&mut self, incarnation: Incarnation, failure: Failure) {
+        if incarnation == self.current() && self.container == Container::Starting {
+            self.container = Container::Absent;
+            // The start may have gone further than its caller knows.
+            self.remove(incarnation);
+            let failure = if self.record.ending == Some(Ending::Ordered) { None } else { Some(failure) };
+            self.conclude(failure, self.now);
+        }
+    }
+
+    fn fired(&mut self, timer: Timer) {
+        if self.timers.get(&timer.kind) != Some(&timer.generation) {
+            return;
+        }
+        self.timers.remove(&timer.kind);
+        match timer.kind {
+            TimerKind::Backoff => self.begin(),
+            TimerKind::Check => self.check_due(),
+            TimerKind::StartPeriod => self.start_period_over(),
+            TimerKind::Age => self.well(),
+            TimerKind::Forgive => self.forgive(),
+            TimerKind::Drain => self.drained(),
+            TimerKind::Grace | TimerKind::Kill => self.kill(),
+            TimerKind::Deadline => self.end(Ending::Failed { failure: Failure::TimedOut }),
+            TimerKind::Remove => self.remove_again(),
+        }
+    }
+
+    /// A later report must have a later revision than any that was heard. (Incarnations need no such floor
+    /// here: `resume` sees the containers, and a record is on disk before its container exists.)
+    fn heard(&mut self, heard: Heard) {
+        if heard.revision > self.record.status.revision {
+            self.record.status.revision = heard.revision;
+        }
+    }
+
+    /// What follows from the state alone, whichever input led to it.
+    fn settle(&mut self) {
+        if !self.resumed || !self.leftovers.is_empty() {
+            return;
+        }
+        if let Some(phase) = self.record.last_phase {
+            self.turn(phase);
+            self.timers.clear();
+        } else if self.container == Container::Pulled {
+            self.container = Container::Starting;
+            self.turn(Phase::Starting);
+            self.effects.push(Effect::Start { incarnation: self.current() });
+        }
+    }
+
+    /// Puts the record in front of the effects and the report behind them.
+    fn flush(&mut self) -> Vec<Effect> {
+        let mut effects = std::mem::take(&mut self.effects);
+        if self.resumed && self.reported.as_ref() != Some(&self.record.status) {
+            self.record.status.revision = self.record.status.revision.saturating_add(1);
+            self.reported = Some(self.record.status.clone());
+            effects.push(Effect::Report(self.record.status.clone()));
+        }
+        if self.kept.as_ref() != Some(&self.record) {
+            self.kept = Some(self.record.clone());
+            effects.insert(0, Effect::Persist(Box::new(self.record.clone())));
+        }
+        effects
+    }
+
+    fn set_timer(&mut self, kind: TimerKind, after: Duration) {
+        self.generation = self.generation.saturating_add(1);
+        self.timers.insert(kind, self.generation);
+        self.effects.push(Effect::SetTimer { timer: Timer { kind, generation: self.generation }, after });
+    }
+
+    fn cancel(&mut self, kinds: &[TimerKind]) {
+        self.timers.retain(|kind, _| !kinds.contains(kind));
+    }
+
+    /// What is left of `whole`, counted from `start` by wall time. A clock that jumped makes it at most whole.
+    fn left_of(&self, whole: Duration, start: Timestamp) -> Duration {
+        whole.saturating_sub(self.now.since(start))
+    }
+}

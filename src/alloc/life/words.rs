@@ -1,0 +1,252 @@
+//! What goes into a life and what comes out.
+
+use std::num::NonZeroU16;
+use std::time::Duration;
+
+use mill_model::spec::Probe;
+use mill_model::{AllocStatus, Failure, Incarnation, Timestamp};
+
+use crate::record::Record;
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// Its actor starts: these are all containers that the runtime has of it. Always the first input.
+    Resume {
+        /// In any order.
+        found: Vec<Found>,
+    },
+    /// The leader wants it gone. Wins over everything.
+    Stop,
+    /// A person wants this incarnation replaced by the next. Later ones aren't meant.
+    Restart {
+        /// The one that was running when it was asked.
+        incarnation: Incarnation,
+    },
+    /// The image is here.
+    Pulled {
+        /// Who asked for it.
+        incarnation: Incarnation,
+    },
+    /// The image can't be had.
+    PullFailed {
+        /// Who asked for it.
+        incarnation: Incarnation,
+        /// Why.
+        failure: Failure,
+    },
+    /// The container runs.
+    Started {
+        /// Which.
+        incarnation: Incarnation,
+    },
+    /// The container doesn't run and never will.
+    StartFailed {
+        /// Which.
+        incarnation: Incarnation,
+        /// Why.
+        failure: Failure,
+    },
+    /// The container has ended.
+    Ended {
+        /// Which.
+        incarnation: Incarnation,
+        /// How.
+        exit: Exit,
+        /// Someone else who held one of its declared ports at that moment.
+        clash: Option<Clash>,
+        /// When.
+        at: Timestamp,
+    },
+    /// A check has an answer.
+    Checked {
+        /// Of which.
+        incarnation: Incarnation,
+        /// The answer.
+        result: Result<(), CheckFailure>,
+    },
+    /// Nothing is left of a container.
+    Removed {
+        /// Which.
+        incarnation: Incarnation,
+    },
+    /// A container couldn't be removed.
+    RemoveFailed {
+        /// Which.
+        incarnation: Incarnation,
+    },
+    /// A timer has run out.
+    Fired(Timer),
+    /// What the leader heard of it, which may be more than the record knows if the disk was full.
+    Heard(Heard),
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Keep this record, in place of the earlier one.
+    Persist(Box<Record>),
+    /// Get the image; answer `Pulled` or `PullFailed`.
+    Pull {
+        /// For which.
+        incarnation: Incarnation,
+    },
+    /// Make and start the container; answer `Started` or `StartFailed`.
+    Start {
+        /// Which.
+        incarnation: Incarnation,
+    },
+    /// Wait for the container's end; answer `Ended`.
+    Watch {
+        /// Which.
+        incarnation: Incarnation,
+    },
+    /// Send its stop signal.
+    Signal {
+        /// Which.
+        incarnation: Incarnation,
+    },
+    /// Send SIGKILL to all of it.
+    Kill {
+        /// Which.
+        incarnation: Incarnation,
+    },
+    /// Remove all of it, killing it if need be; answer `Removed` (also if there was nothing) or `RemoveFailed`.
+    Remove {
+        /// Which.
+        incarnation: Incarnation,
+    },
+    /// Ask for its health; answer `Checked`.
+    Check {
+        /// Of which.
+        incarnation: Incarnation,
+        /// What is asked.
+        check: Check,
+    },
+    /// Give `Fired(timer)` after a while. Replaces an earlier timer of this kind.
+    SetTimer {
+        /// Which.
+        timer: Timer,
+        /// From now.
+        after: Duration,
+    },
+    /// Tell the node.
+    Report(AllocStatus),
+}
+
+/// A container that the runtime has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// Which.
+    pub incarnation: Incarnation,
+    /// Its state.
+    pub state: FoundState,
+}
+
+/// State of a container that was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FoundState {
+    /// Made, never started.
+    Created,
+    /// Running.
+    Running,
+    /// Ended.
+    Ended {
+        /// How.
+        exit: Exit,
+        /// When.
+        at: Timestamp,
+    },
+}
+
+/// How a container ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// It exited by itself.
+    Code(u8),
+    /// A signal ended it.
+    Signal(u8),
+    /// The kernel killed it at its memory ceiling.
+    OutOfMemory,
+    /// It is gone, and nobody knows how.
+    Vanished,
+}
+
+/// A health check to be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Check {
+    /// What is asked.
+    pub what: Asked,
+    /// After this without an answer it has failed.
+    pub timeout: Duration,
+}
+
+/// What a check asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Asked {
+    /// What the config says.
+    Probe(Probe),
+    /// Whether this declared port accepts.
+    Port(NonZeroU16),
+}
+
+/// A check that didn't succeed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckFailure {
+    /// What was seen, for people.
+    pub seen: String,
+    /// Someone else who holds the declared port, while this alloc listens nowhere.
+    pub clash: Option<Clash>,
+}
+
+/// A declared port in someone else's hands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Clash {
+    /// The port.
+    pub port: u16,
+    /// Who holds it: an alloc, or a process by name and pid.
+    pub holder: String,
+}
+
+/// A timer. One that isn't the latest of its kind does nothing when it fires.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timer {
+    /// What for.
+    pub kind: TimerKind,
+    /// Counted up over all timers of a life.
+    pub generation: u64,
+}
+
+/// What a timer is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TimerKind {
+    /// The next incarnation may begin.
+    Backoff,
+    /// The next check is due.
+    Check,
+    /// Failures of checks count from now on.
+    StartPeriod,
+    /// Has run long enough to count as healthy.
+    Age,
+    /// Has been healthy long enough for its failures to be forgotten.
+    Forgive,
+    /// Open requests of an unhealthy one have had their time.
+    Drain,
+    /// The program has had its time to end by itself.
+    Grace,
+    /// It should have died of SIGKILL by now.
+    Kill,
+    /// A task has had its time.
+    Deadline,
+    /// Try again to remove what is left.
+    Remove,
+}
+
+/// What the leader last heard of an alloc, so that a node that lost its record doesn't count from the start.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Heard {
+    /// The incarnation in the last report.
+    pub incarnation: Incarnation,
+    /// The revision of the last report.
+    pub revision: u64,
+}

@@ -1,0 +1,102 @@
+//! One request and its answer.
+
+use bytes::{Bytes, BytesMut};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT};
+use http::{HeaderValue, Method};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use mill_model::Tempo;
+use mill_model::limits::API_ANSWER_BYTES_MAX;
+
+use super::error::{ClientError, Cut};
+use super::transport::{Sender, Transport};
+use crate::error::ApiError;
+use crate::sse;
+
+/// What is asked.
+pub(super) struct Request<'a> {
+    pub method: Method,
+    /// With its query.
+    pub path: &'a str,
+    /// JSON.
+    pub body: Option<Vec<u8>>,
+    /// Given for streams: where to go on, empty at first.
+    pub last_event_id: Option<&'a str>,
+}
+
+/// The whole body of a successful answer.
+pub(super) async fn whole(
+    transport: &Transport,
+    tempo: &Tempo,
+    request: &Request<'_>,
+) -> Result<Bytes, ClientError> {
+    let (_sender, body) = open(transport, tempo, request).await?;
+    collect(transport, body).await
+}
+
+/// The body of a successful answer, still to be read. The sender holds the connection open.
+pub(super) async fn open(
+    transport: &Transport,
+    tempo: &Tempo,
+    request: &Request<'_>,
+) -> Result<(Sender, Incoming), ClientError> {
+    let mut sender = transport.connect(tempo).await?;
+    let response =
+        sender.send_request(encode(transport, request)?).await.map_err(|source| cut(transport, source))?;
+    let (head, body) = response.into_parts();
+    if head.status.is_success() {
+        return Ok((sender, body));
+    }
+    let body = collect(transport, body).await?;
+    Err(match serde_json::from_slice::<ApiError>(&body) {
+        Ok(error) => ClientError::Refused(Box::new(error)),
+        Err(_) => ClientError::Unexplained { endpoint: transport.to_string(), status: head.status.as_u16() },
+    })
+}
+
+fn encode(transport: &Transport, request: &Request<'_>) -> Result<http::Request<Full<Bytes>>, ClientError> {
+    let mut http = http::Request::new(Full::new(Bytes::from(request.body.clone().unwrap_or_default())));
+    let invalid =
+        |source: &dyn std::fmt::Display| ClientError::Request { source: serde::ser::Error::custom(source) };
+    *http.method_mut() = request.method.clone();
+    *http.uri_mut() = request.path.parse().map_err(|wrong: http::uri::InvalidUri| invalid(&wrong))?;
+    let headers = http.headers_mut();
+    let value = |text: &str| HeaderValue::from_str(text).map_err(|wrong| invalid(&wrong));
+    headers.insert(HOST, value(&transport.host())?);
+    headers.insert(USER_AGENT, HeaderValue::from_static(concat!("mill/", env!("CARGO_PKG_VERSION"))));
+    if let Some(authorization) = transport.authorization() {
+        let mut authorization = value(&authorization)?;
+        authorization.set_sensitive(true);
+        headers.insert(AUTHORIZATION, authorization);
+    }
+    if request.body.is_some() {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    }
+    match request.last_event_id {
+        None => drop(headers.insert(ACCEPT, HeaderValue::from_static("application/json"))),
+        Some(id) => {
+            headers.insert(ACCEPT, HeaderValue::from_static(sse::CONTENT_TYPE));
+            if !id.is_empty() {
+                headers.insert(sse::LAST_EVENT_ID, value(id)?);
+            }
+        }
+    }
+    Ok(http)
+}
+
+async fn collect(transport: &Transport, mut body: Incoming) -> Result<Bytes, ClientError> {
+    let mut whole = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|source| cut(transport, source))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if whole.len() + data.len() > API_ANSWER_BYTES_MAX {
+            return Err(ClientError::TooLarge { endpoint: transport.to_string(), max: API_ANSWER_BYTES_MAX });
+        }
+        whole.extend_from_slice(&data);
+    }
+    Ok(whole.freeze())
+}
+
+fn cut(transport: &Transport, source: hyper::Error) -> ClientError {
+    ClientError::Cut { endpoint: transport.to_string(), source: Cut::Broken(source) }
+}

@@ -1,0 +1,173 @@
+//! What every refusal looks like (product.md P10): what, why and what to do.
+
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// The body of every answer that isn't a success.
+#[derive(Debug, Clone, PartialEq, Eq, Error, Serialize, Deserialize)]
+#[error("{message}")]
+pub struct ApiError {
+    /// For programs.
+    pub code: Code,
+    /// What was refused, in a sentence.
+    pub message: String,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// What to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// What is wrong with the config file, all of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub complaints: Vec<Complaint>,
+}
+
+impl ApiError {
+    /// A refusal without reason and hint yet.
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), reason: None, hint: None, complaints: vec![] }
+    }
+
+    /// Says why.
+    #[must_use]
+    pub fn because(self, reason: impl Into<String>) -> Self {
+        Self { reason: Some(reason.into()), ..self }
+    }
+
+    /// Says what to do.
+    #[must_use]
+    pub fn hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
+    }
+
+    /// Says what is wrong with the config file.
+    #[must_use]
+    pub fn complaints(self, complaints: Vec<Complaint>) -> Self {
+        Self { complaints, ..self }
+    }
+}
+
+/// One complaint about a config file, as `mill-config` makes it: drawn already, and in pieces for programs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Complaint {
+    /// Which file.
+    pub file: String,
+    /// Line of the offending text, from 1.
+    pub line: usize,
+    /// Its first character, from 1.
+    pub column: usize,
+    /// What is wrong, in a sentence.
+    pub message: String,
+    /// What to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// The complaint with the offending text underlined, for people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub drawn: String,
+}
+
+/// Why a call was refused, for programs. Each has one HTTP status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Code {
+    /// The request makes no sense.
+    BadRequest,
+    /// The config file is wrong; `complaints` says where.
+    BadConfig,
+    /// The token is missing or unknown.
+    Unauthorized,
+    /// The token may not do this.
+    Forbidden,
+    /// There is no such thing.
+    NotFound,
+    /// A name means several things; the reason lists them.
+    Ambiguous,
+    /// It can't be done as things stand: another deploy's outcome, a state that forbids it.
+    Conflict,
+    /// The request is larger than [`mill_model::limits::API_REQUEST_BYTES_MAX`].
+    TooLarge,
+    /// As things stand no node can hold it.
+    Unplaceable,
+    /// Valid, but served by a later version of Mill only.
+    NotYet,
+    /// The queue for this is full. Later it may work.
+    Overloaded,
+    /// The daemon belongs to no cluster yet, has no leader, or is stopping. Later it may work.
+    Unavailable,
+    /// It took too long; whether it was done isn't known.
+    Deadline,
+    /// A part of the daemon crashed over it. It was started again.
+    Crashed,
+    /// A code of a later version.
+    #[serde(other)]
+    Unknown,
+}
+
+impl Code {
+    /// All that a server sends.
+    pub const ALL: [Self; 14] = [
+        Self::BadRequest,
+        Self::BadConfig,
+        Self::Unauthorized,
+        Self::Forbidden,
+        Self::NotFound,
+        Self::Ambiguous,
+        Self::Conflict,
+        Self::TooLarge,
+        Self::Unplaceable,
+        Self::NotYet,
+        Self::Overloaded,
+        Self::Unavailable,
+        Self::Deadline,
+        Self::Crashed,
+    ];
+
+    /// The HTTP status that goes with it.
+    pub const fn status(self) -> StatusCode {
+        match self {
+            Self::BadRequest => StatusCode::BAD_REQUEST,
+            Self::BadConfig | Self::Unplaceable => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::Ambiguous | Self::Conflict => StatusCode::CONFLICT,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::NotYet => StatusCode::NOT_IMPLEMENTED,
+            Self::Overloaded => StatusCode::TOO_MANY_REQUESTS,
+            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Deadline => StatusCode::GATEWAY_TIMEOUT,
+            Self::Crashed | Self::Unknown => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// Whether the same call may succeed a little later.
+    pub const fn is_transient(self) -> bool {
+        matches!(self, Self::Overloaded | Self::Unavailable | Self::Deadline | Self::Crashed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_reads_back_and_leaves_out_what_it_has_not() {
+        let error = ApiError::new(Code::NotFound, "there is no service `wbe`").hint("did you mean `web`?");
+        let text = serde_json::to_string(&error).unwrap();
+        assert_eq!(
+            text,
+            r#"{"code":"not_found","message":"there is no service `wbe`","hint":"did you mean `web`?"}"#
+        );
+        assert_eq!(serde_json::from_str::<ApiError>(&text).unwrap(), error);
+        let later = r#"{"code":"too_hot","message":"m","new":1}"#;
+        assert_eq!(serde_json::from_str::<ApiError>(later).unwrap().code, Code::Unknown);
+    }
+
+    #[test]
+    fn every_code_is_an_error_status() {
+        for code in Code::ALL {
+            assert!(code.status().is_client_error() || code.status().is_server_error(), "{code:?}");
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! `GET /v1/inspect/{anything}`: all that is known about one thing.
+
+use mill_model::{ProjectSpec, ServiceSpec, TaskSpec};
+use serde::{Deserialize, Serialize};
+
+use crate::allocs::Alloc;
+use crate::deploys::Deploy;
+use crate::nodes::Node;
+use crate::progress::Progress;
+use crate::projects::{HistoryEntry, Project};
+use crate::services::Service;
+
+/// All that is known about one thing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Inspected {
+    /// A machine.
+    Node {
+        /// It.
+        node: Box<Node>,
+        /// What is on it.
+        allocs: Vec<Alloc>,
+    },
+    /// A placed instance.
+    Alloc {
+        /// It.
+        alloc: Box<Alloc>,
+        /// What it runs.
+        spec: Box<WorkloadSpec>,
+    },
+    /// A service or task.
+    Service {
+        /// It.
+        service: Box<Service>,
+        /// What it should run.
+        spec: Box<WorkloadSpec>,
+        /// What runs of it.
+        allocs: Vec<Alloc>,
+    },
+    /// A project.
+    Project {
+        /// It.
+        project: Box<Project>,
+        /// Its config with every default filled in.
+        spec: Box<ProjectSpec>,
+        /// Its deploys, newest first.
+        history: Vec<HistoryEntry>,
+    },
+    /// A deploy.
+    Deploy {
+        /// It.
+        deploy: Box<Deploy>,
+        /// What happened in it.
+        progress: Vec<Progress>,
+    },
+}
+
+/// The spec of a service or task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WorkloadSpec {
+    /// Of a service.
+    Service(ServiceSpec),
+    /// Of a task.
+    Task(TaskSpec),
+}

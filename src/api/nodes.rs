@@ -1,0 +1,70 @@
+//! `GET /v1/nodes`
+
+use std::net::IpAddr;
+
+use mill_model::{Bytes, Millicores, NodeId, NodeName, Resources, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// A machine of the cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Node {
+    /// Its id, for ever.
+    pub id: NodeId,
+    /// What people call it.
+    pub name: NodeName,
+    /// Where other machines and mapped ports are reached.
+    pub advertise: IpAddr,
+    /// Whether it takes work.
+    pub state: NodeState,
+    /// Since when it is in that state.
+    pub since: Timestamp,
+    /// Whether it leads the cluster.
+    pub leader: bool,
+    /// Version of its binary.
+    pub version: String,
+    /// What it has for containers.
+    pub capacity: Resources,
+    /// What its allocs have reserved.
+    pub reserved: Resources,
+    /// What its allocs use now; `None` where that isn't measured yet.
+    #[serde(default)]
+    pub used: Option<Usage>,
+    /// Allocs that live on it.
+    pub allocs: u32,
+}
+
+/// Whether a node takes work.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NodeState {
+    /// It takes work.
+    #[default]
+    Ready,
+    /// It is being emptied.
+    Draining,
+    /// Its peers hear nothing from it: no new traffic, not yet given up.
+    Suspect,
+    /// Given up: its work is placed elsewhere.
+    Down,
+}
+
+impl NodeState {
+    /// As people read it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Draining => "draining",
+            Self::Suspect => "suspect",
+            Self::Down => "down",
+        }
+    }
+}
+
+/// What containers use at the moment, as the node last measured it.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Processor time per time.
+    pub cpu: Millicores,
+    /// Memory, page cache that can be dropped not counted.
+    pub memory: Bytes,
+}

@@ -1,0 +1,131 @@
+//! Where everything is: one constant per route, for the server, and [`fill`] to make a path of it, for the client.
+//! A `{name}` stands for one percent-encoded segment.
+
+use std::fmt::Write as _;
+
+/// `GET` → [`crate::status::Status`]
+pub const STATUS: &str = "/v1/status";
+/// `GET` → `[`[`crate::nodes::Node`]`]`
+pub const NODES: &str = "/v1/nodes";
+/// `GET` → `[`[`crate::services::Service`]`]`
+pub const SERVICES: &str = "/v1/services";
+/// `GET` with [`crate::allocs::AllocQuery`] → `[`[`crate::allocs::Alloc`]`]`
+pub const ALLOCS: &str = "/v1/allocs";
+/// `GET` → `[`[`crate::projects::Project`]`]`
+pub const PROJECTS: &str = "/v1/projects";
+/// `DELETE` (undeploy) → [`crate::deploys::Deploy`]
+pub const PROJECT: &str = "/v1/projects/{project}";
+/// `GET` → `[`[`crate::projects::HistoryEntry`]`]`, newest first
+pub const HISTORY: &str = "/v1/projects/{project}/history";
+/// `POST` [`crate::deploys::RollbackRequest`] → [`crate::deploys::Deploy`]
+pub const ROLLBACK: &str = "/v1/projects/{project}/rollback";
+/// `POST` [`crate::deploys::ScaleRequest`] → [`crate::deploys::Deploy`]
+pub const SCALE: &str = "/v1/projects/{project}/services/{service}/scale";
+/// `POST` → [`crate::deploys::Deploy`]
+pub const RESTART: &str = "/v1/projects/{project}/services/{service}/restart";
+/// `GET` → [`crate::why::Why`]
+pub const WHY: &str = "/v1/projects/{project}/services/{service}/why";
+/// `POST` [`crate::deploys::DeployRequest`] → [`crate::plan::Plan`]
+pub const PLAN: &str = "/v1/plan";
+/// `POST` [`crate::deploys::DeployRequest`] → [`crate::deploys::Deploy`]
+pub const DEPLOYS: &str = "/v1/deploys";
+/// `GET` → [`crate::deploys::Deploy`]
+pub const DEPLOY: &str = "/v1/deploys/{id}";
+/// `GET` → stream of [`crate::progress::Progress`]
+pub const PROGRESS: &str = "/v1/deploys/{id}/progress";
+/// `POST` → [`crate::deploys::Deploy`]
+pub const CANCEL: &str = "/v1/deploys/{id}/cancel";
+/// `GET` → [`crate::inspect::Inspected`]
+pub const INSPECT: &str = "/v1/inspect/{anything}";
+/// `GET` with [`crate::logs::LogQuery`] → stream of [`crate::logs::LogLine`]
+pub const LOGS: &str = "/v1/logs";
+/// `GET` with [`crate::events::EventQuery`] → `[`[`crate::events::Event`]`]`, or a stream of them
+pub const EVENTS: &str = "/v1/events";
+/// `GET` → [`crate::actors::Actors`]
+pub const ACTORS: &str = "/v1/actors";
+/// `POST` [`crate::actors::RestartActor`] → `{}`
+pub const ACTORS_RESTART: &str = "/v1/actors/restart";
+/// `GET` → [`crate::doctor::Report`]
+pub const DOCTOR: &str = "/v1/doctor";
+/// `GET` → [`crate::daemon::Daemon`]; local socket only
+pub const DAEMON: &str = "/v1/daemon";
+/// `POST` [`crate::daemon::InitRequest`] → [`crate::daemon::Initialized`]; local socket only
+pub const INIT: &str = "/v1/init";
+
+/// The path of `route` with its `{…}` filled in, in order. What is missing stays empty.
+pub fn fill(route: &str, segments: &[&str]) -> String {
+    let mut path = String::with_capacity(route.len());
+    let mut segments = segments.iter();
+    for part in route.split('/').skip(1) {
+        path.push('/');
+        match part.starts_with('{') {
+            true => encode_into(&mut path, segments.next().copied().unwrap_or_default()),
+            false => path.push_str(part),
+        }
+    }
+    path
+}
+
+/// `path` with the fields of `query` behind it. Fields that are absent are left out; a query is a flat structure of
+/// texts, numbers and truths, anything else in it is left out too.
+pub fn with_query(path: &str, query: &impl serde::Serialize) -> String {
+    let mut full = path.to_owned();
+    let Ok(serde_json::Value::Object(fields)) = serde_json::to_value(query) else { return full };
+    let mut separator = '?';
+    for (name, value) in fields {
+        let text = match value {
+            serde_json::Value::String(text) => text,
+            serde_json::Value::Bool(_) | serde_json::Value::Number(_) => value.to_string(),
+            _ => continue,
+        };
+        full.push(separator);
+        encode_into(&mut full, &name);
+        full.push('=');
+        encode_into(&mut full, &text);
+        separator = '&';
+    }
+    full
+}
+
+/// Percent-encodes all but the unreserved characters (RFC 3986 §2.3).
+fn encode_into(out: &mut String, text: &str) {
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(char::from(byte)),
+            _ => drop(write!(out, "%{byte:02X}")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::logs::{LogQuery, LogStream};
+
+    #[test]
+    fn names_can_not_break_out_of_their_segment() {
+        assert_eq!(fill(SCALE, &["shop", "web"]), "/v1/projects/shop/services/web/scale");
+        assert_eq!(fill(INSPECT, &["shop/web"]), "/v1/inspect/shop%2Fweb");
+        assert_eq!(fill(INSPECT, &["#14?x=é"]), "/v1/inspect/%2314%3Fx%3D%C3%A9");
+        assert_eq!(fill(STATUS, &[]), STATUS);
+    }
+
+    #[test]
+    fn a_query_is_read_by_the_server_as_it_was_meant() {
+        let query = LogQuery {
+            name: "shop/web & co".into(),
+            follow: true,
+            n: Some(7),
+            since: Some(Duration::from_secs(600)),
+            stream: Some(LogStream::Stderr),
+            ..LogQuery::default()
+        };
+        let uri: http::Uri = with_query(LOGS, &query).parse().unwrap();
+        assert_eq!(axum::extract::Query::<LogQuery>::try_from_uri(&uri).unwrap().0, query);
+        let bare: http::Uri = "/v1/logs?name=web".parse().unwrap();
+        let read = axum::extract::Query::<LogQuery>::try_from_uri(&bare).unwrap().0;
+        assert_eq!(read, LogQuery { name: "web".into(), ..LogQuery::default() });
+    }
+}

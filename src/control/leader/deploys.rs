@@ -1,0 +1,211 @@
+//! Moves a deploy on: each step starts when what it depends on is done, rolls, and is rolled back if it fails.
+
+use mill_fsm::{Change, Command, Deploy, Step, StepReason, StepState, StopReason, Target};
+use mill_model::spec::Update;
+use mill_model::{AllocId, Phase, Workload, WorkloadName};
+use mill_scheduler::{Health, Verdict};
+
+use super::placing::{Placing, Wanted};
+use super::rollouts::{OnBehalf, Posed, REMOVAL};
+use super::{Decision, Facts};
+
+pub(super) fn advance(
+    facts: &Facts<'_>,
+    deploy: &Deploy,
+    placing: &mut Placing<'_>,
+    decision: &mut Decision,
+) {
+    let mut work = Work { facts, deploy, placing, decision };
+    for step in deploy.steps.values() {
+        match step.state {
+            StepState::Waiting => work.waiting(step),
+            StepState::Rolling if step.is_task => work.task(step),
+            StepState::Rolling => work.rolling(step),
+            StepState::RollingBack if step.is_task => work.task_back(step),
+            StepState::RollingBack => work.rolling_back(step),
+            StepState::Done if must_undo(deploy, step) => {
+                work.advance(step, StepState::RollingBack, Some(StepReason::Cancelled));
+            }
+            StepState::Done | StepState::RolledBack | StepState::Skipped => {}
+        }
+    }
+    let ended = |step: &Step| step.state.is_ended() && !must_undo(deploy, step);
+    if deploy.steps.values().all(ended) {
+        work.decision.commands.push(Command::EndDeploy(deploy.id));
+    }
+}
+
+/// A cancelled deploy takes back what it has done; a task that has run can't be.
+fn must_undo(deploy: &Deploy, step: &Step) -> bool {
+    let changed = step.change != Change::Nothing && !step.is_task;
+    deploy.cancelled.is_some() && step.state == StepState::Done && changed
+}
+
+struct Work<'a, 'b, 'c> {
+    facts: &'a Facts<'a>,
+    deploy: &'a Deploy,
+    placing: &'b mut Placing<'c>,
+    decision: &'b mut Decision,
+}
+
+impl Work<'_, '_, '_> {
+    fn advance(&mut self, step: &Step, state: StepState, reason: Option<StepReason>) {
+        let (deploy, name) = (self.deploy.id, step.name.clone());
+        self.decision.commands.push(Command::AdvanceStep { deploy, name, state, reason });
+    }
+
+    fn waiting(&mut self, step: &Step) {
+        if self.deploy.cancelled.is_some() {
+            return self.advance(step, StepState::Skipped, Some(StepReason::Cancelled));
+        }
+        match self.readiness(step) {
+            Readiness::Ready => self.advance(step, StepState::Rolling, None),
+            Readiness::Never(name) => {
+                self.advance(step, StepState::Skipped, Some(StepReason::Dependency { name }));
+            }
+            Readiness::NotYet => {}
+        }
+    }
+
+    fn readiness(&self, step: &Step) -> Readiness {
+        let waited_for: Vec<&WorkloadName> = match step.change {
+            // What left the config is stopped last, when nobody is left who might have used it.
+            Change::Remove => {
+                let others = self.deploy.steps.values().filter(|other| other.change != Change::Remove);
+                others.map(|other| &other.name).collect()
+            }
+            _ => self.depends_on(&step.name),
+        };
+        let mut ready = Readiness::Ready;
+        for name in waited_for {
+            match self.deploy.steps.get(name).map_or(StepState::Done, |step| step.state) {
+                StepState::Done => {}
+                StepState::Waiting | StepState::Rolling => ready = Readiness::NotYet,
+                StepState::RollingBack | StepState::RolledBack | StepState::Skipped => {
+                    return Readiness::Never(name.clone());
+                }
+            }
+        }
+        ready
+    }
+
+    fn depends_on(&self, name: &WorkloadName) -> Vec<&WorkloadName> {
+        let service = self.deploy.target.services.iter().find(|service| service.name == *name);
+        service.map_or(vec![], |service| service.depends_on.iter().collect())
+    }
+
+    fn workload(&self, step: &Step) -> Workload {
+        Workload { project: self.deploy.project.clone(), name: step.name.clone() }
+    }
+
+    fn rolling(&mut self, step: &Step) {
+        let service = self.deploy.target.services.iter().find(|service| service.name == step.name);
+        let update = service.map_or(&REMOVAL, |service| &service.update);
+        let workload = self.workload(step);
+        let keep = step.from.map_or(0, |from| from.replicas);
+        let posed = Posed { workload: &workload, cluster: self.facts.cluster, to: step.to, keep, update };
+        if let Some(reason) = self.must_turn_back(step, update) {
+            return self.advance(step, StepState::RollingBack, Some(reason));
+        }
+        match posed.rollout().next() {
+            Verdict::Done => self.advance(step, StepState::Done, None),
+            Verdict::Failed { id, failure } => {
+                let reason = StepReason::AllocFailed { alloc: id, failure };
+                self.advance(step, StepState::RollingBack, Some(reason));
+            }
+            Verdict::Going(actions) => {
+                let old = if step.to.is_none() { StopReason::Removed } else { StopReason::Replaced };
+                let on_behalf = OnBehalf { deploy: self.deploy.id, old };
+                posed.carry_out(actions, on_behalf, self.placing, self.decision);
+            }
+        }
+    }
+
+    fn must_turn_back(&mut self, step: &Step, update: &Update) -> Option<StepReason> {
+        if self.deploy.cancelled.is_some() {
+            return Some(StepReason::Cancelled);
+        }
+        let deadline = step.started_at.unwrap_or(step.since).after(update.deadline);
+        if deadline <= self.facts.now {
+            return Some(StepReason::Deadline { deadline: update.deadline });
+        }
+        self.decision.wake_at(deadline);
+        None
+    }
+
+    /// The same rollout with the versions changed over: what the new one started goes, healthy replicas of it
+    /// only when old ones stand in for them.
+    fn rolling_back(&mut self, step: &Step) {
+        let before = self.deploy.before.get(&step.name);
+        let update = before.map_or(&REMOVAL, |service| &service.spec.update);
+        let workload = self.workload(step);
+        let mut posed =
+            Posed { workload: &workload, cluster: self.facts.cluster, to: step.from, keep: 0, update };
+        let mut rollout = posed.rollout();
+        let healthy = rollout.old.iter().filter(|replica| replica.health == Health::Healthy).count();
+        posed.keep = u32::try_from(healthy).unwrap_or(u32::MAX);
+        rollout.keep = posed.keep;
+        let deadline = step.since.after(update.deadline);
+        match rollout.next_regardless() {
+            Verdict::Going(actions) if deadline > self.facts.now => {
+                self.decision.wake_at(deadline);
+                let on_behalf = OnBehalf { deploy: self.deploy.id, old: StopReason::RolledBack };
+                posed.carry_out(actions, on_behalf, self.placing, self.decision);
+            }
+            // Past its deadline the deploy ends; the service is kept at its count like any other.
+            _ => self.advance(step, StepState::RolledBack, None),
+        }
+    }
+
+    fn task(&mut self, step: &Step) {
+        if self.deploy.cancelled.is_some() {
+            return self.advance(step, StepState::RollingBack, Some(StepReason::Cancelled));
+        }
+        // A task that nobody waits for is only learnt.
+        let (Change::Run, Some(target)) = (step.change, step.to) else {
+            return self.advance(step, StepState::Done, None);
+        };
+        let workload = self.workload(step);
+        let mine = |alloc: &&std::sync::Arc<mill_fsm::Alloc>| alloc.deploy == self.deploy.id;
+        let Some(alloc) = self.facts.cluster.allocs_of(&workload).find(mine) else {
+            return self.start_task(&workload, target);
+        };
+        let failure = alloc.status.last_end.as_ref().and_then(|end| end.failure.clone());
+        match (alloc.status.phase, failure) {
+            (Phase::Stopped, None) => self.advance(step, StepState::Done, None),
+            (Phase::Stopped | Phase::Failed, failure) => {
+                let failure = failure.unwrap_or(mill_model::Failure::Vanished);
+                let reason = StepReason::AllocFailed { alloc: alloc.id.clone(), failure };
+                self.advance(step, StepState::RollingBack, Some(reason));
+            }
+            _ => {}
+        }
+    }
+
+    fn start_task(&mut self, workload: &Workload, target: Target) {
+        let Some(runnable) = self.facts.cluster.runnables.get(&target.version.hash) else { return };
+        let resources = runnable.container().resources;
+        let wanted = Wanted { workload, version: target.version, resources, deploy: self.deploy.id };
+        let allocs = self.placing.place(wanted, &[0]);
+        if !allocs.is_empty() {
+            self.decision.commands.push(Command::PlaceAllocs(allocs));
+        }
+    }
+
+    fn task_back(&mut self, step: &Step) {
+        let workload = self.workload(step);
+        let mine = self.facts.cluster.allocs_of(&workload).filter(|alloc| alloc.deploy == self.deploy.id);
+        let live: Vec<AllocId> = mine.filter(|alloc| alloc.is_live()).map(|alloc| alloc.id.clone()).collect();
+        if live.is_empty() {
+            self.advance(step, StepState::RolledBack, None);
+        } else {
+            self.decision.commands.push(Command::StopAllocs { allocs: live, reason: StopReason::RolledBack });
+        }
+    }
+}
+
+enum Readiness {
+    Ready,
+    NotYet,
+    Never(WorkloadName),
+}

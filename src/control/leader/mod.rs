@@ -1,0 +1,71 @@
+//! The leader's side: what to do next, from what all agree on and the time.
+//!
+//! [`decide`] is asked after every change of the state and when its own `wake` comes. It keeps nothing: a new
+//! leader, or the same after a crash, decides from the same state the same way. Its caller proposes the
+//! commands and asks again once they are applied; a command that is rejected meanwhile is decided anew.
+
+mod collect;
+mod deploys;
+mod keep;
+mod placing;
+mod rollouts;
+pub mod session;
+
+use mill_fsm::{Cluster, Command};
+use mill_model::{Tempo, Timestamp, Workload};
+use mill_scheduler::Unplaceable;
+
+use placing::Placing;
+
+/// What to do next.
+#[derive(Debug, Default, Clone, PartialEq)]
+pub struct Decision {
+    /// To be proposed, in this order.
+    pub commands: Vec<Command>,
+    /// When to ask again though nothing changed.
+    pub wake: Option<Timestamp>,
+}
+
+impl Decision {
+    fn wake_at(&mut self, at: Timestamp) {
+        self.wake = Some(self.wake.map_or(at, |earlier| earlier.min(at)));
+    }
+}
+
+/// What a decision is made from.
+pub struct Facts<'a> {
+    /// What all agree on.
+    pub cluster: &'a Cluster,
+    /// The leader's wall clock, at least the state's time.
+    pub now: Timestamp,
+    /// Durations.
+    pub tempo: &'a Tempo,
+}
+
+/// Decides what to do next. `random` makes the ids of new allocs.
+pub fn decide(facts: &Facts<'_>, random: &mut dyn FnMut() -> u64) -> Decision {
+    let mut decision = Decision::default();
+    if !facts.cluster.is_bootstrapped() {
+        return decision;
+    }
+    let mut placing = Placing::new(facts.cluster, random);
+    for deploy in facts.cluster.deploys.values().filter(|deploy| deploy.is_active()) {
+        deploys::advance(facts, deploy, &mut placing, &mut decision);
+    }
+    keep::services(facts, &mut placing, &mut decision);
+    collect::ended(facts, &mut decision);
+    decision
+}
+
+/// Why the next replica of a service can't be placed now; `None`: it can, or none is missing.
+pub fn explain(cluster: &Cluster, workload: &Workload) -> Option<Unplaceable> {
+    let service = cluster.projects.get(&workload.project)?.services.get(&workload.name)?;
+    let wanted = cluster.allocs_of(workload).filter(|alloc| alloc.is_wanted()).count();
+    if wanted >= usize::try_from(service.spec.replicas).unwrap_or(usize::MAX) {
+        return None;
+    }
+    placing::try_place(cluster, workload, service.spec.container.resources).err()
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

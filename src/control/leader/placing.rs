@@ -1,0 +1,96 @@
+//! Finds nodes for new allocs, counting those placed in the same decision.
+
+use std::collections::BTreeMap;
+
+use mill_fsm::command::NewAlloc;
+use mill_fsm::{Cluster, Version};
+use mill_model::{AllocId, DeployId, NodeId, Resources, Workload};
+use mill_scheduler::{NodeView, Request, Unplaceable, place};
+
+/// Nodes with what this decision has placed on them so far.
+pub(super) struct Placing<'a> {
+    cluster: &'a Cluster,
+    nodes: Vec<NodeView>,
+    random: &'a mut dyn FnMut() -> u64,
+    taken: Vec<AllocId>,
+}
+
+/// What a new alloc runs.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted<'a> {
+    pub(super) workload: &'a Workload,
+    pub(super) version: Version,
+    pub(super) resources: Resources,
+    pub(super) deploy: DeployId,
+}
+
+impl<'a> Placing<'a> {
+    pub(super) fn new(cluster: &'a Cluster, random: &'a mut dyn FnMut() -> u64) -> Self {
+        Self { cluster, nodes: views(cluster), random, taken: vec![] }
+    }
+
+    /// A place for each of `indexes`, as far as there is room.
+    pub(super) fn place(&mut self, wanted: Wanted<'_>, indexes: &[u32]) -> Vec<NewAlloc> {
+        if indexes.is_empty() {
+            return vec![];
+        }
+        count_replicas(&mut self.nodes, self.cluster, wanted.workload);
+        indexes.iter().map_while(|index| self.place_one(wanted, *index)).collect()
+    }
+
+    fn place_one(&mut self, wanted: Wanted<'_>, index: u32) -> Option<NewAlloc> {
+        let node = place(&self.nodes, &Request { resources: wanted.resources }).ok()?;
+        let view = self.nodes.iter_mut().find(|view| view.id == node)?;
+        view.free = view.free.minus(wanted.resources);
+        view.replicas_here += 1;
+        let id = self.fresh_id(wanted.workload);
+        let Wanted { workload, version, deploy, .. } = wanted;
+        Some(NewAlloc { id, workload: workload.clone(), index, version, node, deploy })
+    }
+
+    fn fresh_id(&mut self, workload: &Workload) -> AllocId {
+        // With a thousand replicas of one name, one draw in a thousand repeats; some draws are always enough.
+        let mut id = AllocId::derive(&workload.name, (self.random)());
+        for _ in 0..16 {
+            if !self.cluster.allocs.contains_key(&id) && !self.taken.contains(&id) {
+                break;
+            }
+            id = AllocId::derive(&workload.name, (self.random)());
+        }
+        self.taken.push(id.clone());
+        id
+    }
+}
+
+/// Whether one replica could be placed now.
+pub(super) fn try_place(
+    cluster: &Cluster,
+    workload: &Workload,
+    resources: Resources,
+) -> Result<NodeId, Unplaceable> {
+    let mut nodes = views(cluster);
+    count_replicas(&mut nodes, cluster, workload);
+    place(&nodes, &Request { resources })
+}
+
+fn views(cluster: &Cluster) -> Vec<NodeView> {
+    let view = |node: &mill_fsm::Node| NodeView {
+        id: node.facts.id,
+        name: node.facts.name.clone(),
+        is_ready: true,
+        capacity: node.facts.capacity,
+        free: node.free(),
+        replicas_here: 0,
+    };
+    cluster.nodes.values().map(view).collect()
+}
+
+fn count_replicas(nodes: &mut [NodeView], cluster: &Cluster, workload: &Workload) {
+    let mut counts: BTreeMap<NodeId, u32> = BTreeMap::new();
+    for alloc in cluster.allocs_of(workload).filter(|alloc| alloc.is_wanted()) {
+        *counts.entry(alloc.node).or_default() += 1;
+    }
+    for node in nodes {
+        node.replicas_here = counts.get(&node.id).copied().unwrap_or_default();
+    }
+}

@@ -1,0 +1,397 @@
+//! A small world carries out what is decided: commands are applied at once, nodes report when told to.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use mill_fsm::{Deploy, DeployKind, Done, Entry, Outcome, Rejected, StepState};
+use mill_model::node::NodeFacts;
+use mill_model::spec::defaults;
+use mill_model::{
+    AllocId, Bytes, DeployId, Ended, Failure, Incarnation, Millicores, NodeId, NodeName, Phase, ProjectSpec,
+    Resources, ServiceSpec, TaskSpec, WorkloadName,
+};
+
+use super::*;
+
+pub(crate) struct World {
+    pub(crate) cluster: Cluster,
+    now: Timestamp,
+    random: u64,
+    /// What becomes of an alloc of this image; others get healthy, or exit with 0 if they are tasks.
+    fails: Vec<(&'static str, Failure)>,
+}
+
+fn image(name: &str) -> mill_model::ImageRef {
+    format!("r.test/{name}").parse().unwrap()
+}
+
+pub(crate) fn service(name: &str, text: &str, replicas: u32, depends_on: &[&str]) -> ServiceSpec {
+    let mut spec = ServiceSpec::new(WorkloadName::new(name).unwrap(), image(text));
+    spec.container.resources = Resources { cpu: Millicores(100), memory: Bytes(64 << 20) };
+    spec.replicas = replicas;
+    spec.depends_on = depends_on.iter().map(|name| WorkloadName::new(*name).unwrap()).collect();
+    spec
+}
+
+fn task(name: &str, text: &str) -> TaskSpec {
+    TaskSpec::new(WorkloadName::new(name).unwrap(), image(text))
+}
+
+pub(crate) fn project(name: &str, services: Vec<ServiceSpec>, tasks: Vec<TaskSpec>) -> Arc<ProjectSpec> {
+    Arc::new(ProjectSpec { name: name.parse().unwrap(), services, tasks })
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        let mut world =
+            Self { cluster: Cluster::default(), now: Timestamp(1_000_000), random: 7, fails: vec![] };
+        let node = NodeFacts {
+            id: NodeId(1),
+            name: NodeName::new("node-1").unwrap(),
+            advertise: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            capacity: Resources { cpu: Millicores(4000), memory: Bytes(1 << 30) },
+            version: "0".to_owned(),
+        };
+        let bootstrap = Command::Bootstrap {
+            cluster_id: "c".to_owned(),
+            node,
+            admin_token_hash: [1; 32],
+            ca_certificate: String::new(),
+        };
+        world.apply(bootstrap).unwrap();
+        world
+    }
+
+    #[expect(clippy::needless_pass_by_value, reason = "a command is handed over, as in production")]
+    pub(crate) fn apply(&mut self, command: Command) -> Result<Done, Rejected> {
+        let bytes = Entry { now: self.now, command: command.clone() }.encode();
+        assert_eq!(Entry::decode(&bytes).unwrap().command, command);
+        let result = self.cluster.apply(&bytes).unwrap();
+        self.cluster.check().unwrap();
+        let snapshot = Cluster::from_snapshot(&self.cluster.to_snapshot()).unwrap();
+        assert_eq!(snapshot, self.cluster);
+        result
+    }
+
+    pub(crate) fn begin(&mut self, target: &Arc<ProjectSpec>, kind: DeployKind) -> DeployId {
+        self.begin_replacing(target, kind, false)
+    }
+
+    fn begin_replacing(&mut self, target: &Arc<ProjectSpec>, kind: DeployKind, replace: bool) -> DeployId {
+        let command = Command::BeginDeploy {
+            project: target.name.clone(),
+            kind,
+            target: Arc::clone(target),
+            replace,
+            by: "test".to_owned(),
+        };
+        match self.apply(command).unwrap() {
+            Done::Deploy(id) => id,
+            Done::Plain => panic!("a deploy has an id"),
+        }
+    }
+
+    /// Lets the leader decide once; whether it had anything to do.
+    pub(crate) fn decide(&mut self) -> bool {
+        let tempo = Tempo::default();
+        let mut random = self.random;
+        let mut draw = || {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            random >> 20
+        };
+        let facts = Facts { cluster: &self.cluster.clone(), now: self.now, tempo: &tempo };
+        let decision = decide(&facts, &mut draw);
+        self.random = random;
+        let busy = !decision.commands.is_empty();
+        for command in decision.commands {
+            self.apply(command).unwrap();
+        }
+        busy
+    }
+
+    /// The node gets every alloc one phase on; whether any moved.
+    fn work(&mut self) -> bool {
+        let mut statuses = vec![];
+        for alloc in self.cluster.allocs_on(NodeId(1)).filter(|alloc| alloc.is_live()) {
+            let image = self.cluster.runnables[&alloc.version.hash].container().image.repository.clone();
+            let fails =
+                self.fails.iter().find(|(name, _)| *name == image).map(|(_, failure)| failure.clone());
+            let mut status = alloc.status.clone();
+            status.revision += 1;
+            status.since = self.now;
+            let end = |failure| Some(Ended { incarnation: Incarnation(1), failure, at: self.now });
+            match (status.phase, &alloc.stop, fails) {
+                (_, Some(_), _) => status.phase = Phase::Stopped,
+                (Phase::Pending, None, _) => {
+                    status.phase = Phase::Starting;
+                    status.incarnation = Incarnation(1);
+                }
+                (Phase::Starting | Phase::Waiting, None, Some(failure)) => {
+                    status.failures += 1;
+                    status.phase = if alloc.is_task { Phase::Failed } else { Phase::Waiting };
+                    status.last_end = end(Some(failure));
+                }
+                (Phase::Starting, None, None) if alloc.is_task => {
+                    status.phase = Phase::Stopped;
+                    status.last_end = end(None);
+                }
+                (Phase::Starting, None, None) => status.phase = Phase::Healthy,
+                _ => continue,
+            }
+            statuses.push(status);
+        }
+        let moved = !statuses.is_empty();
+        if moved {
+            self.apply(Command::ReportAllocs { node: NodeId(1), statuses }).unwrap();
+        }
+        moved
+    }
+
+    /// Until nobody has anything to do; the fewest healthy replicas of `watched` on the way.
+    fn settle(&mut self, watched: &str) -> usize {
+        let mut fewest = self.healthy(watched).len();
+        for _ in 0..500 {
+            let busy = self.decide();
+            fewest = fewest.min(self.healthy(watched).len());
+            let moved = self.work();
+            fewest = fewest.min(self.healthy(watched).len());
+            if !busy && !moved {
+                return fewest;
+            }
+            self.now = self.now.after(Duration::from_millis(100));
+        }
+        panic!("never settles: {:#?}", self.cluster.deploys);
+    }
+
+    fn healthy(&self, workload: &str) -> Vec<AllocId> {
+        let healthy = |alloc: &&Arc<mill_fsm::Alloc>| {
+            alloc.workload.to_string() == workload && alloc.status.phase == Phase::Healthy
+        };
+        self.cluster.allocs.values().filter(healthy).map(|alloc| alloc.id.clone()).collect()
+    }
+
+    fn images(&self, workload: &str) -> Vec<String> {
+        let image = |id: &AllocId| {
+            let hash = self.cluster.allocs[id].version.hash;
+            self.cluster.runnables[&hash].container().image.repository.clone()
+        };
+        self.healthy(workload).iter().map(image).collect()
+    }
+
+    fn deploy(&self, id: DeployId) -> &Deploy {
+        &self.cluster.deploys[&id]
+    }
+
+    fn outcome(&self, id: DeployId) -> Outcome {
+        self.deploy(id).outcome.unwrap()
+    }
+
+    fn state(&self, id: DeployId, name: &str) -> StepState {
+        self.deploy(id).steps[&WorkloadName::new(name).unwrap()].state
+    }
+}
+
+#[test]
+fn a_first_deploy_starts_everything_and_the_same_again_changes_nothing() {
+    let mut world = World::new();
+    let target = project("shop", vec![service("web", "web1", 3, &[])], vec![]);
+    let first = world.begin(&target, DeployKind::Deploy);
+    world.settle("shop/web");
+    assert_eq!(world.outcome(first), Outcome::Succeeded);
+    let running = world.healthy("shop/web");
+    assert_eq!(running.len(), 3);
+
+    let second = world.begin(&target, DeployKind::Deploy);
+    world.settle("shop/web");
+    assert_eq!(world.outcome(second), Outcome::Succeeded);
+    assert_eq!(world.healthy("shop/web"), running);
+    assert_eq!(world.cluster.projects[&target.name].history.len(), 2);
+}
+
+#[test]
+fn a_new_version_replaces_the_old_one_without_a_gap() {
+    let mut world = World::new();
+    world.begin(&project("shop", vec![service("web", "web1", 3, &[])], vec![]), DeployKind::Deploy);
+    world.settle("shop/web");
+    let id = world.begin(&project("shop", vec![service("web", "web2", 3, &[])], vec![]), DeployKind::Deploy);
+    let fewest = world.settle("shop/web");
+    assert_eq!(world.outcome(id), Outcome::Succeeded);
+    assert_eq!(world.images("shop/web"), ["web2"; 3]);
+    assert_eq!(fewest, 3);
+}
+
+#[test]
+fn a_failing_version_is_rolled_back_and_the_old_one_keeps_its_full_count() {
+    for failure in
+        [Failure::Exited { code: 1 }, Failure::NoSuchCommand { command: "x".into() }, Failure::OutOfMemory]
+    {
+        let mut world = World::new();
+        world.begin(&project("shop", vec![service("web", "web1", 3, &[])], vec![]), DeployKind::Deploy);
+        world.settle("shop/web");
+        let before = world.healthy("shop/web");
+        world.fails = vec![("web2", failure)];
+        let id =
+            world.begin(&project("shop", vec![service("web", "web2", 3, &[])], vec![]), DeployKind::Deploy);
+        let fewest = world.settle("shop/web");
+        assert_eq!((world.outcome(id), world.state(id, "web")), (Outcome::Failed, StepState::RolledBack));
+        assert_eq!(fewest, 3);
+        assert_eq!(world.healthy("shop/web"), before);
+    }
+}
+
+#[test]
+fn what_depends_on_a_failure_is_not_started_and_the_rest_goes_on() {
+    let mut world = World::new();
+    world.fails = vec![("db1", Failure::Exited { code: 3 })];
+    let services = vec![
+        service("web", "web1", 1, &["db"]),
+        service("db", "db1", 1, &[]),
+        service("other", "other1", 1, &[]),
+    ];
+    let id = world.begin(&project("shop", services, vec![]), DeployKind::Deploy);
+    world.settle("shop/other");
+    assert_eq!(world.outcome(id), Outcome::Failed);
+    let states = ["web", "db", "other"].map(|name| world.state(id, name));
+    assert_eq!(states, [StepState::Skipped, StepState::RolledBack, StepState::Done]);
+    assert_eq!(world.healthy("shop/other").len(), 1);
+    assert!(world.cluster.allocs.values().all(|alloc| alloc.workload.name.as_str() != "web"));
+}
+
+#[test]
+fn a_task_runs_before_what_depends_on_it_again_when_that_changes_and_not_on_a_rollback() {
+    let mut world = World::new();
+    let target =
+        |image| project("shop", vec![service("web", image, 1, &["migrate"])], vec![task("migrate", "m1")]);
+    let runs = |world: &World| {
+        let migrations = |alloc: &&Arc<mill_fsm::Alloc>| alloc.is_task;
+        world.cluster.allocs.values().filter(migrations).count()
+    };
+    world.begin(&target("web1"), DeployKind::Deploy);
+    while world.healthy("shop/web").is_empty() {
+        world.decide();
+        let migrated = world.cluster.allocs.values().any(|a| a.is_task && a.status.phase == Phase::Stopped);
+        let web = world.cluster.allocs.values().any(|alloc| !alloc.is_task);
+        assert!(migrated || !web, "web was placed before its migration had ended");
+        world.work();
+    }
+    world.settle("shop/web");
+    assert_eq!(runs(&world), 1);
+    for (kind, image, expected) in [
+        (DeployKind::Deploy, "web1", 1),
+        (DeployKind::Deploy, "web2", 2),
+        (DeployKind::Rollback { to: DeployId(1) }, "web1", 2),
+    ] {
+        let id = world.begin(&target(image), kind.clone());
+        world.settle("shop/web");
+        assert_eq!(world.outcome(id), Outcome::Succeeded);
+        assert_eq!(runs(&world), expected, "{kind:?} {image}");
+    }
+}
+
+#[test]
+fn a_failed_migration_leaves_the_old_version_alone() {
+    let mut world = World::new();
+    let target = |image, migration| {
+        project("shop", vec![service("web", image, 2, &["migrate"])], vec![task("migrate", migration)])
+    };
+    world.begin(&target("web1", "m1"), DeployKind::Deploy);
+    world.settle("shop/web");
+    world.fails = vec![("m2", Failure::Exited { code: 9 })];
+    let id = world.begin(&target("web2", "m2"), DeployKind::Deploy);
+    assert_eq!(world.settle("shop/web"), 2);
+    assert_eq!(world.outcome(id), Outcome::Failed);
+    assert_eq!(world.images("shop/web"), ["web1"; 2]);
+}
+
+#[test]
+fn services_that_left_the_file_stop_and_other_projects_stay() {
+    let mut world = World::new();
+    let both = vec![service("web", "web1", 1, &[]), service("old", "old1", 2, &[])];
+    world.begin(&project("shop", both, vec![]), DeployKind::Deploy);
+    world.begin(&project("blog", vec![service("web", "blog1", 1, &[])], vec![]), DeployKind::Deploy);
+    world.settle("shop/web");
+    let blog = world.healthy("blog/web");
+    let id = world.begin(&project("shop", vec![service("web", "web1", 1, &[])], vec![]), DeployKind::Deploy);
+    world.settle("shop/web");
+    assert_eq!(world.outcome(id), Outcome::Succeeded);
+    assert_eq!((world.healthy("shop/old").len(), world.healthy("shop/web").len()), (0, 1));
+    assert_eq!(world.healthy("blog/web"), blog);
+
+    let id = world.begin(&project("shop", vec![], vec![]), DeployKind::Undeploy);
+    world.settle("blog/web");
+    assert_eq!(world.outcome(id), Outcome::Succeeded);
+    assert!(world.healthy("shop/web").is_empty());
+    assert_eq!(world.healthy("blog/web"), blog);
+}
+
+#[test]
+fn a_second_deploy_waits_and_one_that_replaces_rolls_the_first_back() {
+    let mut world = World::new();
+    let target = |image| project("shop", vec![service("web", image, 2, &[])], vec![]);
+    let first = world.begin(&target("web1"), DeployKind::Deploy);
+    let second = world.begin(&target("web2"), DeployKind::Deploy);
+    world.decide();
+    assert!(world.deploy(second).is_waiting());
+    world.settle("shop/web");
+    assert_eq!((world.outcome(first), world.outcome(second)), (Outcome::Succeeded, Outcome::Succeeded));
+
+    let third = world.begin(&target("web3"), DeployKind::Deploy);
+    world.decide();
+    world.decide();
+    let fourth = world.begin_replacing(&target("web4"), DeployKind::Deploy, true);
+    assert_eq!(world.settle("shop/web"), 2);
+    assert_eq!((world.outcome(third), world.outcome(fourth)), (Outcome::Replaced, Outcome::Succeeded));
+    assert_eq!(world.images("shop/web"), ["web4"; 2]);
+}
+
+#[test]
+fn a_cancelled_deploy_takes_back_what_it_had_done() {
+    let mut world = World::new();
+    let target = |a, b| project("shop", vec![service("a", a, 1, &[]), service("b", b, 1, &["a"])], vec![]);
+    world.begin(&target("a1", "b1"), DeployKind::Deploy);
+    world.settle("shop/a");
+    world.fails = vec![("b2", Failure::PullFailed { detail: "slow".into() })];
+    let id = world.begin(&target("a2", "b2"), DeployKind::Deploy);
+    while world.state(id, "b") != StepState::Rolling {
+        world.decide();
+        world.work();
+    }
+    assert_eq!(world.state(id, "a"), StepState::Done);
+    world.apply(Command::CancelDeploy { deploy: id, outcome: Outcome::Cancelled }).unwrap();
+    world.settle("shop/a");
+    assert_eq!(world.outcome(id), Outcome::Cancelled);
+    assert_eq!(
+        (world.images("shop/a"), world.images("shop/b")),
+        (vec!["a1".to_owned()], vec!["b1".to_owned()])
+    );
+}
+
+#[test]
+fn a_deploy_that_takes_too_long_is_rolled_back() {
+    let mut world = World::new();
+    let mut big = service("web", "web1", 1, &[]);
+    big.container.resources.memory = Bytes(8 << 30);
+    let id = world.begin(&project("shop", vec![big], vec![]), DeployKind::Deploy);
+    world.settle("shop/web");
+    assert!(world.deploy(id).is_active(), "no node fits: it waits");
+    world.now = world.now.after(defaults::UPDATE_DEADLINE);
+    world.settle("shop/web");
+    assert_eq!(world.outcome(id), Outcome::Failed);
+}
+
+#[test]
+fn ended_allocs_and_empty_projects_are_forgotten_in_the_end() {
+    let mut world = World::new();
+    for image in ["w1", "w2", "w3", "w4", "w5", "w6", "w7", "w8"] {
+        world.begin(&project("shop", vec![service("web", image, 1, &[])], vec![]), DeployKind::Deploy);
+        world.settle("shop/web");
+    }
+    assert_eq!(world.cluster.allocs.len(), 1 + mill_model::limits::ENDED_ALLOCS_KEPT);
+    world.begin(&project("shop", vec![], vec![]), DeployKind::Undeploy);
+    world.settle("shop/web");
+    world.now = world.now.after(Tempo::default().ended_kept);
+    world.settle("shop/web");
+    assert_eq!((world.cluster.allocs.len(), world.cluster.projects.len()), (0, 0));
+    assert_eq!((world.cluster.runnables.len(), world.cluster.deploys.len()), (0, 0));
+}

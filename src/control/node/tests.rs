@@ -1,0 +1,243 @@
+use std::num::NonZeroU16;
+use std::time::Duration;
+
+use mill_alloc::Kind;
+use mill_model::ports::{Port, Protocol};
+use mill_model::spec::{ContainerSpec, Stop};
+use mill_model::{DeployId, Ended, Resources, SpecHash, Workload};
+
+use super::*;
+
+const NOW: Timestamp = Timestamp(1_700_000_000_000);
+const TERM: Term = Term(3);
+
+fn id(name: &str) -> AllocId {
+    name.parse().unwrap()
+}
+
+fn assignment(name: &str, hash: u8) -> Arc<Assignment> {
+    let port = Port { name: None, number: NonZeroU16::new(80).unwrap(), protocol: Protocol::Tcp };
+    let container = ContainerSpec {
+        image: format!("r.example/web@sha256:{}", "a".repeat(64)).parse().unwrap(),
+        entrypoint: None,
+        command: None,
+        env: vec![],
+        resources: Resources::default(),
+        ports: vec![port],
+        volumes: vec![],
+        secrets: vec![],
+        stop: Stop { signal: None, grace: Duration::ZERO, drain: Duration::ZERO },
+        user: None,
+        workdir: None,
+        read_only_root: false,
+        cap_add: vec![],
+        cap_drop: vec![],
+        devices: vec![],
+    };
+    Arc::new(Assignment {
+        alloc: id(name),
+        workload: Workload { project: "shop".parse().unwrap(), name: "web".parse().unwrap() },
+        index: 0,
+        kind: Kind::Service { health: None },
+        hash: SpecHash([hash; 32]),
+        container,
+        deploy: DeployId(1),
+        failures: 0,
+    })
+}
+
+fn run(term: Term, name: &str, hash: u8) -> Order {
+    Order::Run { term, assignment: assignment(name, hash), heard: Heard::default() }
+}
+
+fn give(node: &mut Node, order: Order) -> (Outcome, Vec<Effect>) {
+    let (ack, effects) = node.order(order, &BTreeSet::new(), NOW);
+    (ack.outcome, effects)
+}
+
+fn report(node: &mut Node, name: &str, revision: u64, phase: Phase) {
+    let status = node.statuses().find(|status| status.id == id(name)).unwrap().clone();
+    let last_end = Some(Ended { incarnation: Incarnation(1), failure: None, at: NOW });
+    node.reported(AllocStatus { revision, phase, incarnation: Incarnation(1), last_end, ..status });
+}
+
+fn node_with(name: &str) -> Node {
+    let mut node = Node::default();
+    node.open(TERM).unwrap();
+    let (outcome, effects) = give(&mut node, run(TERM, name, 1));
+    assert_eq!(outcome, Outcome::Accepted);
+    assert!(matches!(effects[..], [Effect::Begin(_)]));
+    node
+}
+
+#[test]
+fn an_order_that_comes_twice_is_carried_out_once() {
+    let mut node = node_with("web-aaaa");
+    assert_eq!(give(&mut node, run(TERM, "web-aaaa", 1)), (Outcome::Already, vec![]));
+    let stop = || Order::Stop { term: TERM, alloc: id("web-aaaa") };
+    let passed_on = vec![Effect::Stop { alloc: id("web-aaaa") }];
+    assert_eq!(give(&mut node, stop()), (Outcome::Accepted, passed_on.clone()));
+    assert_eq!(give(&mut node, stop()), (Outcome::Already, passed_on));
+    report(&mut node, "web-aaaa", 5, Phase::Stopped);
+    assert_eq!(give(&mut node, stop()), (Outcome::Already, vec![]));
+    assert_eq!(give(&mut node, run(TERM, "web-aaaa", 1)), (Outcome::Already, vec![]));
+}
+
+#[test]
+fn an_older_term_is_refused_and_changes_nothing() {
+    let mut node = node_with("web-aaaa");
+    let refusal = Refusal::StaleTerm { given: Term(2), seen: TERM };
+    assert_eq!(node.open(Term(2)), Err(refusal.clone()));
+    assert_eq!(node.caught_up(Term(2)), Err(refusal.clone()));
+    for order in [
+        run(Term(2), "web-bbbb", 1),
+        Order::Stop { term: Term(2), alloc: id("web-aaaa") },
+        Order::Forget { term: Term(2), alloc: id("web-aaaa") },
+        Order::Restart { term: Term(2), alloc: id("web-aaaa"), incarnation: Incarnation(1) },
+    ] {
+        assert_eq!(give(&mut node, order), (Outcome::Refused(refusal.clone()), vec![]));
+    }
+    assert_eq!(node.statuses().count(), 1);
+    assert_eq!(node.woke(&id("web-aaaa")).len(), 1, "it was told to stop by a stale leader");
+}
+
+#[test]
+fn an_id_that_stands_for_another_spec_is_refused() {
+    let mut node = node_with("web-aaaa");
+    let refusal = Refusal::OtherSpec { runs: SpecHash([1; 32]) };
+    assert_eq!(give(&mut node, run(TERM, "web-aaaa", 2)), (Outcome::Refused(refusal), vec![]));
+}
+
+#[test]
+fn a_port_is_held_until_the_end_and_skips_what_the_machine_holds() {
+    let mut node = Node::new(20_000);
+    let taken = BTreeSet::from([20_000, 20_001]);
+    let (_, effects) = node.order(run(TERM, "web-aaaa", 1), &taken, NOW);
+    let [Effect::Begin(begin)] = &effects[..] else { panic!("{effects:?}") };
+    assert_eq!(begin.ports[0].mapped.get(), 20_002);
+    report(&mut node, "web-aaaa", 1, Phase::Waiting);
+    assert_eq!(node.port_holder(20_002), Some(&id("web-aaaa")));
+    report(&mut node, "web-aaaa", 2, Phase::Failed);
+    assert_eq!(node.ports_held(), 0);
+    let all: BTreeSet<u16> = (0..=u16::MAX).collect();
+    let (ack, effects) = node.order(run(TERM, "web-bbbb", 1), &all, NOW);
+    assert!(matches!(ack.outcome, Outcome::Refused(Refusal::NoPorts(_))));
+    assert_eq!(effects, []);
+}
+
+#[test]
+fn only_what_has_ended_is_forgotten() {
+    let mut node = node_with("web-aaaa");
+    let forget = || Order::Forget { term: TERM, alloc: id("web-aaaa") };
+    assert_eq!(give(&mut node, forget()), (Outcome::Refused(Refusal::NotEnded), vec![]));
+    report(&mut node, "web-aaaa", 1, Phase::Stopped);
+    assert_eq!(
+        give(&mut node, forget()),
+        (Outcome::Accepted, vec![Effect::Forget { alloc: id("web-aaaa") }])
+    );
+    assert_eq!(give(&mut node, forget()), (Outcome::Unknown, vec![]));
+    assert_eq!(node.batch(), None, "what is forgotten is news to nobody");
+}
+
+#[test]
+fn news_gathers_while_a_batch_is_under_way_and_is_kept_until_acknowledged() {
+    let mut node = node_with("web-aaaa");
+    give(&mut node, run(TERM, "web-bbbb", 1));
+    report(&mut node, "web-aaaa", 1, Phase::Pulling);
+    let first = node.batch().unwrap();
+    assert_eq!(first.statuses.len(), 1);
+    report(&mut node, "web-aaaa", 2, Phase::Starting);
+    report(&mut node, "web-bbbb", 1, Phase::Pulling);
+    assert_eq!(node.batch(), None);
+    node.acknowledged(first.sequence + 1);
+    assert_eq!(node.batch(), None, "an acknowledgement of another batch counted");
+    node.acknowledged(first.sequence);
+    let second = node.batch().unwrap();
+    let phases: Vec<Phase> = second.statuses.iter().map(|status| status.phase).collect();
+    assert_eq!(phases, [Phase::Starting, Phase::Pulling]);
+    node.batch_lost(second.sequence);
+    let third = node.batch().unwrap();
+    assert_eq!(third.statuses, second.statuses);
+    node.open(TERM.next()).unwrap();
+    node.acknowledged(third.sequence);
+    let fourth = node.batch().unwrap();
+    assert_eq!(fourth.statuses, second.statuses, "the earlier leader's word counted for the new one");
+    node.acknowledged(fourth.sequence);
+    assert_eq!(node.batch(), None);
+}
+
+#[test]
+fn late_news_of_an_alloc_is_dropped() {
+    let mut node = node_with("web-aaaa");
+    report(&mut node, "web-aaaa", 7, Phase::Healthy);
+    report(&mut node, "web-aaaa", 6, Phase::Running);
+    assert_eq!(node.statuses().next().unwrap().phase, Phase::Healthy);
+}
+
+#[test]
+fn nothing_is_cleared_away_before_the_node_has_caught_up() {
+    let mut node = node_with("web-aaaa");
+    report(&mut node, "web-aaaa", 1, Phase::Healthy);
+    let found = [
+        (id("web-aaaa"), Incarnation(0)),
+        (id("web-aaaa"), Incarnation(1)),
+        (id("web-aaaa"), Incarnation(2)),
+        (id("web-zzzz"), Incarnation(1)),
+    ];
+    assert_eq!(node.leftovers(&found), []);
+    assert_eq!(node.images(), None);
+    assert_eq!(node.caught_up(TERM), Ok(Effect::Collect));
+    assert_eq!(node.leftovers(&found), [found[0].clone(), found[3].clone()]);
+    assert_eq!(node.images().unwrap().len(), 1);
+    node.open(TERM.next()).unwrap();
+    assert_eq!(node.leftovers(&found), [], "a new leader's wishes aren't known yet");
+}
+
+#[test]
+fn a_restarted_daemon_has_the_same_allocs_ports_and_orders() {
+    let record = |name: &str, mapped: u16, phase, ending| {
+        let assignment = assignment(name, 1);
+        let declared = assignment.container.ports[0].clone();
+        let ports = vec![MappedPort { declared, mapped: NonZeroU16::new(mapped).unwrap() }];
+        let status = AllocStatus {
+            id: id(name),
+            incarnation: Incarnation(4),
+            revision: 20,
+            phase,
+            since: NOW,
+            failures: 2,
+            given_back: false,
+            ports,
+            last_end: None,
+        };
+        let (signalled, started_at, deadline, last_phase) = (false, None, None, None);
+        Record { assignment, status, ending, signalled, started_at, deadline, last_phase }
+    };
+    let mut node = Node::new(20_000);
+    let healthy = record("web-aaaa", 20_000, Phase::Healthy, None);
+    let (Effect::Begin(begin), Ok(())) = node.restore(&healthy) else { panic!("not begun") };
+    assert_eq!((begin.heard.revision, begin.ports), (20, healthy.status.ports.clone()));
+    let stopping = record("web-bbbb", 20_001, Phase::Stopping, Some(Ending::Ordered));
+    assert_eq!(node.restore(&stopping).1, Ok(()));
+    assert_eq!(node.restore(&record("web-cccc", 20_002, Phase::Failed, None)).1, Ok(()));
+    assert!(node.restore(&record("web-dddd", 20_000, Phase::Healthy, None)).1.is_err());
+
+    assert_eq!(node.ports_held(), 2);
+    assert!(node.woke(&id("web-bbbb")).contains(&Effect::Stop { alloc: id("web-bbbb") }));
+    assert_eq!(node.woke(&id("web-aaaa")).len(), 1);
+    let inventory = node.open(TERM).unwrap();
+    let stopping: Vec<bool> = inventory.allocs.iter().map(|held| held.stopping).collect();
+    assert_eq!(stopping, [false, true, false, false]);
+    assert_eq!(node.batch().unwrap().statuses.len(), 4, "what was acknowledged before isn't known");
+}
+
+#[test]
+fn a_leader_that_heard_more_than_the_node_remembers_is_believed() {
+    let mut node = node_with("web-aaaa");
+    let heard = Heard { incarnation: Incarnation(1), revision: 9 };
+    let order = Order::Run { term: TERM, assignment: assignment("web-aaaa", 1), heard };
+    assert_eq!(
+        give(&mut node, order),
+        (Outcome::Already, vec![Effect::Heard { alloc: id("web-aaaa"), heard }])
+    );
+}

@@ -1,0 +1,224 @@
+//! A node's own directory: who it is, its keys, and the lock that keeps a second daemon out.
+//!
+//! `node.kdl` is written last, so that a node with an identity has all of its keys. Keys are readable by their
+//! owner alone; others are refused, since a key that others may have read protects nothing.
+
+mod certificates;
+mod identity;
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+use thiserror::Error;
+
+pub use certificates::{CertificateError, Keys};
+pub use identity::{Identity, IdentityError};
+
+const IDENTITY: &str = "node.kdl";
+const CA_CERTIFICATE: &str = "keys/ca.pem";
+const CA_KEY: &str = "keys/ca.key";
+const NODE_CERTIFICATE: &str = "keys/node.pem";
+const NODE_KEY: &str = "keys/node.key";
+
+/// Why the directory can't be used.
+#[derive(Debug, Error)]
+pub enum HomeError {
+    /// A file or directory can't be read or written.
+    #[error("failed to {what} {path}")]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Another daemon runs in this directory.
+    #[error("another mill daemon uses {path}")]
+    Locked {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A key that others than its owner can read.
+    #[error("{path} can be read by others (mode {mode:o}): the key must be taken as known")]
+    Exposed {
+        /// The key's file.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
+    /// `node.kdl` isn't what Mill wrote.
+    #[error("failed to read {path}")]
+    Identity {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: IdentityError,
+    },
+}
+
+/// The directory, locked for as long as this lives.
+#[derive(Debug)]
+pub struct Home {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Home {
+    /// Opens the directory, made if need be.
+    ///
+    /// # Errors
+    /// It can't be made, or another daemon holds it.
+    pub fn open(path: &Path) -> Result<Self, HomeError> {
+        make_dir(path)?;
+        make_dir(&path.join("keys"))?;
+        let lock_path = path.join("lock");
+        let mut options = OpenOptions::new();
+        let lock = options.create(true).write(true).truncate(false).mode(0o600).open(&lock_path);
+        let lock = lock.map_err(io_error("open", &lock_path))?;
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(HomeError::Locked { path: path.to_owned() }),
+            Err(error) => Err(io_error("lock", &lock_path)(error.into())),
+        }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Who this node is; `None` before `mill init` or `mill join`.
+    ///
+    /// # Errors
+    /// The file can't be read, or isn't what Mill wrote.
+    pub fn identity(&self) -> Result<Option<Identity>, HomeError> {
+        let path = self.path.join(IDENTITY);
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(io_error("read", &path)(error)),
+        };
+        text.parse().map(Some).map_err(|source| HomeError::Identity { path, source })
+    }
+
+    /// The keys of an initialised node.
+    ///
+    /// # Errors
+    /// One is missing, or can be read by others.
+    pub fn keys(&self) -> Result<Keys, HomeError> {
+        Ok(Keys {
+            ca_certificate: self.read(CA_CERTIFICATE)?,
+            ca_key: self.read_secret(CA_KEY)?,
+            certificate: self.read(NODE_CERTIFICATE)?,
+            key: self.read_secret(NODE_KEY)?,
+        })
+    }
+
+    /// Makes this node who it is: keys first, identity last, all of it on disk when this returns.
+    ///
+    /// # Errors
+    /// Something can't be written; the node is then still nobody.
+    pub fn settle(&self, identity: &Identity, keys: &Keys) -> Result<(), HomeError> {
+        self.write(CA_CERTIFICATE, &keys.ca_certificate)?;
+        self.write(CA_KEY, &keys.ca_key)?;
+        self.write(NODE_CERTIFICATE, &keys.certificate)?;
+        self.write(NODE_KEY, &keys.key)?;
+        self.write(IDENTITY, &identity.to_string())
+    }
+
+    fn read(&self, name: &str) -> Result<String, HomeError> {
+        let path = self.path.join(name);
+        fs::read_to_string(&path).map_err(io_error("read", &path))
+    }
+
+    fn read_secret(&self, name: &str) -> Result<String, HomeError> {
+        let path = self.path.join(name);
+        let mode = fs::metadata(&path).map_err(io_error("read", &path))?.permissions().mode() & 0o777;
+        match mode & 0o077 {
+            0 => self.read(name),
+            _ => Err(HomeError::Exposed { path, mode }),
+        }
+    }
+
+    /// Whole or not at all: written beside, synced, renamed, the directory synced.
+    fn write(&self, name: &str, text: &str) -> Result<(), HomeError> {
+        let path = self.path.join(name);
+        let beside = path.with_extension("new");
+        let written = || {
+            let mut options = OpenOptions::new();
+            let mut file = options.create(true).write(true).truncate(true).mode(0o600).open(&beside)?;
+            file.write_all(text.as_bytes())?;
+            file.sync_all()?;
+            fs::rename(&beside, &path)?;
+            path.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
+        };
+        written().map_err(io_error("write", &path))
+    }
+}
+
+fn make_dir(path: &Path) -> Result<(), HomeError> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true).mode(0o700).create(path).map_err(io_error("create", path))
+}
+
+fn io_error<'a>(what: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> HomeError + 'a {
+    move |source| HomeError::Io { what, path: path.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity() -> Identity {
+        Identity {
+            node: mill_model::NodeId(1),
+            name: "node-1".parse().unwrap(),
+            cluster: "c0ffee".to_owned(),
+            advertise: "10.0.0.1".parse().unwrap(),
+        }
+    }
+
+    #[test]
+    fn a_node_is_nobody_until_all_of_it_is_on_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::open(dir.path()).unwrap();
+        assert_eq!(home.identity().unwrap(), None);
+        let keys = Keys::make(&["10.0.0.1".parse().unwrap()]).unwrap();
+        home.settle(&identity(), &keys).unwrap();
+        assert_eq!(home.identity().unwrap(), Some(identity()));
+        assert_eq!(home.keys().unwrap(), keys);
+    }
+
+    #[test]
+    fn a_second_daemon_is_kept_out_while_the_first_lives() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::open(dir.path()).unwrap();
+        assert!(matches!(Home::open(dir.path()), Err(HomeError::Locked { .. })));
+        drop(home);
+        Home::open(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn a_key_that_others_can_read_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::open(dir.path()).unwrap();
+        home.settle(&identity(), &Keys::make(&[]).unwrap()).unwrap();
+        let key = dir.path().join(NODE_KEY);
+        assert_eq!(fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+        let refusal = home.keys().unwrap_err().to_string();
+        assert!(refusal.contains("node.key can be read by others (mode 644)"), "{refusal}");
+    }
+
+    #[test]
+    fn a_mangled_identity_is_an_error_not_a_new_node() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::open(dir.path()).unwrap();
+        fs::write(dir.path().join(IDENTITY), "version 1\nnode 1\n").unwrap();
+        assert!(matches!(home.identity(), Err(HomeError::Identity { .. })));
+    }
+}

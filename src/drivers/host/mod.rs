@@ -1,0 +1,95 @@
+//! What the machine is: cores, memory, name, the address of its default route.
+
+use std::fs;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+
+use mill_model::{Bytes, Millicores, NodeName, Resources};
+use thiserror::Error;
+
+/// Memory that containers don't get: for Mill itself, containerd, its shims and the system.
+const MEMORY_KEPT: u64 = 256 << 20;
+
+/// Why the machine can't be looked at.
+#[derive(Debug, Error)]
+pub enum HostError {
+    /// A file of the kernel can't be read.
+    #[error("failed to read {path}")]
+    Read {
+        /// Which.
+        path: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file of the kernel holds something else.
+    #[error("{path} has no {what}")]
+    Missing {
+        /// Which.
+        path: &'static str,
+        /// What was looked for.
+        what: &'static str,
+    },
+}
+
+/// What the machine has for containers: its cores, and its memory less what is kept.
+///
+/// # Errors
+/// The kernel's files can't be read.
+pub fn capacity() -> Result<Resources, HostError> {
+    const PATH: &str = "/proc/meminfo";
+    let text = fs::read_to_string(PATH).map_err(|source| HostError::Read { path: PATH, source })?;
+    let total = mem_total(&text).ok_or(HostError::Missing { path: PATH, what: "MemTotal" })?;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let millis = u32::try_from(cores).unwrap_or(u32::MAX).saturating_mul(1000);
+    let kept = MEMORY_KEPT.max(total / 20);
+    Ok(Resources { cpu: Millicores(millis), memory: Bytes(total.saturating_sub(kept)) })
+}
+
+/// Bytes, from the line `MemTotal: 1234 kB` (proc_meminfo(5)).
+fn mem_total(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kilobytes.checked_mul(1024)
+}
+
+/// The host's name, as far as it is one: cut at the first dot, in lower case. `None` if nothing is left.
+pub fn name() -> Option<NodeName> {
+    let uname = rustix::system::uname();
+    let host = uname.nodename().to_string_lossy().to_lowercase();
+    let label = host.split('.').next().unwrap_or_default();
+    let clean: String = label.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(40).collect();
+    NodeName::new(clean.trim_matches('-')).ok()
+}
+
+/// The address that packets to the outside would come from; the loopback address without a default route.
+pub fn default_address() -> IpAddr {
+    let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    // Connecting a UDP socket sends nothing: it only asks the routing table. The address is from the range
+    // for documentation (RFC 5737).
+    let probe = || {
+        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+        socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9))?;
+        socket.local_addr()
+    };
+    probe().as_ref().map_or(loopback, SocketAddr::ip)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_read_from_the_kernel_s_own_words() {
+        let text = "MemTotal:       24596084 kB\nMemFree: 1 kB\n";
+        assert_eq!(mem_total(text), Some(24_596_084 * 1024));
+        assert_eq!(mem_total("MemFree: 1 kB"), None);
+        let capacity = capacity().unwrap();
+        assert!(capacity.cpu.0 >= 1000 && capacity.memory.0 > 0);
+    }
+
+    #[test]
+    fn this_machine_has_a_name_and_an_address() {
+        assert!(name().is_some());
+        assert!(!default_address().is_unspecified());
+    }
+}

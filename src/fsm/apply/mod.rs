@@ -1,0 +1,70 @@
+//! One function per command. Each checks everything first and changes the state last.
+
+mod allocs;
+mod deploys;
+mod nodes;
+mod steps;
+
+use mill_model::limits;
+
+use crate::check::Touched;
+use crate::cluster::Cluster;
+use crate::command::{Applied, Command, Entry};
+use crate::event::{Event, EventKind};
+use crate::rejected::{Halt, Rejected};
+
+impl Cluster {
+    /// Applies one log entry.
+    ///
+    /// A rejected command changes nothing but the time.
+    ///
+    /// # Errors
+    /// [`Halt`]: the entry can't be understood, and nothing after it may be applied.
+    pub fn apply(&mut self, entry: &[u8]) -> Result<Applied, Halt> {
+        let entry = Entry::decode(entry)?;
+        self.time = self.time.max(entry.now);
+        let mut next = self.clone();
+        let mut touched = Touched::default();
+        let result = next.run(entry.command, &mut touched).and_then(|done| {
+            next.check_touched(&touched).map_err(Rejected::Invariant)?;
+            Ok(done)
+        });
+        if result.is_ok() {
+            *self = next;
+        }
+        Ok(result)
+    }
+
+    fn run(&mut self, command: Command, touched: &mut Touched) -> Applied {
+        if !self.is_bootstrapped() && !matches!(command, Command::Bootstrap { .. }) {
+            return Err(Rejected::NotBootstrapped);
+        }
+        match command {
+            Command::Bootstrap { cluster_id, node, admin_token_hash, ca_certificate } => {
+                self.bootstrap(cluster_id, node, admin_token_hash, ca_certificate)
+            }
+            Command::RegisterNode(facts) => self.register_node(facts),
+            Command::BeginDeploy { project, kind, target, replace, by } => {
+                self.begin_deploy(deploys::Asked { project, kind, target, by }, replace)
+            }
+            Command::CancelDeploy { deploy, outcome } => self.cancel_deploy(deploy, outcome),
+            Command::AdvanceStep { deploy, name, state, reason } => {
+                self.advance_step(deploy, &name, state, reason)
+            }
+            Command::EndDeploy(deploy) => self.end_deploy(deploy),
+            Command::PlaceAllocs(allocs) => self.place_allocs(allocs, touched),
+            Command::StopAllocs { allocs, reason } => self.stop_allocs(&allocs, reason),
+            Command::ReportAllocs { node, statuses } => self.report_allocs(node, statuses, touched),
+            Command::ForgetAllocs(allocs) => self.forget_allocs(&allocs),
+            Command::ForgetProject(project) => self.forget_project(&project),
+        }
+    }
+
+    fn record(&mut self, kind: EventKind) {
+        self.events.push_back(Event { id: self.next_event, at: self.time, kind });
+        self.next_event += 1;
+        while self.events.len() > limits::EVENTS_KEPT {
+            self.events.pop_front();
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Invariants. Tests check all of them after every apply; production checks what a command touched.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use mill_model::{AllocId, NodeId, ProjectName, Resources};
+use thiserror::Error;
+
+use crate::cluster::Cluster;
+
+/// What must never be.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Broken {
+    /// Two live allocs of a node have one mapped port.
+    #[error("mapped port {port} on node {node} belongs to `{first}` and `{second}`")]
+    PortTwice {
+        /// The node.
+        node: NodeId,
+        /// The port.
+        port: u16,
+        /// One of them.
+        first: AllocId,
+        /// The other.
+        second: AllocId,
+    },
+    /// A node's sum of reservations isn't the sum of its live allocs'.
+    #[error("the reservations of node {node} don't add up")]
+    Reserved {
+        /// The node.
+        node: NodeId,
+    },
+    /// An alloc's node or text doesn't exist.
+    #[error("alloc `{alloc}` has no node or no text")]
+    Dangling {
+        /// The alloc.
+        alloc: AllocId,
+    },
+    /// Two deploys of one project are under way.
+    #[error("two deploys of project `{project}` are under way")]
+    TwoDeploys {
+        /// The project.
+        project: ProjectName,
+    },
+    /// The derived indexes differ from the allocs.
+    #[error("an index of allocs is wrong")]
+    Index,
+}
+
+/// What a command changed.
+#[derive(Debug, Default)]
+pub(crate) struct Touched {
+    pub(crate) nodes: BTreeSet<NodeId>,
+}
+
+impl Cluster {
+    /// Checks everything.
+    ///
+    /// # Errors
+    /// The first broken invariant.
+    pub fn check(&self) -> Result<(), Broken> {
+        for node in self.nodes.keys() {
+            self.check_node(*node)?;
+        }
+        for alloc in self.allocs.values() {
+            let runnable = self.runnables.contains_key(&alloc.version.hash);
+            if !self.nodes.contains_key(&alloc.node) || !runnable {
+                return Err(Broken::Dangling { alloc: alloc.id.clone() });
+            }
+        }
+        let mut active = BTreeSet::new();
+        for deploy in self.deploys.values().filter(|deploy| deploy.is_active()) {
+            if !active.insert(&deploy.project) {
+                return Err(Broken::TwoDeploys { project: deploy.project.clone() });
+            }
+        }
+        self.check_indexes()
+    }
+
+    pub(crate) fn check_touched(&self, touched: &Touched) -> Result<(), Broken> {
+        touched.nodes.iter().try_for_each(|node| self.check_node(*node))
+    }
+
+    fn check_node(&self, id: NodeId) -> Result<(), Broken> {
+        let Some(node) = self.nodes.get(&id) else { return Ok(()) };
+        let live = || self.allocs_on(id).filter(|alloc| alloc.is_live());
+        let sum = live().fold(Resources::default(), |sum, alloc| sum.plus(alloc.resources));
+        if sum != node.reserved {
+            return Err(Broken::Reserved { node: id });
+        }
+        let mut ports: BTreeMap<u16, &AllocId> = BTreeMap::new();
+        for alloc in live() {
+            for port in alloc.status.ports.iter().map(|port| port.mapped.get()) {
+                if let Some(first) = ports.insert(port, &alloc.id).filter(|first| **first != alloc.id) {
+                    let (first, second) = (first.clone(), alloc.id.clone());
+                    return Err(Broken::PortTwice { node: id, port, first, second });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn check_indexes(&self) -> Result<(), Broken> {
+        let by_workload: usize = self.by_workload.values().map(imbl::OrdSet::len).sum();
+        let by_node: usize = self.by_node.values().map(imbl::OrdSet::len).sum();
+        let indexed = |alloc: &crate::Alloc| {
+            self.by_workload.get(&alloc.workload).is_some_and(|ids| ids.contains(&alloc.id))
+                && self.by_node.get(&alloc.node).is_some_and(|ids| ids.contains(&alloc.id))
+        };
+        let complete = self.allocs.values().all(|alloc| indexed(alloc));
+        match complete && by_workload == self.allocs.len() && by_node == self.allocs.len() {
+            true => Ok(()),
+            false => Err(Broken::Index),
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! What can be done to the state.
+
+use std::sync::Arc;
+
+use mill_model::node::NodeFacts;
+use mill_model::{
+    AllocId, AllocStatus, DeployId, NodeId, ProjectName, ProjectSpec, Timestamp, Workload, WorkloadName,
+};
+
+use crate::alloc::{StopReason, Version};
+use crate::deploy::{DeployKind, Outcome, StepReason, StepState};
+use crate::rejected::Rejected;
+
+/// One record of the replicated log.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry {
+    /// The leader's wall clock when it proposed.
+    pub now: Timestamp,
+    /// What it proposed.
+    pub command: Command,
+}
+
+/// A change of the state.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Command {
+    /// Makes a cluster of one node.
+    Bootstrap {
+        /// The cluster's id, drawn by its first node.
+        cluster_id: String,
+        /// That node.
+        node: NodeFacts,
+        /// SHA-256 of the first admin token.
+        admin_token_hash: [u8; 32],
+        /// The cluster's CA certificate, PEM.
+        ca_certificate: String,
+    },
+    /// A node says what it is.
+    RegisterNode(NodeFacts),
+    /// Wants a project to become something else.
+    BeginDeploy {
+        /// Which.
+        project: ProjectName,
+        /// What asked for it.
+        kind: DeployKind,
+        /// What it shall become, images pinned.
+        target: Arc<ProjectSpec>,
+        /// Whether it takes the place of the running and the waiting ones.
+        replace: bool,
+        /// Who asked for it.
+        by: String,
+    },
+    /// Rolls a deploy back, or takes a waiting one out of the line.
+    CancelDeploy {
+        /// Which.
+        deploy: DeployId,
+        /// [`Outcome::Cancelled`] or [`Outcome::Replaced`].
+        outcome: Outcome,
+    },
+    /// Moves a step on.
+    AdvanceStep {
+        /// Whose.
+        deploy: DeployId,
+        /// Which.
+        name: WorkloadName,
+        /// To where.
+        state: StepState,
+        /// Why, if not as wanted.
+        reason: Option<StepReason>,
+    },
+    /// Ends a deploy, all of whose steps have ended.
+    EndDeploy(DeployId),
+    /// Places allocs: all of them or none.
+    PlaceAllocs(Vec<NewAlloc>),
+    /// Stops allocs; unknown and already stopping ones are passed over.
+    StopAllocs {
+        /// Which.
+        allocs: Vec<AllocId>,
+        /// Why.
+        reason: StopReason,
+    },
+    /// What the owner of allocs says of them.
+    ReportAllocs {
+        /// The owner.
+        node: NodeId,
+        /// What it says.
+        statuses: Vec<AllocStatus>,
+    },
+    /// Forgets ended allocs; others are passed over.
+    ForgetAllocs(Vec<AllocId>),
+    /// Forgets a project of which nothing runs, with its history.
+    ForgetProject(ProjectName),
+}
+
+/// An alloc to be placed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewAlloc {
+    /// Its id.
+    pub id: AllocId,
+    /// What it is an instance of.
+    pub workload: Workload,
+    /// Number of the replica.
+    pub index: u32,
+    /// What it runs.
+    pub version: Version,
+    /// Where.
+    pub node: NodeId,
+    /// By which deploy.
+    pub deploy: DeployId,
+}
+
+/// What became of one entry, as its proposer is told.
+pub type Applied = Result<Done, Rejected>;
+
+/// What a command made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Done {
+    /// Nothing that has a name.
+    Plain,
+    /// A deploy.
+    Deploy(DeployId),
+}

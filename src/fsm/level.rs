@@ -1,0 +1,9 @@
+//! Levels: which commands, fields and rules a binary knows.
+//!
+//! The cluster's level is the minimum of its members'. A leader proposes nothing above it; a node that meets
+//! an entry above its own level stops applying.
+
+/// What this binary knows.
+///
+/// 1. Nodes, projects, deploys, allocs on one machine.
+pub const LEVEL: u32 = 1;

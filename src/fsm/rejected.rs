@@ -1,0 +1,93 @@
+//! Why a command changed nothing.
+
+use mill_model::{AllocId, DeployId, NodeId, ProjectName, WorkloadName};
+use thiserror::Error;
+
+use crate::check::Broken;
+use crate::deploy::StepState;
+
+/// A command that every node refuses alike.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Rejected {
+    /// The cluster exists already.
+    #[error("the cluster is already initialised")]
+    AlreadyBootstrapped,
+    /// There is no cluster yet.
+    #[error("the cluster is not initialised")]
+    NotBootstrapped,
+    /// A node of this id was never registered.
+    #[error("there is no node {0}")]
+    NoSuchNode(NodeId),
+    /// Another node has this name.
+    #[error("node {0} has this name already")]
+    NameTaken(NodeId),
+    /// Never deployed, or forgotten.
+    #[error("there is no project `{0}`")]
+    NoSuchProject(ProjectName),
+    /// The project has no such service or task.
+    #[error("there is no service or task `{0}`")]
+    NoSuchWorkload(WorkloadName),
+    /// Never begun, or forgotten.
+    #[error("there is no deploy {0}")]
+    NoSuchDeploy(DeployId),
+    /// It has an outcome.
+    #[error("deploy {0} has ended")]
+    DeployEnded(DeployId),
+    /// It waits or its steps aren't all ended.
+    #[error("deploy {0} still has work to do")]
+    DeployUnfinished(DeployId),
+    /// More deploys of one project wait than make sense.
+    #[error("too many deploys of this project are waiting")]
+    TooManyDeploys,
+    /// A step's state leads only forwards.
+    #[error("a step can't go from {from} to {to}")]
+    StepBackwards {
+        /// Its state.
+        from: StepState,
+        /// Asked for.
+        to: StepState,
+    },
+    /// The random part of an id was drawn twice.
+    #[error("an alloc `{0}` exists already")]
+    AllocExists(AllocId),
+    /// No service or deploy asks for this version any more.
+    #[error("nothing asks for the version of `{0}`")]
+    VersionUnknown(AllocId),
+    /// The node has no room for it.
+    #[error("node {node} has no room for `{alloc}`")]
+    NoCapacity {
+        /// The node.
+        node: NodeId,
+        /// The first alloc that doesn't fit.
+        alloc: AllocId,
+    },
+    /// Services, allocs or deploys of it are left.
+    #[error("project `{0}` is still in use")]
+    ProjectInUse(ProjectName),
+    /// A service of this name runs; a task can take it once that is gone.
+    #[error("`{0}` is a running service: remove it in a deploy of its own before a task takes its name")]
+    KindChanged(WorkloadName),
+    /// A deploy's target names another project.
+    #[error("the target is another project's")]
+    WrongProject,
+    /// It would have broken an invariant: a bug, told by an alarm.
+    #[error("the command would break an invariant")]
+    Invariant(#[source] Broken),
+}
+
+/// Why applying stops for good on this node, until it is upgraded or repaired.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Halt {
+    /// The entry needs a newer binary.
+    #[error("a log entry needs level {needs}, this binary knows {}", crate::level::LEVEL)]
+    Level {
+        /// What it needs.
+        needs: u32,
+    },
+    /// The entry's bytes are no entry of this level.
+    #[error("a log entry can't be read: {0}")]
+    Malformed(&'static str),
+    /// The entry's bytes are no protobuf.
+    #[error("a log entry can't be decoded")]
+    Undecodable(#[source] prost::DecodeError),
+}

@@ -1,0 +1,249 @@
+//! Whatever comes, in whatever order: no invariant breaks, a rejected command leaves no trace, and a snapshot
+//! holds everything.
+
+use std::sync::Arc;
+
+use mill_model::node::NodeFacts;
+use mill_model::ports::{MappedPort, Port, Protocol};
+use mill_model::{
+    AllocId, AllocStatus, Bytes, DeployId, Ended, Failure, Incarnation, Millicores, NodeId, Phase,
+    ProjectSpec, Resources, ServiceSpec, TaskSpec, Timestamp, Workload, WorkloadName,
+};
+use proptest::prelude::*;
+
+use crate::command::NewAlloc;
+use crate::*;
+
+/// A number that says little: most of what is drawn from it hits something that exists.
+type Dice = u32;
+
+fn pick<T: Clone>(list: &[T], dice: Dice) -> T {
+    list[dice as usize % list.len()].clone()
+}
+
+fn name(dice: Dice) -> WorkloadName {
+    WorkloadName::new(pick(&["web", "db", "job"], dice)).unwrap()
+}
+
+fn target(project: &str, dice: Dice) -> Arc<ProjectSpec> {
+    let image = |bit: u32| format!("r.test/app:v{}", (dice >> bit) % 3).parse().unwrap();
+    let mut web = ServiceSpec::new(name(0), image(0));
+    web.replicas = dice % 4;
+    web.container.resources = Resources { cpu: Millicores(300), memory: Bytes(1 << 20) };
+    web.depends_on = if dice & 1 == 0 { vec![name(2)] } else { vec![] };
+    let mut services = vec![web];
+    if dice & 4 == 0 {
+        services.push(ServiceSpec::new(name(1), image(4)));
+    }
+    let tasks = if dice & 2 == 0 { vec![TaskSpec::new(name(2), image(6))] } else { vec![] };
+    Arc::new(ProjectSpec { name: project.parse().unwrap(), services, tasks })
+}
+
+fn alloc_id(dice: Dice) -> AllocId {
+    AllocId::derive(&name(0), u64::from(dice % 40))
+}
+
+fn status(dice: Dice) -> AllocStatus {
+    use Phase::{Failed, Healthy, Pulling, Running, Starting, Stopped, Stopping, Waiting};
+    let phase = pick(&[Pulling, Starting, Running, Healthy, Waiting, Stopping, Stopped, Failed], dice >> 6);
+    let incarnation = Incarnation(dice >> 9 & 3);
+    let declared = Port { name: None, number: 80.try_into().unwrap(), protocol: Protocol::Tcp };
+    let mapped = u16::try_from(20_000 + (dice >> 12 & 3)).unwrap().try_into().unwrap();
+    let failure = Some(Failure::Exited { code: 1 });
+    AllocStatus {
+        id: alloc_id(dice),
+        incarnation,
+        revision: u64::from(dice >> 14 & 7),
+        phase,
+        since: Timestamp(u64::from(dice)),
+        failures: dice >> 17 & 7,
+        given_back: false,
+        ports: if dice & 1 == 0 { vec![MappedPort { declared, mapped }] } else { vec![] },
+        last_end: Some(Ended { incarnation, failure, at: Timestamp(1) }),
+    }
+}
+
+/// A command that fits the state more often than not.
+fn command(cluster: &Cluster, kind: Dice, dice: Dice) -> Command {
+    let project = pick(&["shop", "blog"], dice);
+    let deploy = DeployId(u64::from(dice % 6) + cluster.deploys.keys().next_back().map_or(0, |id| id.0 / 2));
+    let live = cluster.deploys.values().filter(|deploy| deploy.is_active()).map(|deploy| deploy.id);
+    let deploy = live.min().filter(|_| dice & 3 != 0).unwrap_or(deploy);
+    let hashes: Vec<_> = cluster.runnables.keys().copied().collect();
+    match kind % 10 {
+        0 => {
+            let kinds = [
+                DeployKind::Deploy,
+                DeployKind::Rollback { to: DeployId(1) },
+                DeployKind::Restart { service: name(dice) },
+                DeployKind::Undeploy,
+            ];
+            let target = target(project, dice);
+            let (project, kind, replace) = (target.name.clone(), pick(&kinds, dice >> 3), dice & 8 == 0);
+            Command::BeginDeploy { project, kind, target, replace, by: "test".to_owned() }
+        }
+        1 => Command::CancelDeploy { deploy, outcome: pick(&[Outcome::Cancelled, Outcome::Replaced], dice) },
+        2 | 3 => {
+            use StepState::{Done, RolledBack, Rolling, RollingBack, Skipped, Waiting};
+            let state =
+                pick(&[Rolling, Done, Rolling, Done, RollingBack, RolledBack, Skipped, Waiting], dice >> 4);
+            let reason = (dice & 1 == 0).then_some(StepReason::Cancelled);
+            Command::AdvanceStep { deploy, name: name(dice >> 8), state, reason }
+        }
+        4 => Command::EndDeploy(deploy),
+        5 if !hashes.is_empty() => {
+            let version = Version { hash: pick(&hashes, dice >> 5), restarts: 0 };
+            let workload = Workload { project: project.parse().unwrap(), name: name(dice >> 3) };
+            let new = |dice| NewAlloc {
+                id: alloc_id(dice),
+                workload: workload.clone(),
+                index: 0,
+                version,
+                node: NodeId(u64::from(dice % 3)),
+                deploy,
+            };
+            Command::PlaceAllocs(vec![new(dice), new(dice >> 7)])
+        }
+        6 => Command::StopAllocs {
+            allocs: vec![alloc_id(dice), alloc_id(dice >> 5)],
+            reason: StopReason::Surplus,
+        },
+        7 | 8 => Command::ReportAllocs {
+            node: NodeId(u64::from(dice % 2) + 1),
+            statuses: vec![status(dice), status(dice.rotate_left(9))],
+        },
+        9 if dice & 1 == 0 => Command::ForgetProject(project.parse().unwrap()),
+        _ => Command::ForgetAllocs(vec![alloc_id(dice), alloc_id(dice >> 3)]),
+    }
+}
+
+fn facts(id: u64, name: &str, cpu: u32) -> NodeFacts {
+    let capacity = Resources { cpu: Millicores(cpu), memory: Bytes(4 << 30) };
+    let advertise = "127.0.0.1".parse().unwrap();
+    NodeFacts { id: NodeId(id), name: name.parse().unwrap(), advertise, capacity, version: "0".to_owned() }
+}
+
+fn apply(cluster: &mut Cluster, now: u64, command: Command) -> Result<Done, Rejected> {
+    cluster.apply(&Entry { now: Timestamp(now), command }.encode()).unwrap()
+}
+
+fn bootstrapped() -> Cluster {
+    let mut cluster = Cluster::default();
+    let bootstrap = Command::Bootstrap {
+        cluster_id: "c".to_owned(),
+        node: facts(1, "one", 2000),
+        admin_token_hash: [7; 32],
+        ca_certificate: "pem".to_owned(),
+    };
+    apply(&mut cluster, 1, bootstrap).unwrap();
+    apply(&mut cluster, 2, Command::RegisterNode(facts(2, "two", 1000))).unwrap();
+    cluster
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+    #[test]
+    fn no_order_of_commands_breaks_an_invariant(throws in prop::collection::vec((any::<Dice>(), any::<Dice>()), 1..120)) {
+        let mut cluster = bootstrapped();
+        for (kind, dice) in throws {
+            let before = cluster.clone();
+            // Clocks run backwards now and then; the state's time doesn't.
+            let now = u64::from(dice % 1000);
+            let command = command(&cluster, kind, dice);
+            let bytes = Entry { now: Timestamp(now), command: command.clone() }.encode();
+            prop_assert_eq!(&Entry::decode(&bytes).unwrap().command, &command);
+            let result = cluster.apply(&bytes).unwrap();
+            prop_assert_eq!(cluster.check(), Ok(()), "after {:?}", command);
+            prop_assert!(cluster.time >= before.time);
+            prop_assert!(!matches!(result, Err(Rejected::Invariant(_))), "{:?}", result);
+            if result.is_err() {
+                prop_assert_eq!(&Cluster { time: before.time, ..cluster.clone() }, &before);
+            }
+            for (id, alloc) in &before.allocs {
+                if let Some(now) = cluster.allocs.get(id).filter(|_| !alloc.is_live()) {
+                    prop_assert_eq!(now.status.phase, alloc.status.phase, "an end is final");
+                }
+            }
+        }
+        let again = Cluster::from_snapshot(&cluster.to_snapshot()).unwrap();
+        prop_assert_eq!(again, cluster);
+    }
+
+    #[test]
+    fn bytes_that_are_no_entry_halt_and_change_nothing(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let mut cluster = bootstrapped();
+        let before = cluster.clone();
+        if cluster.apply(&bytes).is_err() {
+            prop_assert_eq!(cluster, before);
+        }
+        let _ = Cluster::from_snapshot(&bytes);
+    }
+}
+
+#[test]
+fn an_entry_above_the_level_halts_applying() {
+    use prost::Message as _;
+    let mut cluster = bootstrapped();
+    let entry = mill_protos::v1::Entry { level: level::LEVEL + 1, now_ms: 5, command: None }.encode_to_vec();
+    assert_eq!(cluster.apply(&entry), Err(Halt::Level { needs: level::LEVEL + 1 }));
+    let unknown = mill_protos::v1::Entry { level: level::LEVEL, now_ms: 5, command: None }.encode_to_vec();
+    assert_eq!(cluster.apply(&unknown), Err(Halt::Malformed("command")));
+}
+
+#[test]
+fn nothing_is_placed_beyond_what_a_node_has() {
+    let mut cluster = bootstrapped();
+    let target = target("shop", 3);
+    let begin = Command::BeginDeploy {
+        project: target.name.clone(),
+        kind: DeployKind::Deploy,
+        target: Arc::clone(&target),
+        replace: false,
+        by: String::new(),
+    };
+    apply(&mut cluster, 3, begin).unwrap();
+    let version = Version { hash: service_hash(&target.services[0]), restarts: 0 };
+    let workload = Workload { project: target.name.clone(), name: name(0) };
+    let place = |count: u32, from: u32| {
+        let new = |number| NewAlloc {
+            id: alloc_id(number),
+            workload: workload.clone(),
+            index: number,
+            version,
+            node: NodeId(2),
+            deploy: DeployId(1),
+        };
+        Command::PlaceAllocs((from..from + count).map(new).collect())
+    };
+    let refused = Err(Rejected::NoCapacity { node: NodeId(2), alloc: alloc_id(3) });
+    assert_eq!(apply(&mut cluster, 4, place(4, 0)), refused, "all or none");
+    assert!(cluster.allocs.is_empty());
+    apply(&mut cluster, 5, place(3, 0)).unwrap();
+    assert_eq!(apply(&mut cluster, 6, place(1, 3)), refused);
+
+    // A node that comes back smaller breaks nothing: it takes no placements.
+    apply(&mut cluster, 7, Command::RegisterNode(facts(2, "two", 100))).unwrap();
+    assert_eq!(cluster.check(), Ok(()));
+    assert_eq!(cluster.nodes[&NodeId(2)].free().cpu, Millicores(0));
+}
+
+#[test]
+fn two_nodes_can_not_have_one_name() {
+    let mut cluster = bootstrapped();
+    let result = apply(&mut cluster, 3, Command::RegisterNode(facts(3, "one", 1)));
+    assert_eq!(result, Err(Rejected::NameTaken(NodeId(1))));
+}
+
+#[test]
+fn events_are_bounded_and_a_reader_that_is_too_late_is_told() {
+    let mut cluster = bootstrapped();
+    for now in 0..2000 {
+        apply(&mut cluster, now, Command::RegisterNode(facts(2, "two", 1000))).unwrap();
+    }
+    assert_eq!(cluster.events.len(), mill_model::limits::EVENTS_KEPT);
+    let last = cluster.events.last().unwrap().id;
+    assert_eq!(cluster.events_after(last - 3).unwrap().count(), 3);
+    assert_eq!(cluster.events_after(last).unwrap().count(), 0);
+    assert_eq!(cluster.events_after(last + 50).unwrap().count(), 0);
+    assert!(cluster.events_after(5).is_none());
+}

@@ -1,0 +1,163 @@
+//! Log entries.
+
+use std::sync::Arc;
+
+use mill_model::{DeployId, NodeId};
+use mill_protos::v1 as pb;
+use pb::entry::Command as Kind;
+use prost::Message as _;
+
+use super::Wire;
+use super::alloc::{status, stop_reason, version, workload};
+use super::deploy::{deploy_kind, outcome, reason, step_state};
+use super::read::{Malformed, each, required, text, texts, time};
+use super::{spec, state};
+use crate::command::{Command, Entry, NewAlloc};
+use crate::level::LEVEL;
+use crate::rejected::Halt;
+
+impl Entry {
+    /// The bytes that the log keeps.
+    pub fn encode(&self) -> Vec<u8> {
+        let command = Some(self.command.wire());
+        pb::Entry { level: LEVEL, now_ms: self.now.0, command }.encode_to_vec()
+    }
+
+    /// Reads an entry of this binary's level or below.
+    ///
+    /// # Errors
+    /// The entry is above the level, or its bytes make no sense.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Halt> {
+        let message = pb::Entry::decode(bytes).map_err(Halt::Undecodable)?;
+        if message.level > LEVEL {
+            return Err(Halt::Level { needs: message.level });
+        }
+        let read = || {
+            Ok(Self { now: time(message.now_ms), command: command(required(message.command, "command")?)? })
+        };
+        read().map_err(Halt::Malformed)
+    }
+}
+
+impl Wire for Command {
+    type Message = Kind;
+
+    fn wire(&self) -> Kind {
+        match self {
+            Command::Bootstrap { cluster_id, node, admin_token_hash, ca_certificate } => {
+                Kind::Bootstrap(pb::Bootstrap {
+                    cluster_id: cluster_id.clone(),
+                    node: Some(node.wire()),
+                    admin_token_hash: admin_token_hash.to_vec(),
+                    ca_certificate: ca_certificate.clone(),
+                })
+            }
+            Command::RegisterNode(facts) => Kind::RegisterNode(pb::RegisterNode { node: Some(facts.wire()) }),
+            Command::BeginDeploy { project, kind, target, replace, by } => {
+                Kind::BeginDeploy(pb::BeginDeploy {
+                    project: project.to_string(),
+                    kind: Some(kind.wire()),
+                    target: Some(target.wire()),
+                    replace: *replace,
+                    by: by.clone(),
+                })
+            }
+            Command::CancelDeploy { deploy, outcome } => {
+                Kind::CancelDeploy(pb::CancelDeploy { deploy: deploy.0, outcome: outcome.wire().into() })
+            }
+            Command::AdvanceStep { deploy, name, state, reason } => Kind::AdvanceStep(pb::AdvanceStep {
+                deploy: deploy.0,
+                name: name.to_string(),
+                state: state.wire().into(),
+                reason: reason.as_ref().map(Wire::wire),
+            }),
+            Command::EndDeploy(deploy) => Kind::EndDeploy(pb::EndDeploy { deploy: deploy.0 }),
+            Command::PlaceAllocs(allocs) => {
+                Kind::PlaceAllocs(pb::PlaceAllocs { allocs: allocs.iter().map(Wire::wire).collect() })
+            }
+            Command::StopAllocs { allocs, reason } => Kind::StopAllocs(pb::StopAllocs {
+                allocs: allocs.iter().map(ToString::to_string).collect(),
+                reason: reason.wire().into(),
+            }),
+            Command::ReportAllocs { node, statuses } => Kind::ReportAllocs(pb::ReportAllocs {
+                node: node.0,
+                statuses: statuses.iter().map(Wire::wire).collect(),
+            }),
+            Command::ForgetProject(project) => {
+                Kind::ForgetProject(pb::ForgetProject { project: project.to_string() })
+            }
+            Command::ForgetAllocs(allocs) => Kind::ForgetAllocs(pb::ForgetAllocs {
+                allocs: allocs.iter().map(ToString::to_string).collect(),
+            }),
+        }
+    }
+}
+
+fn command(kind: Kind) -> Result<Command, Malformed> {
+    Ok(match kind {
+        Kind::Bootstrap(message) => bootstrap(message)?,
+        Kind::RegisterNode(message) => Command::RegisterNode(state::facts(required(message.node, "node")?)?),
+        Kind::BeginDeploy(message) => Command::BeginDeploy {
+            project: text(&message.project, "project name")?,
+            kind: deploy_kind(required(message.kind, "deploy kind")?)?,
+            target: Arc::new(spec::project(required(message.target, "target")?)?),
+            replace: message.replace,
+            by: message.by,
+        },
+        Kind::CancelDeploy(message) => {
+            Command::CancelDeploy { deploy: DeployId(message.deploy), outcome: outcome(message.outcome())? }
+        }
+        Kind::AdvanceStep(message) => Command::AdvanceStep {
+            deploy: DeployId(message.deploy),
+            name: text(&message.name, "step name")?,
+            state: step_state(message.state())?,
+            reason: message.reason.map(reason).transpose()?,
+        },
+        Kind::EndDeploy(message) => Command::EndDeploy(DeployId(message.deploy)),
+        Kind::PlaceAllocs(message) => Command::PlaceAllocs(each(message.allocs, new_alloc)?),
+        Kind::StopAllocs(message) => Command::StopAllocs {
+            reason: stop_reason(message.reason())?,
+            allocs: texts(&message.allocs, "alloc id")?,
+        },
+        Kind::ReportAllocs(message) => {
+            Command::ReportAllocs { node: NodeId(message.node), statuses: each(message.statuses, status)? }
+        }
+        Kind::ForgetProject(message) => Command::ForgetProject(text(&message.project, "project name")?),
+        Kind::ForgetAllocs(message) => Command::ForgetAllocs(texts(&message.allocs, "alloc id")?),
+    })
+}
+
+fn bootstrap(message: pb::Bootstrap) -> Result<Command, Malformed> {
+    Ok(Command::Bootstrap {
+        cluster_id: message.cluster_id,
+        node: state::facts(required(message.node, "node")?)?,
+        admin_token_hash: message.admin_token_hash.as_slice().try_into().map_err(|_| "token hash")?,
+        ca_certificate: message.ca_certificate,
+    })
+}
+
+impl Wire for NewAlloc {
+    type Message = pb::NewAlloc;
+
+    fn wire(&self) -> pb::NewAlloc {
+        pb::NewAlloc {
+            id: self.id.to_string(),
+            workload: Some(self.workload.wire()),
+            index: self.index,
+            version: Some(self.version.wire()),
+            node: self.node.0,
+            deploy: self.deploy.0,
+        }
+    }
+}
+
+fn new_alloc(message: pb::NewAlloc) -> Result<NewAlloc, Malformed> {
+    Ok(NewAlloc {
+        id: text(&message.id, "alloc id")?,
+        workload: workload(&required(message.workload, "workload")?)?,
+        index: message.index,
+        version: version(&required(message.version, "version")?)?,
+        node: NodeId(message.node),
+        deploy: DeployId(message.deploy),
+    })
+}
