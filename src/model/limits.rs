@@ -96,3 +96,7 @@ pub const SCRATCH_BYTES_DEFAULT: u64 = 1 << 30;
 
 /// Smallest ephemeral volume: a file system's own tables need some of it.
 pub const SCRATCH_BYTES_MIN: u64 = 2 << 20;
+
+/// Attempts to pull an image before its alloc has failed; each has several of its own per blob. Transient
+/// trouble of a registry passes in seconds; a deploy should say soon that it doesn't.
+pub const PULL_ATTEMPTS_MAX: u32 = 3;
