@@ -140,3 +140,7 @@ pub const SECRET_NAME_LENGTH_MAX: usize = 128;
 
 /// Bytes of a path: the kernel's PATH_MAX, its NUL included.
 pub const PATH_BYTES_MAX: usize = 4095;
+
+/// Attempts to pull an image before its alloc has failed; each has several of its own per blob. Transient
+/// trouble of a registry passes in seconds; a deploy should say soon that it doesn't.
+pub const PULL_ATTEMPTS_MAX: u32 = 3;

@@ -30,6 +30,8 @@ pub struct Tempo {
     pub pull_kept: Duration,
     /// Pauses before a wait for a container's end asks a runtime again that was out of reach.
     pub runtime_backoff: [Duration; 3],
+    /// How long an alloc waits for its image: 10 GB over a line of 3 MB/s.
+    pub pull_deadline: Duration,
     /// Raft's clock: one tick. Election takes ten to twenty of them, a heartbeat one.
     pub raft_tick: Duration,
     /// Pauses before a crashed actor is started again, by crashes in a row; the last one repeats. The first is
@@ -100,6 +102,7 @@ impl Default for Tempo {
             unpack_deadline: secs(600),
             pull_kept: secs(24 * 3600),
             runtime_backoff: [ms(50), ms(250), secs(1)],
+            pull_deadline: secs(3600),
             raft_tick: ms(100),
             actor_backoff: [ms(50), ms(250), secs(1), secs(5)],
             actor_forgiven_after: secs(60),
