@@ -1,6 +1,7 @@
 //! Everything foreign, one folder each: a small trait in Mill's words, the real thing behind it, and a fake that can
 //! be told to fail, be slow, forget and lie.
 
+pub mod bundle;
 pub mod cgroups;
 pub mod clock;
 pub mod containerd;
@@ -9,6 +10,7 @@ pub mod disk;
 pub mod home;
 pub mod host;
 pub mod images;
+pub mod logs;
 pub mod probes;
 pub mod random;
 pub mod records;

@@ -30,6 +30,8 @@ pub struct Tempo {
     pub pull_kept: Duration,
     /// Pauses before a wait for a container's end asks a runtime again that was out of reach.
     pub runtime_backoff: [Duration; 3],
+    /// How long an alloc waits for its image: 10 GB over a line of 3 MB/s.
+    pub pull_deadline: Duration,
     /// Raft's clock: one tick. Election takes ten to twenty of them, a heartbeat one.
     pub raft_tick: Duration,
     /// Pauses before a crashed actor is started again, by crashes in a row; the last one repeats. The first is
@@ -43,6 +45,9 @@ pub struct Tempo {
     /// How long a look at the tree of actors waits for what they show of their state: a person waits for it, and a
     /// healthy actor answers in microseconds.
     pub observe_deadline: Duration,
+    /// How often someone who follows a log looks for more: a person sees no delay, and ten looks a second cost
+    /// nothing.
+    pub log_poll: Duration,
     /// How long an API write waits for its command to be applied.
     pub write_deadline: Duration,
     /// How often the leader looks for work that no event announced (deadlines, retention).
@@ -97,11 +102,13 @@ impl Default for Tempo {
             unpack_deadline: secs(600),
             pull_kept: secs(24 * 3600),
             runtime_backoff: [ms(50), ms(250), secs(1)],
+            pull_deadline: secs(3600),
             raft_tick: ms(100),
             actor_backoff: [ms(50), ms(250), secs(1), secs(5)],
             actor_forgiven_after: secs(60),
             ask_deadline: secs(5),
             observe_deadline: ms(200),
+            log_poll: ms(100),
             write_deadline: secs(10),
             leader_round: secs(1),
             ended_kept: secs(24 * 3600),

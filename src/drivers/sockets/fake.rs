@@ -5,9 +5,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mill_model::ports::Protocol;
-use mill_model::{AllocId, Incarnation};
 
 use super::{Listener, Process, Sockets, SocketsError, Wanted};
+use crate::containers::ContainerName;
 
 /// A machine's sockets in memory, shared by its clones.
 #[derive(Debug, Default, Clone)]
@@ -28,9 +28,8 @@ impl FakeSockets {
     }
 
     /// A container listens on all addresses, with TCP.
-    pub fn container_listens(&self, alloc: &AllocId, incarnation: Incarnation, port: u16) {
-        let process =
-            Process { pid: 4242, name: "app".to_owned(), container: Some((alloc.clone(), incarnation)) };
+    pub fn container_listens(&self, name: &ContainerName, port: u16) {
+        let process = Process { pid: 4242, name: "app".to_owned(), container: Some(name.clone()) };
         let address = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
         self.listen(Listener { port, protocol: Protocol::Tcp, address, process: Some(process) });
     }
@@ -71,11 +70,12 @@ mod tests {
 
     #[tokio::test]
     async fn it_knows_who_listens_until_told_otherwise() {
-        let (sockets, alloc) = (FakeSockets::default(), "web-7k2f".parse().unwrap());
-        sockets.container_listens(&alloc, Incarnation(2), 80);
+        let name = |text: &str| text.parse::<ContainerName>().unwrap();
+        let sockets = FakeSockets::default();
+        sockets.container_listens(&name("web-7k2f.2"), 80);
         let wanted = Wanted::Range(1, 100);
         let found = sockets.listeners(&wanted).await.unwrap();
-        assert!(found[0].is_of(&alloc, Incarnation(2)) && !found[0].is_of(&alloc, Incarnation(1)));
+        assert!(found[0].is_of(&name("web-7k2f.2")) && !found[0].is_of(&name("web-7k2f.1")));
         assert_eq!(found[0].to_string(), "web-7k2f");
         sockets.be_broken(true);
         assert!(sockets.taken(&wanted).await.is_err());

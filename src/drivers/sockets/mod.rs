@@ -16,8 +16,9 @@ use std::io;
 use std::net::IpAddr;
 
 use mill_model::ports::Protocol;
-use mill_model::{AllocId, Incarnation};
 use thiserror::Error;
+
+use crate::containers::ContainerName;
 
 pub use fake::FakeSockets;
 pub use proc::ProcSockets;
@@ -71,14 +72,13 @@ pub struct Process {
     /// Its name, as the kernel has it: at most fifteen characters.
     pub name: String,
     /// The container it belongs to, by its cgroup.
-    pub container: Option<(AllocId, Incarnation)>,
+    pub container: Option<ContainerName>,
 }
 
 impl Listener {
     /// Whether a process of this container holds it.
-    pub fn is_of(&self, alloc: &AllocId, incarnation: Incarnation) -> bool {
-        let container = self.process.as_ref().and_then(|process| process.container.as_ref());
-        container.is_some_and(|(of, run)| of == alloc && *run == incarnation)
+    pub fn is_of(&self, container: &ContainerName) -> bool {
+        self.process.as_ref().is_some_and(|process| process.container.as_ref() == Some(container))
     }
 }
 
@@ -86,7 +86,7 @@ impl fmt::Display for Listener {
     /// Who holds it, for people: an alloc by its id, a process by name and pid.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.process {
-            Some(Process { container: Some((alloc, _)), .. }) => write!(f, "{alloc}"),
+            Some(Process { container: Some(name), .. }) => write!(f, "{}", name.alloc),
             Some(Process { name, pid, .. }) => write!(f, "process `{name}` (pid {pid})"),
             None => f.write_str("a process that can't be seen from here"),
         }

@@ -12,10 +12,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use mill_model::{AllocId, Incarnation};
-
 use super::tables::{Row, TABLES, rows};
 use super::{Listener, Process, Sockets, SocketsError, Wanted};
+use crate::containers::ContainerName;
 
 /// Sockets remembered at most: more than a node has listeners. Beyond it memory starts afresh.
 const REMEMBERED_MAX: usize = 10_000;
@@ -131,12 +130,11 @@ fn leads_to(link: &Path) -> Option<u64> {
 
 /// The container in a `/proc/PID/cgroup`: of v1, of v2 and of both at once, at any depth (a nested machine has
 /// its own cgroups above Mill's), and also from within sub-groups that the container made.
-fn container(cgroups: &str) -> Option<(AllocId, Incarnation)> {
+fn container(cgroups: &str) -> Option<ContainerName> {
     cgroups.lines().filter_map(|line| line.splitn(3, ':').nth(2)).find_map(|path| {
         let mut parts = path.split('/');
         parts.find(|part| *part == CGROUP)?;
-        let (alloc, incarnation) = parts.next()?.rsplit_once('.')?;
-        Some((alloc.parse().ok()?, Incarnation(incarnation.parse().ok()?)))
+        parts.next()?.parse().ok()
     })
 }
 
@@ -193,7 +191,7 @@ mod tests {
 
     #[test]
     fn a_container_is_known_by_its_cgroup_on_every_kind_of_host() {
-        let web = |incarnation| Some(("web-7k2f".parse().unwrap(), Incarnation(incarnation)));
+        let web = |incarnation: u32| Some(format!("web-7k2f.{incarnation}").parse().unwrap());
         for (cgroups, expected) in [
             ("12:pids:/mill/web-7k2f.3\n0::/\n", web(3)),
             ("4:memory:/other/b2d7d\n0::/mill/web-7k2f.3\n", web(3)),
