@@ -5,8 +5,10 @@
 
 pub mod agent;
 pub mod alloc;
+pub mod dispatch;
 pub mod images;
 pub mod introspect;
 pub mod kit;
+pub mod leader;
 pub mod outlet;
 pub mod raft;

@@ -143,25 +143,3 @@ pub const SCRATCH_BYTES_MIN: u64 = 2 << 20;
 /// Attempts to pull an image before its alloc has failed; each has several of its own per blob. Transient
 /// trouble of a registry passes in seconds; a deploy should say soon that it doesn't.
 pub const PULL_ATTEMPTS_MAX: u32 = 3;
-
-/// One file of a stream's output with its index. Small enough that removing the oldest loses little at a time.
-pub const LOG_SEGMENT_BYTES: u64 = 10 << 20;
-
-/// Files' worth of output that a stream of an alloc keeps, over all its runs (product.md §8).
-pub const LOG_SEGMENTS: u64 = 3;
-
-/// Files of a stream, however small: an alloc that crashes once a minute keeps the output of its last half hour.
-pub const LOG_FILES_MAX: usize = 32;
-
-/// A line of output; longer ones are shown in pieces. Docker cuts there too, so that tools cope.
-pub const LOG_LINE_BYTES_MAX: usize = 16 << 10;
-
-/// Characters of a secret's name: room for any naming scheme, short enough for tables.
-pub const SECRET_NAME_LENGTH_MAX: usize = 128;
-
-/// Bytes of a path: the kernel's PATH_MAX, its NUL included.
-pub const PATH_BYTES_MAX: usize = 4095;
-
-/// Attempts to pull an image before its alloc has failed; each has several of its own per blob. Transient
-/// trouble of a registry passes in seconds; a deploy should say soon that it doesn't.
-pub const PULL_ATTEMPTS_MAX: u32 = 3;
