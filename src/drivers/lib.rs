@@ -10,3 +10,4 @@ pub mod images;
 pub mod probes;
 pub mod records;
 pub mod sockets;
+pub mod volumes;

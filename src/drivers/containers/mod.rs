@@ -23,7 +23,7 @@ mod error;
 mod fake;
 mod name;
 pub mod oci;
-//own
+pub mod own;
 mod rootfs;
 mod runtime;
 mod signal;

@@ -5,7 +5,10 @@
 //! record holds it afterwards. runc keeps its own state of it in a directory. The record is made before the task and removed after it, so that whatever a kill -9
 //! leaves is found by name.
 //!
-//! How much memory ran out is asked of the cgroup, which lives until the task is deleted. containerd's `TaskOOM`
+//! A removed snapshot's directory goes with containerd's next collection. That mostly follows at once, but was seen to
+//! miss one; `Images::remove_unused`, which forces a collection, gets the rest.
+//!
+//! Whether memory ran out is asked of the cgroup, which lives until the task is deleted. containerd's `TaskOOM`
 //! events tell no more, come twice, and are lost while nobody listens: they aren't used.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};

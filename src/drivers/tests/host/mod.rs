@@ -21,6 +21,8 @@ use mill_drivers::images::{Images as _, Store};
 use mill_model::{Bytes, ImageRef, Millicores, Resources, Tempo};
 use rustix::process::{Pid, Signal, kill_process};
 
+pub(crate) mod faulty;
+
 /// How long a test waits for what takes a moment.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -150,6 +152,20 @@ impl Host {
         traces
     }
 
+    /// Waits until what there is is what there was. A snapshot's directory goes with containerd's next collection,
+    /// which mostly follows at once; Mill has one run each `Tempo::collect_every`.
+    pub(crate) async fn nothing_but(&self, before: &BTreeSet<String>) {
+        let images = self.images();
+        let keep = images.list().await.unwrap().into_iter().map(|stored| stored.digest).collect();
+        images.remove_unused(&keep).await.unwrap();
+        let end = Instant::now() + PATIENCE;
+        while self.traces() != *before {
+            let more: Vec<String> = self.traces().difference(before).cloned().collect();
+            assert!(Instant::now() < end, "still there after {PATIENCE:?}: {more:#?}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     /// Processes of this host's shims.
     pub(crate) fn shims(&self) -> Vec<i32> {
         let socket = self.socket().display().to_string();
@@ -234,7 +250,7 @@ pub(crate) struct Build<'a> {
 }
 
 impl Build<'_> {
-    fn layout(&self, layout: &Path) {
+    pub(crate) fn layout(&self, layout: &Path) {
         let image = format!("{}:v1", layout.display());
         run(Command::new("umoci").args(["init", "--layout"]).arg(layout));
         run(Command::new("umoci").args(["new", "--image", &image]));
