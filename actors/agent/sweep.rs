@@ -1,10 +1,12 @@
 //! What nothing uses any more: containers, records, images. Looked for at times, and once a leader has said all.
 
+use std::collections::BTreeSet;
+
 use mill_drivers::bundle::Drivers;
 use mill_drivers::containers::{ContainerName, Containers as _};
 use mill_drivers::records::Records as _;
+use mill_drivers::volumes::Scratch as _;
 use mill_model::{AllocId, Incarnation};
-use std::collections::BTreeSet;
 use tracing::{debug, info, warn};
 
 use super::{Agent, Msg, State};
@@ -17,6 +19,7 @@ use crate::kit::Me;
 pub struct Found {
     containers: Vec<(AllocId, Incarnation)>,
     records: Vec<AllocId>,
+    volumes: Vec<AllocId>,
 }
 
 impl<D: Drivers> State<D> {
@@ -39,6 +42,10 @@ impl<D: Drivers> State<D> {
                 Ok(listed) => found.records = listed.into_iter().map(|listed| listed.alloc).collect(),
                 Err(error) => warn!(%error, "records can't be listed"),
             }
+            match drivers.scratch().leftovers(&BTreeSet::new()).await {
+                Ok(allocs) => found.volumes = allocs.into_iter().collect(),
+                Err(error) => warn!(%error, "ephemeral volumes can't be listed"),
+            }
             found
         };
         self.sweeping = Some(me.task("look", look, Msg::Swept));
@@ -52,7 +59,8 @@ impl<D: Drivers> State<D> {
     pub(super) fn swept(&mut self, me: &Me<Agent<D>>, found: Found) {
         let containers = self.node.leftovers(&found.containers);
         let records: Vec<AllocId> = self.node.unknown(found.records);
-        if containers.is_empty() && records.is_empty() {
+        let volumes = self.node.unknown(found.volumes);
+        if containers.is_empty() && records.is_empty() && volumes.is_empty() {
             return;
         }
         let home = self.home.clone();
@@ -65,6 +73,13 @@ impl<D: Drivers> State<D> {
                         let _ = home.streams.tell(Streams::Ended { name });
                     }
                     Err(error) => warn!(container = %name, %error, "a leftover can't be removed"),
+                }
+            }
+            // After the containers that may use them.
+            for alloc in volumes {
+                match home.drivers.scratch().remove(&alloc).await {
+                    Ok(()) => info!(%alloc, "removed ephemeral volumes of no alloc"),
+                    Err(error) => warn!(%alloc, %error, "ephemeral volumes can't be removed"),
                 }
             }
             for alloc in records {

@@ -7,11 +7,12 @@ use mill_drivers::bundle::Drivers;
 use mill_drivers::clock::Clock as _;
 use mill_drivers::containers::{ContainerName, Containers as _, Signal};
 use mill_drivers::records::Records as _;
+use mill_drivers::volumes::Scratch as _;
 use mill_model::{Failure, Incarnation, Tempo};
 use tracing::{debug, info, warn};
 
 use super::check::{Checker, words};
-use super::launch::launch;
+use super::launch::{Outside, launch, mounts};
 use super::streams::{Pipes, Streams};
 use super::{Alloc, Msg, State};
 use crate::kit::{AskError, Crash, Me, Reply};
@@ -39,6 +40,7 @@ impl<D: Drivers> State<D> {
                 Effect::Signal { incarnation } => self.signal(me, incarnation),
                 Effect::Kill { incarnation } => self.kill(me, incarnation),
                 Effect::Remove { incarnation } => self.remove(me, incarnation),
+                Effect::Clear => self.clear(me),
                 Effect::Check { incarnation, check } => self.check(me, incarnation, check),
                 Effect::SetTimer { timer, after } => {
                     self.timers.insert(timer.kind, me.after(after, Msg::Fired(timer)));
@@ -110,18 +112,21 @@ impl<D: Drivers> State<D> {
         let (home, assignment) = (self.home.clone(), self.life.assignment().clone());
         let (ports, tempo) = (self.life.status().ports.clone(), me.tempo().clone());
         let start = async move {
-            let pipes = open(&home.streams, &name, &tempo).await?;
-            let launch = launch(&name, &assignment, &home.node, &ports, pipes)?;
-            let started = home.drivers.containers().start(&launch);
-            match tokio::time::timeout(tempo.runtime_deadline, started).await {
+            let make = async {
+                let mounts = mounts(home.drivers.scratch(), &assignment).await?;
+                let pipes = open(&home.streams, &name, &tempo).await?;
+                let launch = launch(&name, &assignment, &home.node, &ports, Outside { pipes, mounts })?;
+                home.drivers.containers().start(&launch).await.map_err(|error| Failure::from(&error))
+            };
+            match tokio::time::timeout(tempo.runtime_deadline, make).await {
                 Ok(Ok(running)) => {
                     debug!(container = %name, pid = running.pid, "container runs");
                     Ok(())
                 }
-                Ok(Err(error)) => Err(Failure::from(&error)),
+                Ok(Err(failure)) => Err(failure),
                 Err(_) => {
                     let seconds = tempo.runtime_deadline.as_secs();
-                    Err(Failure::Runtime { detail: format!("containerd didn't start it within {seconds} s") })
+                    Err(Failure::Runtime { detail: format!("it wasn't started within {seconds} s") })
                 }
             }
         };
@@ -218,6 +223,25 @@ impl<D: Drivers> State<D> {
         };
         self.removals.retain(|_, task| !task.is_finished());
         self.removals.insert(incarnation, me.task("remove", remove, Msg::Came));
+    }
+
+    fn clear(&mut self, me: &Me<Alloc<D>>) {
+        let (alloc, drivers, deadline) =
+            (self.alloc().clone(), self.home.drivers.clone(), removal_deadline(me.tempo()));
+        let clear = async move {
+            match tokio::time::timeout(deadline, drivers.scratch().remove(&alloc)).await {
+                Ok(Ok(())) => return Input::Cleared,
+                Ok(Err(error)) => {
+                    let error = words(&error);
+                    warn!(%alloc, error, "ephemeral volumes can't be removed, another attempt follows");
+                }
+                Err(_) => {
+                    warn!(%alloc, ?deadline, "removing volumes takes too long, another attempt follows");
+                }
+            }
+            Input::ClearFailed
+        };
+        self.tasks.insert("clear", me.task("clear", clear, Msg::Came));
     }
 
     fn check(&mut self, me: &Me<Alloc<D>>, incarnation: Incarnation, check: Check) {

@@ -8,6 +8,7 @@ use crate::images::{FakeImages, Images};
 use crate::probes::{FakeProbes, Probes};
 use crate::records::{FakeRecords, Records};
 use crate::sockets::{FakeSockets, Sockets};
+use crate::volumes::{FakeScratch, Scratch};
 
 /// Everything foreign that a node's actors touch: one set in production, one of fakes in tests.
 pub trait Drivers: Clone + Send + Sync + 'static {
@@ -15,6 +16,8 @@ pub trait Drivers: Clone + Send + Sync + 'static {
     type Containers: Containers;
     /// Images.
     type Images: Images;
+    /// Ephemeral volumes.
+    type Scratch: Scratch;
     /// Who listens where.
     type Sockets: Sockets;
     /// Health checks over the network.
@@ -28,6 +31,8 @@ pub trait Drivers: Clone + Send + Sync + 'static {
     fn containers(&self) -> &Self::Containers;
     /// Images.
     fn images(&self) -> &Self::Images;
+    /// Ephemeral volumes.
+    fn scratch(&self) -> &Self::Scratch;
     /// Who listens where.
     fn sockets(&self) -> &Self::Sockets;
     /// Health checks over the network.
@@ -45,6 +50,8 @@ pub struct Fakes {
     pub containers: FakeContainers,
     /// Images.
     pub images: FakeImages,
+    /// Ephemeral volumes.
+    pub scratch: FakeScratch,
     /// Who listens where.
     pub sockets: FakeSockets,
     /// Health checks over the network.
@@ -61,6 +68,7 @@ impl Default for Fakes {
         Self {
             containers: FakeContainers::default(),
             images: FakeImages::default(),
+            scratch: FakeScratch::default(),
             sockets: FakeSockets::default(),
             probes: FakeProbes::default(),
             clock: FakeClock::at(Timestamp(0)),
@@ -72,6 +80,7 @@ impl Default for Fakes {
 impl Drivers for Fakes {
     type Containers = FakeContainers;
     type Images = FakeImages;
+    type Scratch = FakeScratch;
     type Sockets = FakeSockets;
     type Probes = FakeProbes;
     type Clock = FakeClock;
@@ -83,6 +92,10 @@ impl Drivers for Fakes {
 
     fn images(&self) -> &FakeImages {
         &self.images
+    }
+
+    fn scratch(&self) -> &FakeScratch {
+        &self.scratch
     }
 
     fn sockets(&self) -> &FakeSockets {

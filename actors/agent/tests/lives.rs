@@ -4,6 +4,8 @@ use mill_drivers::containers::{ExecOutcome, StartError};
 use mill_drivers::images::PullError;
 use mill_drivers::probes::Answer;
 use mill_drivers::sockets::{Listener, Process};
+use mill_drivers::volumes::ScratchError;
+use mill_model::spec::{VolumeKind, VolumeMount};
 
 use super::*;
 
@@ -225,4 +227,25 @@ async fn a_full_disk_starts_nothing_and_stops_what_it_is_told() {
     assert_eq!(world.started(), [1]);
     world.stop().await;
     world.reach(Phase::Stopped).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_ephemeral_volume_outlives_its_containers_and_ends_with_the_alloc() {
+    let world = World::new().await;
+    let (name, kind) = ("tmp".parse().unwrap(), VolumeKind::Ephemeral { size: None });
+    let volume = VolumeMount { name, path: "/tmp".to_owned(), kind, read_only: false };
+    let mut assignment = without_ports(plain());
+    assignment.container.volumes.push(volume);
+    world.run(assignment).await;
+    world.reach(Phase::Healthy).await;
+    let mount = &world.fakes.containers.started()[0].mounts[0];
+    assert_eq!((mount.source.to_str(), mount.path.as_str()), (Some("/fake/web-aaaa/tmp"), "/tmp"));
+    world.fakes.containers.end(&container(1), 1);
+    world.reach(Phase::Waiting).await;
+    assert_eq!(world.fakes.scratch.volumes().len(), 1);
+    world.reach(Phase::Healthy).await;
+    world.fakes.scratch.fail_next(ScratchError::NotInstalled { program: "umount" });
+    world.stop().await;
+    world.reach(Phase::Stopped).await;
+    assert!(world.fakes.scratch.volumes().is_empty(), "it ended before its volume did");
 }
