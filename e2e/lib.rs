@@ -9,5 +9,6 @@
 //! - **From outside.** Stories speak to Mill by its command line and read its JSON loosely, as a script would. They
 //!   link nothing of Mill.
 
+pub mod bench;
 pub mod harness;
 pub mod scenarios;

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use mill_e2e::bench::BENCHES;
 use mill_e2e::harness::runner::{self, Setup};
 use mill_e2e::harness::{Context as _, Failed, images, space};
 use mill_e2e::scenarios::{STORIES, Story};
@@ -14,6 +15,8 @@ mill-e2e list
     names of all stories; those that `cargo prove` runs have a star
 mill-e2e run --mill FILE --apps FILE --folder DIR [--long] [NAME… | all]
     runs the stories of these names; without a name those with a star
+mill-e2e bench …
+    measures in the same way, and prints what it measured
 mill-e2e images --apps FILE --folder DIR --registry HOST:PORT
     builds the images of the test programs and pushes them
 ";
@@ -25,7 +28,8 @@ fn main() -> ExitCode {
         Some(space::INIT) => space::init(rest).map(ExitCode::from),
         Some(space::TELL) => runner::tell(rest).map(|()| ExitCode::SUCCESS),
         Some("list") => list(),
-        Some("run") => run(rest),
+        Some("run") => run(rest, STORIES),
+        Some("bench") => run(rest, BENCHES),
         Some("images") => push_images(rest),
         _ => Err(Failed::because(format!("usage:\n{USAGE}"))),
     };
@@ -43,7 +47,7 @@ fn list() -> Result<ExitCode, Failed> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn run(args: &[String]) -> Result<ExitCode, Failed> {
+fn run(args: &[String], known: &'static [Story]) -> Result<ExitCode, Failed> {
     let options = Options::parse(args)?;
     let setup = Setup {
         mill: options.mill.or_fail("--mill FILE is missing")?,
@@ -51,21 +55,21 @@ fn run(args: &[String]) -> Result<ExitCode, Failed> {
         folder: options.folder.or_fail("--folder DIR is missing")?,
         long: options.long,
     };
-    let stories = chosen(&options.names)?;
+    let stories = chosen(&options.names, known)?;
     let tally = runner::run(&setup, &stories, &mut io::stdout())?;
     let failed = tally.failed.len();
     writeln!(io::stdout(), "{} passed, {failed} failed", tally.passed).or_fail("stdout")?;
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn chosen(names: &[String]) -> Result<Vec<&'static Story>, Failed> {
+fn chosen(names: &[String], known: &'static [Story]) -> Result<Vec<&'static Story>, Failed> {
     match names {
-        [] => Ok(STORIES.iter().filter(|story| story.proves).collect()),
-        [all] if all == "all" => Ok(STORIES.iter().collect()),
+        [] => Ok(known.iter().filter(|story| story.proves).collect()),
+        [all] if all == "all" => Ok(known.iter().collect()),
         names => names
             .iter()
             .map(|name| {
-                let story = STORIES.iter().find(|story| story.name == name);
+                let story = known.iter().find(|story| story.name == name);
                 story.or_fail(format_args!("no story `{name}`; `mill-e2e list` names them"))
             })
             .collect(),

@@ -9,6 +9,7 @@ use std::time::Instant;
 use super::registry::Registry;
 use super::tool::Tool;
 use super::{Context as _, Failed, Machine, World, debian, images, space};
+use crate::bench::BENCHES;
 use crate::scenarios::{STORIES, Story, Tell};
 
 /// Lines of each log that are shown of a story that failed.
@@ -59,6 +60,9 @@ pub fn run(
         let passed = run_one(setup, story, &folder, &storage)?;
         let word = if passed { "ok" } else { "FAILED" };
         let _ = writeln!(out, "story {} ... {word} ({:.1} s)", story.name, begun.elapsed().as_secs_f64());
+        if BENCHES.iter().any(|bench| bench.name == story.name) {
+            let _ = write!(out, "{}", fs::read_to_string(folder.join("story.log")).unwrap_or_default());
+        }
         match passed {
             true => tally.passed += 1,
             false => {
@@ -100,7 +104,8 @@ pub fn tell(args: &[String]) -> Result<(), Failed> {
     let [name, folder, mill, storage, length] = args else {
         return Err(Failed::because(format!("not how a story is told: {args:?}")));
     };
-    let story = STORIES.iter().find(|story| story.name == name).or_fail(format_args!("no story `{name}`"))?;
+    let mut known = STORIES.iter().chain(BENCHES);
+    let story = known.find(|story| story.name == name).or_fail(format_args!("no story `{name}`"))?;
     let mut machine = Machine::start(Path::new(folder), Path::new(storage), length == "long")?;
     match story.tell {
         Tell::Machine(tell) => tell(&mut machine),

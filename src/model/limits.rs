@@ -1,7 +1,5 @@
 //! Bounds, each with its reason (product.md P11).
 
-use std::time::Duration;
-
 /// A project, service or node name: a DNS label has 63 octets (RFC 1035 §2.3.4); room is left for the
 /// alloc's suffix and for what later names are built from it.
 pub const NAME_LENGTH_MAX: usize = 40;
@@ -63,7 +61,8 @@ pub const CPU_MILLIS_MIN: u32 = 10;
 /// The body of an API request: the largest config file with every character escaped in JSON, and its options.
 pub const API_REQUEST_BYTES_MAX: usize = 8 << 20;
 
-
+/// An API answer that the client reads: 100,000 allocs (product.md §10) of half a kilobyte each.
+pub const API_ANSWER_BYTES_MAX: usize = 64 << 20;
 
 /// One event of an API stream: a log line is cut long before this.
 pub const API_EVENT_BYTES_MAX: usize = 1 << 20;
@@ -71,13 +70,32 @@ pub const API_EVENT_BYTES_MAX: usize = 1 << 20;
 /// Last log lines of a failed container that its deploy's progress carries.
 pub const LOG_TAIL_LINES: usize = 20;
 
+/// Crashes of an actor in a row that its supervisor answers with a restart. With `Tempo::actor_backoff` they take
+/// eleven seconds: longer than a neighbour's restart, shorter than a person's patience.
+pub const ACTOR_CRASHES_MAX: u32 = 5;
+
 /// Statuses that a node puts into one report: each is below a kilobyte, and one Raft entry should stay below
 /// half a megabyte so that it doesn't hold up the next heartbeat.
 pub const REPORTS_PER_BATCH_MAX: usize = 500;
 
-/// Crashes of an actor in a row that its supervisor answers with a restart. With `Tempo::actor_backoff` they take
-/// eleven seconds: longer than a neighbour's restart, shorter than a person's patience.
-pub const ACTOR_CRASHES_MAX: u32 = 5;
+/// Largest CPU reservation in thousandths of a core: no machine has a thousand cores; more is a slip of the unit.
+pub const CPU_MILLIS_MAX: u32 = 1_024_000;
+
+/// Longest duration that a config may ask for. A longer wait is a slip of the unit, and far enough from every
+/// overflow.
+pub const DURATION_MAX: std::time::Duration = std::time::Duration::from_secs(30 * 24 * 3600);
+
+/// Shortest pause between two health checks: ten a second tell all that there is to know of a program.
+pub const HEALTH_INTERVAL_MIN: std::time::Duration = std::time::Duration::from_millis(100);
+
+/// Failed health checks in a row that a service may be given: more is the same as no check.
+pub const HEALTH_RETRIES_MAX: u32 = 1000;
+
+/// Characters of a secret's name: room for any naming scheme, short enough for tables.
+pub const SECRET_NAME_LENGTH_MAX: usize = 128;
+
+/// Bytes of a path: the kernel's PATH_MAX, its NUL included.
+pub const PATH_BYTES_MAX: usize = 4095;
 
 /// One file of a stream's output with its index. Small enough that removing the oldest loses little at a time.
 pub const LOG_SEGMENT_BYTES: u64 = 10 << 20;
@@ -122,18 +140,21 @@ pub const SCRATCH_BYTES_DEFAULT: u64 = 1 << 30;
 /// Smallest ephemeral volume: a file system's own tables need some of it.
 pub const SCRATCH_BYTES_MIN: u64 = 2 << 20;
 
-/// Largest CPU reservation in thousandths of a core: no machine has a thousand cores; more is a slip of the unit.
-pub const CPU_MILLIS_MAX: u32 = 1_024_000;
+/// Attempts to pull an image before its alloc has failed; each has several of its own per blob. Transient
+/// trouble of a registry passes in seconds; a deploy should say soon that it doesn't.
+pub const PULL_ATTEMPTS_MAX: u32 = 3;
 
-/// Longest duration that a config may ask for. A longer wait is a slip of the unit, and far enough from every
-/// overflow.
-pub const DURATION_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+/// One file of a stream's output with its index. Small enough that removing the oldest loses little at a time.
+pub const LOG_SEGMENT_BYTES: u64 = 10 << 20;
 
-/// Shortest pause between two health checks: ten a second tell all that there is to know of a program.
-pub const HEALTH_INTERVAL_MIN: Duration = Duration::from_millis(100);
+/// Files' worth of output that a stream of an alloc keeps, over all its runs (product.md §8).
+pub const LOG_SEGMENTS: u64 = 3;
 
-/// Failed health checks in a row that a service may be given: more is the same as no check.
-pub const HEALTH_RETRIES_MAX: u32 = 1000;
+/// Files of a stream, however small: an alloc that crashes once a minute keeps the output of its last half hour.
+pub const LOG_FILES_MAX: usize = 32;
+
+/// A line of output; longer ones are shown in pieces. Docker cuts there too, so that tools cope.
+pub const LOG_LINE_BYTES_MAX: usize = 16 << 10;
 
 /// Characters of a secret's name: room for any naming scheme, short enough for tables.
 pub const SECRET_NAME_LENGTH_MAX: usize = 128;

@@ -14,7 +14,6 @@ const NEEDED: &[(&str, &str)] = &[
     ("cc", "gcc"),
     ("cmake", "cmake"),
     ("protoc", "protobuf-compiler"),
-    ("/usr/include/google/protobuf/any.proto", "libprotobuf-dev"),
     ("/usr/include/stdlib.h", "libc6-dev"),
     // running
     ("containerd", "containerd"),

@@ -1,0 +1,11 @@
+//! Everything that does: actors around the deciders, one folder each.
+//!
+//! A room shows its neighbours a `Msg` and an address, nothing else. What a room decides is in `src/`; what it calls
+//! on the outside world is in `src/drivers`.
+
+pub mod agent;
+pub mod alloc;
+pub mod images;
+pub mod introspect;
+pub mod kit;
+pub mod outlet;
