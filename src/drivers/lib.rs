@@ -11,7 +11,6 @@ pub mod home;
 pub mod host;
 pub mod images;
 pub mod logs;
-
 pub mod probes;
 pub mod random;
 pub mod records;
