@@ -3,6 +3,13 @@
 //! A room shows its neighbours a `Msg` and an address, nothing else. What a room decides is in `src/`; what it calls
 //! on the outside world is in `src/drivers`.
 
+pub mod agent;
+pub mod alloc;
+pub mod dispatch;
 pub mod http;
+pub mod images;
+pub mod introspect;
 pub mod kit;
+pub mod leader;
+pub mod outlet;
 pub mod raft;

@@ -1,9 +1,100 @@
 //! The replicated log and the state that follows from it.
+//!
+//! - owns: this node's replica of the log, its directory, the state
+//! - told by: whoever wants something written; its clock; the disk
+//! - fails when: the disk fails, or the log on it can't be trusted
+//! - restarted by: the node's root; it recovers from disk, which is also how it starts
+//!
+//! # Why
+//! - The disk is written by a blocking task that takes the directory along and brings it back: one batch at a
+//!   time, and the actor never waits. If the actor crashes meanwhile, the directory's lock keeps the next life
+//!   out until the write has ended.
+//! - The state is published after each batch and before its proposers are answered, so that one reads what one
+//!   wrote.
 
 mod msg;
+mod state;
 
 pub use msg::{Msg, ProposeError, Published, Role};
+pub use state::State;
 
-/// What the disk has carried out: the number of the batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Written(pub u64);
+use std::fmt;
+use std::marker::PhantomData;
+use std::path::PathBuf;
+
+use mill_drivers::clock::Clock;
+use mill_drivers::disk::{Disk, DiskError};
+use mill_model::NodeId;
+
+use crate::kit::{Actor, Crash, Me, TaskPanicked};
+
+/// Keeps the log.
+pub struct Raft<K, C>(PhantomData<fn() -> (K, C)>);
+
+/// What the log needs.
+#[derive(Debug, Clone)]
+pub struct Args<K, C> {
+    /// Where it is kept.
+    pub disk: K,
+    /// Its directory.
+    pub directory: PathBuf,
+    /// Wall time, for the stamps.
+    pub clock: C,
+    /// This node.
+    pub node: NodeId,
+    /// Tells this cluster's log from others.
+    pub log: u64,
+    /// Where election timeouts are drawn from.
+    pub seed: u64,
+    /// Where the state and the role are published.
+    pub published: Published,
+}
+
+/// What came of a batch: its number and the directory, brought back.
+pub struct Written {
+    pub(super) number: u64,
+    pub(super) result: Result<Box<dyn std::any::Any + Send>, NotWritten>,
+}
+
+impl fmt::Debug for Written {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Written({})", self.number)
+    }
+}
+
+/// Why a batch isn't on disk.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NotWritten {
+    #[error("failed to write the log")]
+    Disk(#[from] DiskError),
+    #[error("the task that writes the log has ended")]
+    Task(#[from] TaskPanicked),
+    #[error("the thread that writes the log has ended")]
+    Join(#[from] tokio::task::JoinError),
+}
+
+impl<K: Disk, C: Clock> Actor for Raft<K, C> {
+    type Msg = Msg;
+    type Args = Args<K, C>;
+    type State = State<K, C>;
+    /// Writes that may wait: more than a whole cluster's nodes and clients send while one sync lasts.
+    const MAILBOX_MAX: usize = 4096;
+
+    async fn start(me: &Me<Self>, args: Args<K, C>) -> Result<Self::State, Crash> {
+        State::open(me, args).await
+    }
+
+    async fn handle(me: &Me<Self>, msg: Msg, state: &mut Self::State) -> Result<(), Crash> {
+        match msg {
+            Msg::Propose { command, reply } => state.propose(command, reply),
+            Msg::Tick => state.tick(me),
+            Msg::Written(written) => state.written(written)?,
+            Msg::SnapshotMade { index, data } => state.snapshot_made(index, data?),
+        }
+        state.go_on(me)
+    }
+
+    fn observe(state: &Self::State) -> serde_json::Value {
+        state.observe()
+    }
+}

@@ -21,8 +21,15 @@ pub enum Msg {
     },
     /// A tick of Raft's clock.
     Tick,
-    /// The disk has carried out what it was given.
+    /// The disk has carried out what it was given, or couldn't.
     Written(super::Written),
+    /// The state was written down.
+    SnapshotMade {
+        /// As of this index.
+        index: u64,
+        /// The state.
+        data: Result<Vec<u8>, crate::kit::TaskPanicked>,
+    },
 }
 
 impl Message for Msg {
@@ -31,6 +38,7 @@ impl Message for Msg {
             Self::Propose { .. } => "propose",
             Self::Tick => "tick",
             Self::Written(_) => "written",
+            Self::SnapshotMade { .. } => "snapshot_made",
         }
     }
 }
@@ -50,6 +58,14 @@ pub enum ProposeError {
     /// More commands wait than may.
     #[error("too many writes are waiting")]
     Overloaded,
+    /// Longer than an entry of the log may be.
+    #[error("the write has {length} bytes, more than the {limit} that one may have")]
+    TooLong {
+        /// Its length.
+        length: usize,
+        /// The limit.
+        limit: usize,
+    },
     /// Leadership was lost before it was committed: it may or may not be carried out.
     #[error("leadership was lost before the write was committed; it may still be carried out")]
     Uncertain,

@@ -4,7 +4,7 @@ use std::num::NonZeroU16;
 use std::time::Duration;
 
 use mill_model::ports::Protocol;
-use mill_model::spec::{ContainerSpec, HealthCheck, Probe, defaults};
+use mill_model::spec::{ContainerSpec, HealthCheck, Probe, VolumeKind, defaults};
 use mill_model::time::human;
 use mill_model::{AllocId, DeployId, SpecHash, Workload};
 use serde::{Deserialize, Serialize};
@@ -64,6 +64,11 @@ pub(crate) enum Readiness<'a> {
 impl Assignment {
     pub(crate) const fn is_task(&self) -> bool {
         matches!(self.kind, Kind::Task { .. })
+    }
+
+    /// Whether it has directories that end with it.
+    pub(crate) fn has_scratch(&self) -> bool {
+        self.container.volumes.iter().any(|volume| matches!(volume.kind, VolumeKind::Ephemeral { .. }))
     }
 
     pub(crate) fn readiness(&self) -> Readiness<'_> {

@@ -6,3 +6,4 @@
 pub mod dispatch;
 pub mod leader;
 pub mod node;
+pub mod replica;

@@ -1,6 +1,18 @@
-//! The outside world: one folder a foreign thing, each a small trait in Mill's words, the real one and a fake
-//! that can be told to fail.
+//! Everything foreign, one folder each: a small trait in Mill's words, the real thing behind it, and a fake that can
+//! be told to fail, be slow, forget and lie.
 
+pub mod bundle;
+pub mod cgroups;
+pub mod clock;
+pub mod containerd;
+pub mod containers;
+pub mod disk;
 pub mod home;
 pub mod host;
+pub mod images;
+pub mod logs;
+pub mod probes;
 pub mod random;
+pub mod records;
+pub mod sockets;
+pub mod volumes;

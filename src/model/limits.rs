@@ -91,3 +91,69 @@ pub const ACTOR_CRASHES_MAX: u32 = 5;
 /// Statuses that a node puts into one report: each is below a kilobyte, and one Raft entry should stay below
 /// half a megabyte so that it doesn't hold up the next heartbeat.
 pub const REPORTS_PER_BATCH_MAX: usize = 500;
+
+/// Largest CPU reservation in thousandths of a core: no machine has a thousand cores; more is a slip of the unit.
+pub const CPU_MILLIS_MAX: u32 = 1_024_000;
+
+/// Longest duration that a config may ask for. A longer wait is a slip of the unit, and far enough from every
+/// overflow.
+pub const DURATION_MAX: std::time::Duration = std::time::Duration::from_secs(30 * 24 * 3600);
+
+/// Shortest pause between two health checks: ten a second tell all that there is to know of a program.
+pub const HEALTH_INTERVAL_MIN: std::time::Duration = std::time::Duration::from_millis(100);
+
+/// Failed health checks in a row that a service may be given: more is the same as no check.
+pub const HEALTH_RETRIES_MAX: u32 = 1000;
+
+/// Characters of a secret's name: room for any naming scheme, short enough for tables.
+pub const SECRET_NAME_LENGTH_MAX: usize = 128;
+
+/// Bytes of a path: the kernel's PATH_MAX, its NUL included.
+pub const PATH_BYTES_MAX: usize = 4095;
+
+/// One file of a stream's output with its index. Small enough that removing the oldest loses little at a time.
+pub const LOG_SEGMENT_BYTES: u64 = 10 << 20;
+
+/// Files' worth of output that a stream of an alloc keeps, over all its runs (product.md §8).
+pub const LOG_SEGMENTS: u64 = 3;
+
+/// Files of a stream, however small: an alloc that crashes once a minute keeps the output of its last half hour.
+pub const LOG_FILES_MAX: usize = 32;
+
+/// A line of output; longer ones are shown in pieces. Docker cuts there too, so that tools cope.
+pub const LOG_LINE_BYTES_MAX: usize = 16 << 10;
+
+/// A manifest or index of an image: the distribution specification has registries accept 4 MiB.
+pub const MANIFEST_BYTES_MAX: u64 = 4 << 20;
+
+/// An image's config blob: it holds the history of its layers; the largest seen have some hundred kilobytes.
+pub const IMAGE_CONFIG_BYTES_MAX: u64 = 8 << 20;
+
+/// Layers of an image: overlayfs takes 500 lower directories, the writable one is another.
+pub const IMAGE_LAYERS_MAX: usize = 499;
+
+/// Layers of one pull that are downloaded at the same time: Docker's number, kind to registries.
+pub const LAYERS_AT_ONCE: usize = 3;
+
+/// Attempts to get one blob within a pull before the pull has failed; each goes on where the last one stopped.
+pub const BLOB_ATTEMPTS_MAX: u32 = 5;
+
+/// Processes and threads of one container: enough for a JVM with a thread per connection, too few for a fork
+/// bomb to take the node's pids.
+pub const PIDS_MAX: i64 = 4096;
+
+/// Open files of one container, where the node's own ceiling is no lower: Docker's default.
+pub const OPEN_FILES_MAX: u64 = 1 << 20;
+
+/// Output of a program executed within a container that is kept: its end, for the message of a failed check.
+pub const EXEC_OUTPUT_BYTES_MAX: usize = 4 << 10;
+
+/// An ephemeral volume whose config names no size.
+pub const SCRATCH_BYTES_DEFAULT: u64 = 1 << 30;
+
+/// Smallest ephemeral volume: a file system's own tables need some of it.
+pub const SCRATCH_BYTES_MIN: u64 = 2 << 20;
+
+/// Attempts to pull an image before its alloc has failed; each has several of its own per blob. Transient
+/// trouble of a registry passes in seconds; a deploy should say soon that it doesn't.
+pub const PULL_ATTEMPTS_MAX: u32 = 3;

@@ -21,6 +21,17 @@ pub struct Tempo {
     pub pull_stalled_after: Duration,
     /// Pauses between attempts to pull; the last one repeats.
     pub pull_backoff: [Duration; 3],
+    /// Pauses between attempts to get one blob within a pull: a broken connection, not a broken registry.
+    pub blob_backoff: [Duration; 3],
+    /// How long the runtime may take to unpack one layer: several GB on a slow disk.
+    pub unpack_deadline: Duration,
+    /// After this an image whose pull nobody finished may be collected: within it a retry goes on where the last
+    /// attempt stopped.
+    pub pull_kept: Duration,
+    /// Pauses before a wait for a container's end asks a runtime again that was out of reach.
+    pub runtime_backoff: [Duration; 3],
+    /// How long an alloc waits for its image: 10 GB over a line of 3 MB/s.
+    pub pull_deadline: Duration,
     /// Raft's clock: one tick. Election takes ten to twenty of them, a heartbeat one.
     pub raft_tick: Duration,
     /// Pauses before a crashed actor is started again, by crashes in a row; the last one repeats. The first is
@@ -34,6 +45,9 @@ pub struct Tempo {
     /// How long a look at the tree of actors waits for what they show of their state: a person waits for it, and a
     /// healthy actor answers in microseconds.
     pub observe_deadline: Duration,
+    /// How often someone who follows a log looks for more: a person sees no delay, and ten looks a second cost
+    /// nothing.
+    pub log_poll: Duration,
     /// How long an API write waits for its command to be applied.
     pub write_deadline: Duration,
     /// How often the leader looks for work that no event announced (deadlines, retention).
@@ -99,11 +113,17 @@ impl Default for Tempo {
             runtime_deadline: secs(30),
             pull_stalled_after: secs(30),
             pull_backoff: [secs(1), secs(5), secs(30)],
+            blob_backoff: [ms(250), secs(1), secs(3)],
+            unpack_deadline: secs(600),
+            pull_kept: secs(24 * 3600),
+            runtime_backoff: [ms(50), ms(250), secs(1)],
+            pull_deadline: secs(3600),
             raft_tick: ms(100),
             actor_backoff: [ms(50), ms(250), secs(1), secs(5)],
             actor_forgiven_after: secs(60),
             ask_deadline: secs(5),
             observe_deadline: ms(200),
+            log_poll: ms(100),
             write_deadline: secs(10),
             leader_round: secs(1),
             ended_kept: secs(24 * 3600),
@@ -146,6 +166,16 @@ impl Tempo {
     /// The pause before the `attempts`-th try to open a lost stream again, counted from 1.
     pub fn reconnect_delay(&self, attempts: u32) -> Duration {
         nth(&self.api_reconnect_backoff, attempts)
+    }
+
+    /// The pause after the `attempts`-th failed attempt to get a blob, counted from 1.
+    pub fn blob_delay(&self, attempts: u32) -> Duration {
+        nth(&self.blob_backoff, attempts)
+    }
+
+    /// The pause after the `attempts`-th attempt to reach the runtime, counted from 1.
+    pub fn runtime_delay(&self, attempts: u32) -> Duration {
+        nth(&self.runtime_backoff, attempts)
     }
 }
 

@@ -3,7 +3,7 @@
 use mill_model::limits::FAILURES_BEFORE_GIVEN_BACK;
 use mill_model::{Ended, Failure, Incarnation, Phase, Timestamp};
 
-use super::{Clash, Container, Effect, Exit, Life, TimerKind};
+use super::{Clash, Clearing, Container, Effect, Exit, Life, TimerKind};
 use crate::record::Ending;
 
 /// Timers that have no meaning once a container is to end.
@@ -166,7 +166,15 @@ impl Life {
         }
     }
 
+    pub(super) fn clear_failed(&mut self) {
+        self.removals_failed = self.removals_failed.saturating_add(1);
+        self.set_timer(TimerKind::Remove, self.tempo.restart_delay(self.removals_failed));
+    }
+
     pub(super) fn remove_again(&mut self) {
+        if self.clearing == Clearing::Asked {
+            self.clearing = Clearing::Wanted;
+        }
         let waiting: Vec<Incarnation> = self
             .leftovers
             .iter()

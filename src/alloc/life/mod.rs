@@ -57,6 +57,17 @@ enum Container {
     Running,
 }
 
+/// How far the removal is of what outlives single containers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Clearing {
+    /// To be asked for, when the time has come.
+    Wanted,
+    /// Asked for, or waiting to be asked for again.
+    Asked,
+    /// Done.
+    Done,
+}
+
 /// Checks of the current incarnation. Not kept on disk: they are simply made again.
 #[derive(Debug, Default)]
 struct Checks {
@@ -81,6 +92,7 @@ pub struct Life {
     /// Containers to be removed; whether that was asked for and has no answer yet.
     leftovers: BTreeMap<Incarnation, bool>,
     removals_failed: u32,
+    clearing: Clearing,
     timers: BTreeMap<TimerKind, u64>,
     generation: u64,
     effects: Vec<Effect>,
@@ -136,6 +148,7 @@ impl Life {
             checks: Checks::default(),
             leftovers: BTreeMap::new(),
             removals_failed: 0,
+            clearing: Clearing::Wanted,
             timers: BTreeMap::new(),
             generation: 0,
             effects: vec![],
@@ -164,6 +177,8 @@ impl Life {
             Input::Checked { incarnation, result } => self.checked(incarnation, result),
             Input::Removed { incarnation } => self.removed(incarnation),
             Input::RemoveFailed { incarnation } => self.remove_failed(incarnation),
+            Input::Cleared => self.clearing = Clearing::Done,
+            Input::ClearFailed => self.clear_failed(),
             Input::Fired(timer) => self.fired(timer),
         }
         self.settle();
@@ -288,13 +303,27 @@ impl Life {
             return;
         }
         if let Some(phase) = self.record.last_phase {
-            self.turn(phase);
-            self.timers.clear();
+            if self.is_cleared() {
+                self.turn(phase);
+                self.timers.clear();
+            }
         } else if self.container == Container::Pulled {
             self.container = Container::Starting;
             self.turn(Phase::Starting);
             self.effects.push(Effect::Start { incarnation: self.current() });
         }
+    }
+
+    /// Whether nothing is left of what the alloc had for itself; asks for it.
+    fn is_cleared(&mut self) -> bool {
+        if self.phase().is_terminal() || !self.record.assignment.has_scratch() {
+            return true;
+        }
+        if self.clearing == Clearing::Wanted {
+            self.clearing = Clearing::Asked;
+            self.effects.push(Effect::Clear);
+        }
+        self.clearing == Clearing::Done
     }
 
     /// Puts the record in front of the effects and the report behind them.

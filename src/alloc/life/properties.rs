@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 
-use super::story::{assignment, checked, plain, task};
+use super::story::{assignment, checked, plain, task, with_scratch};
 use super::*;
 use crate::Kind;
 
@@ -52,6 +52,8 @@ struct World {
     kept: Option<Record>,
     /// Containers: `None` runs, `Some` has ended.
     containers: BTreeMap<Incarnation, Option<u8>>,
+    /// Whether its ephemeral volume is there.
+    scratch: bool,
     underway: Vec<Effect>,
     timers: Vec<Timer>,
     latest: BTreeMap<TimerKind, u64>,
@@ -62,12 +64,19 @@ struct World {
 impl World {
     fn new(kind: Kind) -> Self {
         let now = Timestamp(1_700_000_000_000);
-        let life = Life::new(Arc::new(assignment(kind, None)), vec![], Heard::default(), Arc::default(), now);
+        let life = Life::new(
+            Arc::new(with_scratch(assignment(kind, None))),
+            vec![],
+            Heard::default(),
+            Arc::default(),
+            now,
+        );
         let mut world = Self {
             life,
             now,
             kept: None,
             containers: BTreeMap::new(),
+            scratch: false,
             underway: vec![],
             timers: vec![],
             latest: BTreeMap::new(),
@@ -93,6 +102,7 @@ impl World {
             assert_eq!(after.status.phase, before.status.phase, "terminal isn't terminal");
         }
         if after.status.phase.is_terminal() {
+            assert!(!self.scratch, "ended for good, and its volume is left");
             assert!(
                 self.containers.is_empty(),
                 "ended for good, and a container is left: {:?}",
@@ -120,6 +130,7 @@ impl World {
                 assert!(!self.life.phase().is_terminal());
                 assert!(self.started.insert(*incarnation), "{incarnation} started twice");
                 self.containers.insert(*incarnation, None);
+                self.scratch = true;
                 self.underway.push(effect);
             }
             Effect::Kill { incarnation } | Effect::Signal { incarnation } => {
@@ -164,6 +175,12 @@ impl World {
                 Input::Removed { incarnation }
             }
             Effect::Remove { incarnation } => Input::RemoveFailed { incarnation },
+            Effect::Clear if good => {
+                assert!(self.containers.is_empty(), "cleared under a container");
+                self.scratch = false;
+                Input::Cleared
+            }
+            Effect::Clear => Input::ClearFailed,
             Effect::Watch { incarnation } => match self.containers.get(&incarnation) {
                 Some(None) => return self.underway.push(effect),
                 Some(Some(code)) => {

@@ -3,7 +3,7 @@
 use std::num::NonZeroU16;
 
 use mill_model::ports::{Port, Protocol};
-use mill_model::spec::{ContainerSpec, HealthCheck, Probe, Stop};
+use mill_model::spec::{ContainerSpec, HealthCheck, Probe, Stop, VolumeKind, VolumeMount};
 use mill_model::{DeployId, Resources, SpecHash, Workload};
 
 use super::*;
@@ -41,6 +41,14 @@ pub(super) fn assignment(kind: Kind, port: Option<u16>) -> Assignment {
         deploy: DeployId(1),
         failures: 0,
     }
+}
+
+/// With an ephemeral volume.
+pub(super) fn with_scratch(assignment: Assignment) -> Assignment {
+    let (name, kind) = ("tmp".parse().unwrap(), VolumeKind::Ephemeral { size: None });
+    let volume = VolumeMount { name, path: "/tmp".to_owned(), kind, read_only: false };
+    let container = ContainerSpec { volumes: vec![volume], ..assignment.container };
+    Assignment { container, ..assignment }
 }
 
 pub(super) fn plain() -> Kind {

@@ -2,7 +2,7 @@
 
 use mill_model::Ended;
 
-use super::story::{ONE, START, Story, assignment, checked, found, plain, task};
+use super::story::{ONE, START, Story, assignment, checked, found, plain, task, with_scratch};
 use super::*;
 
 #[test]
@@ -389,4 +389,25 @@ fn a_record_of_a_later_version_is_refused_and_named() {
     let later = String::from_utf8(bytes).unwrap().replacen("\"version\":1", "\"version\":2", 1);
     assert!(matches!(Record::decode(later.as_bytes()), Err(crate::RecordError::Version { found: 2 })));
     assert!(matches!(Record::decode(b"{}"), Err(crate::RecordError::Form { .. })));
+}
+
+#[test]
+fn what_an_alloc_has_for_itself_goes_after_its_last_container_and_before_its_end() {
+    let assignment = Arc::new(with_scratch(assignment(plain(), None)));
+    let life = Life::new(assignment, vec![], Heard::default(), Arc::default(), START);
+    let mut story = Story::over(life).after(Input::Resume { found: vec![] }).run(1);
+    story.exit(1);
+    story.is(Phase::Waiting);
+    assert!(!story.has(&Effect::Clear), "its next container needs it");
+    let story = story.after(Input::Stop);
+    assert!(story.has(&Effect::Clear));
+    story.is(Phase::Stopping);
+    let mut story = story.after(Input::ClearFailed);
+    story.is(Phase::Stopping);
+    story.fire(TimerKind::Remove);
+    assert!(story.has(&Effect::Clear));
+    // A daemon that starts again in between asks once more.
+    let story = story.restarted(Duration::ZERO, vec![]);
+    assert!(story.has(&Effect::Clear));
+    story.after(Input::Cleared).is(Phase::Stopped);
 }

@@ -75,6 +75,10 @@ pub enum Input {
         /// Which.
         incarnation: Incarnation,
     },
+    /// Nothing is left of what the alloc had for itself.
+    Cleared,
+    /// Something of it couldn't be removed.
+    ClearFailed,
     /// A timer has run out.
     Fired(Timer),
     /// What the leader heard of it, which may be more than the record knows if the disk was full.
@@ -116,6 +120,9 @@ pub enum Effect {
         /// Which.
         incarnation: Incarnation,
     },
+    /// Its last container is gone: remove what the alloc had for itself over all of them, its ephemeral volumes;
+    /// answer `Cleared` (also if there was nothing) or `ClearFailed`.
+    Clear,
     /// Ask for its health; answer `Checked`.
     Check {
         /// Of which.

@@ -10,7 +10,7 @@ use mill_alloc::{Assignment, Heard, Kind};
 use mill_fsm::{Alloc, Cluster, Command, Runnable};
 use mill_model::{AllocId, AllocStatus, NodeId, Phase, Term};
 
-use crate::dispatch::{Ack, Batch, Inventory, Order, Outcome};
+use crate::dispatch::{Ack, Batch, Inventory, Order, Outcome, Refusal};
 
 /// One node's session in one leader's reign.
 #[derive(Debug)]
@@ -111,9 +111,15 @@ impl Session {
     pub fn acked(&mut self, ack: &Ack) {
         match ack.outcome {
             // It has nothing of it: the next round says what follows from that.
-            Outcome::Unknown | Outcome::Refused(_) => {
+            Outcome::Unknown => {
                 self.held.remove(&ack.alloc);
             }
+            // It runs after all: its end will be reported.
+            Outcome::Refused(Refusal::NotEnded) => {
+                self.held.insert(ack.alloc.clone(), Held { ended: false, told: Told::Stop });
+            }
+            // Said again in the next session: in this one it would be refused again.
+            Outcome::Refused(_) => {}
             Outcome::Accepted => {
                 if self.held.get(&ack.alloc).is_some_and(|held| held.told == Told::Forget) {
                     self.held.remove(&ack.alloc);

@@ -259,6 +259,12 @@ impl Node {
         }
     }
 
+    /// Which of these have no alloc here; none before the node has caught up.
+    pub fn unknown(&self, mut allocs: Vec<AllocId>) -> Vec<AllocId> {
+        allocs.retain(|alloc| self.caught_up && !self.allocs.contains_key(alloc));
+        allocs
+    }
+
     /// Images that allocs here run or will run. Incomplete until the node has caught up: `None`.
     pub fn images(&self) -> Option<BTreeSet<Digest>> {
         let live = self.allocs.values().filter(|entry| !entry.status.phase.is_terminal());

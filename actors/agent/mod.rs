@@ -1,0 +1,276 @@
+//! The secondary role of a node: runs what the leader orders, says what came of it.
+//!
+//! - owns: the node's allocs (one actor each), its mapped ports, the statuses that the leader hasn't acknowledged
+//! - told by: the leader's session (orders), its allocs (statuses), its own timer (leftovers, unused images)
+//! - fails when: the directory of alloc records can't be read
+//! - restarted by: the daemon's root; it begins all allocs from their records, and their containers never notice
+//!
+//! What it decides is [`mill_control::node::Node`]'s.
+
+mod session;
+mod sweep;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::marker::PhantomData;
+
+use mill_alloc::Record;
+use mill_control::dispatch::{Ack, Batch, Inventory, Order, Refusal};
+use mill_control::node::{Effect, Node};
+use mill_drivers::bundle::Drivers;
+use mill_drivers::clock::Clock as _;
+use mill_drivers::records::Records as _;
+use mill_drivers::sockets::{Sockets as _, Wanted};
+use mill_model::limits::MAPPED_PORTS;
+use mill_model::{AllocId, AllocStatus, Term};
+use serde_json::{Value, json};
+use tracing::{info, warn};
+
+use crate::alloc::{self, Alloc, Home, Streams};
+use crate::images::{self, Images};
+use crate::kit::{Actor, Address, Crash, Me, Message, Reply, Restart, Task, TaskPanicked, Timer};
+use crate::outlet::Outlet;
+
+/// The room.
+pub struct Agent<D>(PhantomData<fn() -> D>);
+
+/// What it is told.
+#[derive(Debug)]
+pub enum Msg {
+    /// A leader opens its session.
+    Open {
+        /// Of the leader.
+        term: Term,
+        /// Where batches of statuses go from now on.
+        batches: Outlet<Batch>,
+        /// Told what is here.
+        reply: Reply<Result<Inventory, Refusal>>,
+    },
+    /// The leader has given all orders that its state demands.
+    CaughtUp {
+        /// Of the leader.
+        term: Term,
+        /// Told whether that counts.
+        reply: Reply<Result<(), Refusal>>,
+    },
+    /// The leader wants something.
+    Order {
+        /// What.
+        order: Order,
+        /// Told what came of it.
+        reply: Reply<Ack>,
+    },
+    /// The leader has committed a batch.
+    Acknowledged {
+        /// Which.
+        sequence: u64,
+    },
+    /// A batch had its time to be acknowledged.
+    Unacknowledged {
+        /// Which.
+        sequence: u64,
+    },
+    /// All that is here, for whoever looks.
+    List(Reply<Vec<AllocStatus>>),
+    /// An alloc's actor has started.
+    Woke {
+        /// Which.
+        alloc: AllocId,
+    },
+    /// An alloc has changed.
+    Reported(AllocStatus),
+    /// Nothing will ever happen to an alloc any more.
+    Over {
+        /// Which.
+        alloc: AllocId,
+    },
+    /// Look for what nothing uses.
+    Sweep,
+    /// What was found.
+    Swept(Result<sweep::Found, TaskPanicked>),
+    /// A deed without an answer is done.
+    Done(Result<(), TaskPanicked>),
+}
+
+impl Message for Msg {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Open { .. } => "open",
+            Self::CaughtUp { .. } => "caught_up",
+            Self::Order { .. } => "order",
+            Self::Acknowledged { .. } => "acknowledged",
+            Self::Unacknowledged { .. } => "unacknowledged",
+            Self::List(_) => "list",
+            Self::Woke { .. } => "woke",
+            Self::Reported(_) => "reported",
+            Self::Over { .. } => "over",
+            Self::Sweep => "sweep",
+            Self::Swept(_) => "swept",
+            Self::Done(_) => "done",
+        }
+    }
+}
+
+/// What it starts with.
+#[derive(Debug, Clone)]
+pub struct Args<D> {
+    /// What it and its allocs work with.
+    pub home: Home<D>,
+}
+
+/// What it holds.
+pub struct State<D> {
+    home: Home<D>,
+    node: Node,
+    images: Address<images::Msg>,
+    addresses: BTreeMap<AllocId, Address<alloc::Msg>>,
+    batches: Option<Outlet<Batch>>,
+    patience: Option<Timer>,
+    sweep_due: Option<Timer>,
+    sweeping: Option<Task>,
+    deeds: Vec<Task>,
+}
+
+impl<D: Drivers> Actor for Agent<D> {
+    type Msg = Msg;
+    type Args = Args<D>;
+    type State = State<D>;
+    /// Reports of a thousand allocs at once, thrice.
+    const MAILBOX_MAX: usize = 4096;
+
+    async fn start(me: &Me<Self>, args: Args<D>) -> Result<State<D>, Crash> {
+        let images = images::Args { drivers: args.home.drivers.clone() };
+        let images = me.child::<Images<D>>("images", images, Restart::OnCrash)?;
+        let mut state = State {
+            node: Node::new(first_port(args.home.drivers.clock().now().0)),
+            home: args.home,
+            images,
+            addresses: BTreeMap::new(),
+            batches: None,
+            patience: None,
+            sweep_due: None,
+            sweeping: None,
+            deeds: vec![],
+        };
+        state.restore(me).await?;
+        state.sweep_later(me);
+        Ok(state)
+    }
+
+    async fn handle(me: &Me<Self>, msg: Msg, state: &mut State<D>) -> Result<(), Crash> {
+        match msg {
+            Msg::Open { term, batches, reply } => state.open(me, term, batches, reply),
+            Msg::CaughtUp { term, reply } => state.caught_up(me, term, reply)?,
+            Msg::Order { order, reply } => state.order(me, order, reply).await?,
+            Msg::Acknowledged { sequence } => state.acknowledged(me, sequence),
+            Msg::Unacknowledged { sequence } => state.unacknowledged(me, sequence),
+            Msg::List(reply) => reply.send(state.node.statuses().cloned().collect()),
+            Msg::Woke { alloc } => state.woke(me, &alloc)?,
+            Msg::Reported(status) => state.reported(me, status),
+            Msg::Over { alloc } => state.over(me, &alloc),
+            Msg::Sweep => state.sweep(me),
+            Msg::Swept(found) => state.swept(me, found?),
+            Msg::Done(done) => done?,
+        }
+        Ok(())
+    }
+
+    fn observe(state: &State<D>) -> Value {
+        json!({
+            "term": state.node.term(),
+            "allocs": state.node.statuses().count(),
+            "running": state.node.statuses().filter(|status| status.phase.may_run()).count(),
+            "ports_held": state.node.ports_held(),
+            "session": state.batches.is_some(),
+        })
+    }
+}
+
+/// Where the search for mapped ports starts: anywhere, but not where the last daemon's did.
+fn first_port(now_ms: u64) -> u16 {
+    let size = u64::try_from(MAPPED_PORTS.len()).unwrap_or(1);
+    let offset = u16::try_from(now_ms % size).unwrap_or_default();
+    MAPPED_PORTS.start().saturating_add(offset)
+}
+
+impl<D: Drivers> State<D> {
+    /// Begins what was here before this daemon.
+    async fn restore(&mut self, me: &Me<Agent<D>>) -> Result<(), Crash> {
+        let listed = self.home.drivers.records().list().await?;
+        let mut allocs: u32 = 0;
+        for listed in listed {
+            let alloc = listed.alloc;
+            let record = match listed.bytes {
+                Ok(bytes) => Record::decode(&bytes)?,
+                Err(error) if error.is_damage() => {
+                    // The leader knows what it was, and orders it again.
+                    warn!(%alloc, %error, "an alloc's record is damaged and left out");
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            let (effect, ports) = self.node.restore(&record);
+            if let Err(error) = ports {
+                warn!(%alloc, %error, "mapped ports of an alloc can't be held");
+            }
+            self.carry_out(me, vec![effect])?;
+            allocs = allocs.saturating_add(1);
+        }
+        info!(allocs, "allocs of an earlier daemon taken over");
+        Ok(())
+    }
+
+    fn carry_out(&mut self, me: &Me<Agent<D>>, effects: Vec<Effect>) -> Result<(), Crash> {
+        for effect in effects {
+            match effect {
+                Effect::Begin(begin) => {
+                    let alloc = begin.assignment.alloc.clone();
+                    let (home, images) = (self.home.clone(), self.images.clone());
+                    let args = alloc::Args { home, begin, agent: me.address(), images };
+                    let address = me.child::<Alloc<D>>(alloc.to_string(), args, Restart::Forever)?;
+                    self.addresses.insert(alloc, address);
+                }
+                Effect::Stop { alloc } => self.tell(&alloc, alloc::Msg::Stop),
+                Effect::Restart { alloc, incarnation } => {
+                    self.tell(&alloc, alloc::Msg::Restart(incarnation));
+                }
+                Effect::Heard { alloc, heard } => self.tell(&alloc, alloc::Msg::Heard(heard)),
+                Effect::Forget { alloc } => self.forget(me, alloc),
+                Effect::Collect => self.sweep(me),
+            }
+        }
+        Ok(())
+    }
+
+    /// Its status stays, its actor isn't needed.
+    fn over(&mut self, me: &Me<Agent<D>>, alloc: &AllocId) {
+        self.addresses.remove(alloc);
+        me.drop_child(alloc.as_str());
+    }
+
+    fn forget(&mut self, me: &Me<Agent<D>>, alloc: AllocId) {
+        self.over(me, &alloc);
+        let _ = self.home.streams.tell(Streams::Forget { alloc: alloc.clone() });
+        let records = self.home.drivers.records().clone();
+        let remove = async move {
+            if let Err(error) = records.remove(&alloc).await {
+                warn!(%alloc, %error, "an alloc's record can't be removed; the next sweep tries again");
+            }
+        };
+        self.deeds.retain(|task| !task.is_finished());
+        self.deeds.push(me.task("forget", remove, Msg::Done));
+    }
+
+    /// Mapped ports that programs of this machine hold.
+    async fn taken(&self) -> BTreeSet<u16> {
+        let pool = Wanted::Range(*MAPPED_PORTS.start(), *MAPPED_PORTS.end());
+        match self.home.drivers.sockets().taken(&pool).await {
+            Ok(taken) => taken,
+            Err(error) => {
+                warn!(%error, "it isn't known which mapped ports other programs hold");
+                BTreeSet::new()
+            }
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! A health check, made where *this* alloc listens.
+//!
+//! # Why
+//! Without the kernel's mapping a program may ignore `PORT` and bind what it always binds. So the mapped port is
+//! tried first, and if nothing listens there, the kernel's tables say where a process of this container does: on the
+//! mapped port at another address, or on the declared one. What another replica or program has on the declared port
+//! is never asked: its health isn't ours. It is named instead, if this alloc listens nowhere.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use mill_alloc::{Asked, Assignment, Check, CheckFailure, Clash};
+use mill_drivers::bundle::Drivers;
+use mill_drivers::containers::{ContainerName, Containers as _};
+use mill_drivers::probes::{ProbeFailure, Probes as _};
+use mill_drivers::sockets::{Listener, Sockets as _, Wanted};
+use mill_model::NodeName;
+use mill_model::ports::{MappedPort, Protocol};
+use mill_model::spec::Probe;
+use tokio::time::Instant;
+
+use super::launch::facts;
+
+/// All that a check needs to know.
+#[derive(Debug, Clone)]
+pub(super) struct Checker<D> {
+    pub(super) drivers: D,
+    pub(super) node: NodeName,
+    /// Where mapped ports are reached.
+    pub(super) address: IpAddr,
+    pub(super) name: ContainerName,
+    pub(super) ports: Vec<MappedPort>,
+}
+
+/// A check over the network, its references filled in.
+enum Question {
+    Http { path: String },
+    Tcp,
+    Grpc,
+}
+
+impl<D: Drivers> Checker<D> {
+    pub(super) async fn check(&self, check: Check, assignment: &Assignment) -> Result<(), CheckFailure> {
+        let facts = facts(assignment, &self.node);
+        let (question, port) = match check.what {
+            Asked::Probe(Probe::Exec { command }) => {
+                let argv = facts.fill_all(&command).map_err(plain)?;
+                return self.exec(&argv, check.timeout).await;
+            }
+            Asked::Probe(Probe::Http { path, port }) => {
+                (Question::Http { path: facts.fill(&path).map_err(plain)? }, port)
+            }
+            Asked::Probe(Probe::Tcp { port }) | Asked::Port(port) => (Question::Tcp, port),
+            Asked::Probe(Probe::Grpc { port }) => (Question::Grpc, port),
+        };
+        self.over_network(&question, port.get(), check.timeout).await
+    }
+
+    async fn exec(&self, argv: &[String], timeout: Duration) -> Result<(), CheckFailure> {
+        let outcome = self.drivers.containers().exec(&self.name, argv, timeout).await.map_err(plain)?;
+        if outcome.code == 0 {
+            return Ok(());
+        }
+        let program = argv.first().map_or("", String::as_str);
+        let last = outcome.output.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("no output");
+        Err(CheckFailure {
+            seen: format!("`{program}` exited with code {}: {last}", outcome.code),
+            clash: None,
+        })
+    }
+
+    async fn over_network(
+        &self,
+        question: &Question,
+        declared: u16,
+        timeout: Duration,
+    ) -> Result<(), CheckFailure> {
+        let deadline = Instant::now() + timeout;
+        let mapped = self.mapped(declared);
+        match self.ask(question, SocketAddr::new(self.address, mapped), timeout).await {
+            Err(failure) if failure.is_refused() => {}
+            result => return result.map_err(plain),
+        }
+        let ports = Wanted::Ports([mapped, declared].into());
+        let listeners = self.drivers.sockets().listeners(&ports).await.map_err(plain)?;
+        let left = || deadline.saturating_duration_since(Instant::now());
+        let tcp =
+            |port: u16| listeners.iter().filter(move |one| one.port == port && one.protocol == Protocol::Tcp);
+        let mine = |one: &&Listener| one.is_of(&self.name);
+        let own = [mapped, declared].into_iter().find_map(|port| tcp(port).find(mine));
+        let Some(own) = own else {
+            return Err(self.nowhere(declared, mapped, tcp(declared).find(|one| !mine(one))));
+        };
+        let [first, second] = self.reached_at(own);
+        match self.ask(question, first, left()).await {
+            Err(failure) if failure.is_refused() => self.ask(question, second, left()).await.map_err(plain),
+            result => result.map_err(plain),
+        }
+    }
+
+    fn mapped(&self, declared: u16) -> u16 {
+        let port = self.ports.iter().find(|port| port.declared.number.get() == declared);
+        port.map_or(declared, |port| port.mapped.get())
+    }
+
+    /// Where to try a listener: everywhere means on the node's address too, unless it is for IPv6 alone.
+    fn reached_at(&self, listener: &Listener) -> [SocketAddr; 2] {
+        let at = |address| SocketAddr::new(address, listener.port);
+        match listener.address {
+            IpAddr::V4(address) if address.is_unspecified() => [at(self.address); 2],
+            IpAddr::V6(address) if address.is_unspecified() => {
+                [at(self.address), at(Ipv6Addr::LOCALHOST.into())]
+            }
+            address => [at(address); 2],
+        }
+    }
+
+    async fn ask(&self, question: &Question, at: SocketAddr, timeout: Duration) -> Result<(), ProbeFailure> {
+        let probes = self.drivers.probes();
+        match question {
+            Question::Http { path } => probes.http(at, path, timeout).await,
+            Question::Tcp => probes.tcp(at, timeout).await,
+            Question::Grpc => probes.grpc(at, timeout).await,
+        }
+    }
+
+    fn nowhere(&self, declared: u16, mapped: u16, other: Option<&Listener>) -> CheckFailure {
+        let seen = format!("it listens neither on port {mapped} ($PORT) nor on port {declared}");
+        let clash = other.map(|other| Clash { port: declared, holder: other.to_string() });
+        CheckFailure { seen, clash: clash.filter(|_| declared != mapped) }
+    }
+
+    /// Who else holds a declared port, now that the program has ended.
+    pub(super) async fn clash(&self) -> Option<Clash> {
+        let declared = self.ports.iter().map(|port| port.declared.number.get());
+        let own: Vec<u16> = self.ports.iter().map(|port| port.mapped.get()).collect();
+        let sought = declared.filter(|port| !own.contains(port)).collect();
+        let listeners = self.drivers.sockets().listeners(&Wanted::Ports(sought)).await.ok()?;
+        let speaks = |one: &&Listener| {
+            self.ports
+                .iter()
+                .any(|port| port.declared.number.get() == one.port && port.declared.protocol == one.protocol)
+        };
+        let other = |one: &&Listener| !one.is_of(&self.name);
+        let found = listeners.iter().filter(speaks).find(other)?;
+        Some(Clash { port: found.port, holder: found.to_string() })
+    }
+}
+
+/// A failure in words.
+fn plain(error: impl std::error::Error) -> CheckFailure {
+    CheckFailure { seen: words(&error), clash: None }
+}
+
+/// An error and its sources.
+pub(super) fn words(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}

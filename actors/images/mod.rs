@@ -1,0 +1,222 @@
+//! The node's images: pulled once per digest however many ask, removed when nothing has used them for a while.
+//!
+//! - owns: pulls under way; when each image was last of use
+//! - told by: allocs (pull), the agent (which are in use)
+//! - fails when: a pull can't be supervised any more
+//! - restarted by: the agent; whoever waits for a pull is told that it has no answer, and asks again
+
+mod pull;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::marker::PhantomData;
+
+use mill_drivers::bundle::Drivers;
+use mill_drivers::images::{Collected, Images as _, PullError};
+use mill_model::{Digest, Failure, ImageRef};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use crate::kit::{Actor, Crash, Me, Message, Reply, Restart, Task, TaskPanicked};
+
+/// The room.
+pub struct Images<D>(PhantomData<fn() -> D>);
+
+/// What it is told.
+#[derive(Debug)]
+pub enum Msg {
+    /// Get a pinned image.
+    Pull {
+        /// Which.
+        image: ImageRef,
+        /// Told when it is here, or why it can't be had.
+        reply: Reply<Result<(), Failure>>,
+    },
+    /// A pull has ended.
+    Pulled {
+        /// Of which digest.
+        digest: Digest,
+        /// How.
+        result: Result<(), Failure>,
+    },
+    /// Remove what is in nobody's use, and hasn't been for `Tempo::images_kept`.
+    Collect {
+        /// What is in use.
+        used: BTreeSet<Digest>,
+    },
+    /// What is here, so that what is new to this room has its time too.
+    Listed {
+        /// What is in use.
+        used: BTreeSet<Digest>,
+        /// What is here.
+        here: Result<Result<Vec<Digest>, PullError>, TaskPanicked>,
+    },
+    /// A collection has ended.
+    Collected(Result<Result<Collected, PullError>, TaskPanicked>),
+}
+
+impl Message for Msg {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Pull { .. } => "pull",
+            Self::Pulled { .. } => "pulled",
+            Self::Collect { .. } => "collect",
+            Self::Listed { .. } => "listed",
+            Self::Collected(_) => "collected",
+        }
+    }
+}
+
+/// What it starts with.
+#[derive(Debug, Clone)]
+pub struct Args<D> {
+    /// The node's hands.
+    pub drivers: D,
+}
+
+/// What it holds.
+pub struct State<D> {
+    drivers: D,
+    waiting: BTreeMap<Digest, Vec<Reply<Result<(), Failure>>>>,
+    last_used: BTreeMap<Digest, Instant>,
+    collecting: Option<Task>,
+    /// Asked for while images are being removed: one that is here now may be gone in a moment.
+    put_off: Option<Vec<ImageRef>>,
+    collected: Collected,
+}
+
+impl<D: Drivers> Actor for Images<D> {
+    type Msg = Msg;
+    type Args = Args<D>;
+    type State = State<D>;
+
+    async fn start(_me: &Me<Self>, args: Args<D>) -> Result<State<D>, Crash> {
+        Ok(State {
+            drivers: args.drivers,
+            waiting: BTreeMap::new(),
+            last_used: BTreeMap::new(),
+            collecting: None,
+            put_off: None,
+            collected: Collected::default(),
+        })
+    }
+
+    async fn handle(me: &Me<Self>, msg: Msg, state: &mut State<D>) -> Result<(), Crash> {
+        match msg {
+            Msg::Pull { image, reply } => state.pull(me, image, reply)?,
+            Msg::Pulled { digest, result } => state.pulled(me, &digest, &result),
+            Msg::Collect { used } => state.look(me, used),
+            Msg::Listed { used, here } => state.collect(me, &used, here?),
+            Msg::Collected(result) => state.collected(me, result?)?,
+        }
+        Ok(())
+    }
+
+    fn observe(state: &State<D>) -> Value {
+        json!({
+            "pulls": state.waiting.iter().map(|(digest, waiting)| (digest.to_string(), waiting.len())).collect::<BTreeMap<_, _>>(),
+            "images": state.last_used.len(),
+            "collected_images": state.collected.images,
+            "collected_bytes": state.collected.bytes,
+        })
+    }
+}
+
+/// The name of the child that pulls `digest`.
+fn child(digest: &Digest) -> String {
+    format!("pull-{}", digest.hex().get(..12).unwrap_or(digest.hex()))
+}
+
+impl<D: Drivers> State<D> {
+    fn pull(
+        &mut self,
+        me: &Me<Images<D>>,
+        image: ImageRef,
+        reply: Reply<Result<(), Failure>>,
+    ) -> Result<(), Crash> {
+        let Some(digest) = image.digest.clone() else {
+            let detail = PullError::NotPinned { image: Box::new(image) }.to_string();
+            reply.send(Err(Failure::PullFailed { detail }));
+            return Ok(());
+        };
+        self.last_used.insert(digest.clone(), Instant::now());
+        let waiting = self.waiting.entry(digest.clone()).or_default();
+        waiting.retain(|reply| !reply.is_abandoned());
+        waiting.push(reply);
+        match &mut self.put_off {
+            Some(put_off) => put_off.push(image),
+            None => self.begin(me, image, digest)?,
+        }
+        Ok(())
+    }
+
+    fn begin(&self, me: &Me<Images<D>>, image: ImageRef, digest: Digest) -> Result<(), Crash> {
+        let name = child(&digest);
+        if !me.has_child(&name) {
+            let args = pull::Args { drivers: self.drivers.clone(), image, digest, images: me.address() };
+            me.child::<pull::Pull<D>>(name, args, Restart::Forever)?;
+        }
+        Ok(())
+    }
+
+    fn pulled(&mut self, me: &Me<Images<D>>, digest: &Digest, result: &Result<(), Failure>) {
+        me.drop_child(&child(digest));
+        self.last_used.insert(digest.clone(), Instant::now());
+        for reply in self.waiting.remove(digest).unwrap_or_default() {
+            reply.send(result.clone());
+        }
+    }
+
+    fn look(&mut self, me: &Me<Images<D>>, used: BTreeSet<Digest>) {
+        if self.collecting.as_ref().is_some_and(|task| !task.is_finished()) {
+            return;
+        }
+        let images = self.drivers.images().clone();
+        let list = async move { Ok(images.list().await?.into_iter().map(|stored| stored.digest).collect()) };
+        self.collecting = Some(me.task("list", list, |here| Msg::Listed { used, here }));
+    }
+
+    fn collect(&mut self, me: &Me<Images<D>>, used: &BTreeSet<Digest>, here: Result<Vec<Digest>, PullError>) {
+        let here = match here {
+            Ok(here) => here,
+            Err(error) => return warn!(%error, "images can't be listed"),
+        };
+        let now = Instant::now();
+        let kept_for = me.tempo().images_kept;
+        for digest in &here {
+            let in_use = used.contains(digest) || self.waiting.contains_key(digest);
+            let last = self.last_used.entry(digest.clone()).or_insert(now);
+            if in_use {
+                *last = now;
+            }
+        }
+        self.last_used.retain(|digest, _| here.contains(digest) || self.waiting.contains_key(digest));
+        let fresh = |last: &Instant| now.duration_since(*last) < kept_for;
+        if here.iter().all(|digest| self.last_used.get(digest).is_some_and(fresh)) {
+            return;
+        }
+        let keep: BTreeSet<Digest> =
+            self.last_used.iter().filter(|(_, last)| fresh(last)).map(|(digest, _)| digest.clone()).collect();
+        let images = self.drivers.images().clone();
+        let remove = async move { images.remove_unused(&keep).await };
+        self.put_off = Some(vec![]);
+        self.collecting = Some(me.task("collect", remove, Msg::Collected));
+    }
+
+    fn collected(&mut self, me: &Me<Images<D>>, result: Result<Collected, PullError>) -> Result<(), Crash> {
+        for image in self.put_off.take().unwrap_or_default() {
+            if let Some(digest) = image.digest.clone() {
+                self.begin(me, image, digest)?;
+            }
+        }
+        match result {
+            Ok(collected) => {
+                info!(images = collected.images, bytes = collected.bytes, "removed unused images");
+                self.collected.images = self.collected.images.saturating_add(collected.images);
+                self.collected.bytes = self.collected.bytes.saturating_add(collected.bytes);
+            }
+            Err(error) => warn!(%error, "unused images can't be removed"),
+        }
+        Ok(())
+    }
+}

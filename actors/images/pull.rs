@@ -1,0 +1,123 @@
+//! One image on its way to this node.
+//!
+//! - owns: the attempts to get one digest
+//! - told by: its own attempts
+//! - fails when: an attempt panics
+//! - restarted by: images, for ever; it begins anew, and the driver goes on where the last attempt stopped
+
+use std::marker::PhantomData;
+
+use mill_drivers::bundle::Drivers;
+use mill_drivers::images::{Images as _, Progress, PullError};
+use mill_model::{Digest, Failure, ImageRef, limits};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tracing::warn;
+
+use crate::kit::{Actor, Address, Crash, Me, Message, Task, TaskPanicked, Timer};
+
+/// The room.
+pub(super) struct Pull<D>(PhantomData<fn() -> D>);
+
+/// What it is told.
+#[derive(Debug)]
+pub(super) enum Msg {
+    /// An attempt has ended.
+    Done(Result<Result<(), PullError>, TaskPanicked>),
+    /// The pause before the next attempt is over.
+    Again,
+}
+
+impl Message for Msg {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Done(_) => "done",
+            Self::Again => "again",
+        }
+    }
+}
+
+/// What it starts with.
+#[derive(Debug, Clone)]
+pub(super) struct Args<D> {
+    pub(super) drivers: D,
+    pub(super) image: ImageRef,
+    pub(super) digest: Digest,
+    pub(super) images: Address<super::Msg>,
+}
+
+/// What it holds.
+pub(super) struct State<D> {
+    args: Args<D>,
+    failed: u32,
+    progress: watch::Sender<Progress>,
+    attempt: Option<Task>,
+    pause: Option<Timer>,
+}
+
+impl<D: Drivers> Actor for Pull<D> {
+    type Msg = Msg;
+    type Args = Args<D>;
+    type State = State<D>;
+
+    async fn start(me: &Me<Self>, args: Args<D>) -> Result<State<D>, Crash> {
+        let progress = watch::Sender::new(Progress::default());
+        let mut state = State { args, failed: 0, progress, attempt: None, pause: None };
+        state.attempt(me);
+        Ok(state)
+    }
+
+    async fn handle(me: &Me<Self>, msg: Msg, state: &mut State<D>) -> Result<(), Crash> {
+        match msg {
+            Msg::Done(result) => state.done(me, result?)?,
+            Msg::Again => state.attempt(me),
+        }
+        Ok(())
+    }
+
+    fn observe(state: &State<D>) -> Value {
+        let progress = *state.progress.borrow();
+        json!({
+            "image": state.args.image.to_string(),
+            "failed_attempts": state.failed,
+            "layers_done": progress.layers_done,
+            "layers": progress.layers,
+            "bytes_done": progress.bytes_done,
+            "bytes_total": progress.bytes_total,
+        })
+    }
+}
+
+impl<D: Drivers> State<D> {
+    fn attempt(&mut self, me: &Me<Pull<D>>) {
+        let (images, image) = (self.args.drivers.images().clone(), self.args.image.clone());
+        let progress = self.progress.clone();
+        let pull = async move {
+            images
+                .pull(&image, move |news| {
+                    progress.send_replace(news);
+                })
+                .await
+        };
+        self.attempt = Some(me.task("attempt", pull, Msg::Done));
+    }
+
+    fn done(&mut self, me: &Me<Pull<D>>, result: Result<(), PullError>) -> Result<(), Crash> {
+        let digest = self.args.digest.clone();
+        let result = match result {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                self.failed = self.failed.saturating_add(1);
+                if !error.is_permanent() && self.failed < limits::PULL_ATTEMPTS_MAX {
+                    let pause = me.tempo().pull_delay(self.failed);
+                    warn!(image = %self.args.image, %error, ?pause, "pull failed, another attempt follows");
+                    self.pause = Some(me.after(pause, Msg::Again));
+                    return Ok(());
+                }
+                Err(Failure::from(&error))
+            }
+        };
+        // Its parent is gone only together with it.
+        Ok(self.args.images.tell(super::Msg::Pulled { digest, result })?)
+    }
+}

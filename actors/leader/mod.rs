@@ -1,0 +1,237 @@
+//! The leader's decisions, made where this node leads and for as long as it does.
+//!
+//! - owns: nothing that lasts; `control::leader` decides anew from the state each time
+//! - told by: the log, through its published state; its own clock
+//! - fails when: it can't draw random bytes
+//! - restarted by: the node's root, at once; a new term starts a new one
+//!
+//! # Why
+//! One actor for all deploys: a deploy is replicated state and its next step a function of that, so there is
+//! nothing that an actor for each could hold. Proposals are answered before the next decision is made, so that
+//! nothing is decided twice.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mill_control::leader::{Decision, Facts, decide};
+use mill_drivers::clock::Clock;
+use mill_drivers::random::Random;
+use mill_fsm::{Cluster, Command};
+use mill_model::{Term, Timestamp};
+use serde_json::json;
+use tokio::sync::watch;
+use tracing::{debug, warn};
+
+use crate::dispatch;
+use crate::kit::{Actor, Address, Crash, Me, Message, Restart, Task, Timer};
+use crate::raft::{self, ProposeError};
+
+/// Decides and has it written.
+pub struct Leader<C, R>(std::marker::PhantomData<fn() -> (C, R)>);
+
+/// What the leader is told.
+#[derive(Debug)]
+pub enum Msg {
+    /// The state has changed.
+    Changed,
+    /// A moment has come that was waited for.
+    Due,
+    /// Everything of the last decision was answered.
+    Written {
+        /// How many commands were applied.
+        applied: usize,
+    },
+}
+
+impl Message for Msg {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Changed => "changed",
+            Self::Due => "due",
+            Self::Written { .. } => "written",
+        }
+    }
+}
+
+/// What the leader needs.
+pub struct Args<C, R> {
+    /// Its term.
+    pub term: Term,
+    /// The state.
+    pub cluster: watch::Receiver<Arc<Cluster>>,
+    /// The log.
+    pub raft: Address<raft::Msg>,
+    /// The agents of the nodes that it gives orders to.
+    pub agents: dispatch::Agents,
+    /// Wall time.
+    pub clock: C,
+    /// Random parts of new ids.
+    pub random: R,
+}
+
+impl<C: Clone, R: Clone> Clone for Args<C, R> {
+    fn clone(&self) -> Self {
+        Self {
+            term: self.term,
+            cluster: self.cluster.clone(),
+            raft: self.raft.clone(),
+            agents: self.agents.clone(),
+            clock: self.clock.clone(),
+            random: self.random.clone(),
+        }
+    }
+}
+
+/// What the leader holds.
+pub struct State<C, R> {
+    args: Args<C, R>,
+    decided: u64,
+    refused: u64,
+    /// Set while proposals are on their way; a change meanwhile is looked at when they are answered.
+    writing: Option<Task>,
+    changed_meanwhile: bool,
+    due: Option<Timer>,
+    _watching: Task,
+}
+
+impl<C, R> Actor for Leader<C, R>
+where
+    C: Clock + Clone,
+    R: Random + Clone,
+{
+    type Msg = Msg;
+    type Args = Args<C, R>;
+    type State = State<C, R>;
+
+    async fn start(me: &Me<Self>, args: Self::Args) -> Result<Self::State, Crash> {
+        let dispatch = dispatch::Args {
+            term: args.term,
+            cluster: args.cluster.clone(),
+            raft: args.raft.clone(),
+            agents: args.agents.clone(),
+        };
+        me.child::<dispatch::Dispatch>("dispatch", dispatch, Restart::OnCrash)?;
+        let watching = watch_changes(me, args.cluster.clone());
+        let mut state = State {
+            args,
+            decided: 0,
+            refused: 0,
+            writing: None,
+            changed_meanwhile: false,
+            due: None,
+            _watching: watching,
+        };
+        state.decide(me)?;
+        Ok(state)
+    }
+
+    async fn handle(me: &Me<Self>, msg: Msg, state: &mut Self::State) -> Result<(), Crash> {
+        match msg {
+            Msg::Changed => state.changed(me),
+            Msg::Due => state.decide(me),
+            Msg::Written { applied } => state.written(me, applied),
+        }
+    }
+
+    fn observe(state: &Self::State) -> serde_json::Value {
+        json!({
+            "term": state.args.term,
+            "decided": state.decided,
+            "refused": state.refused,
+            "writing": state.writing.is_some(),
+        })
+    }
+}
+
+impl<C, R> State<C, R>
+where
+    C: Clock + Clone,
+    R: Random + Clone,
+{
+    fn changed(&mut self, me: &Me<Leader<C, R>>) -> Result<(), Crash> {
+        self._watching = watch_changes(me, self.args.cluster.clone());
+        self.decide(me)
+    }
+
+    fn decide(&mut self, me: &Me<Leader<C, R>>) -> Result<(), Crash> {
+        if self.writing.is_some() {
+            self.changed_meanwhile = true;
+            return Ok(());
+        }
+        let cluster = Arc::clone(&self.args.cluster.borrow());
+        let now = self.args.clock.now().max(cluster.time);
+        let facts = Facts { cluster: &cluster, now, tempo: me.tempo() };
+        let mut broken = None;
+        let mut draw = || {
+            self.args.random.number().unwrap_or_else(|error| {
+                broken = Some(error);
+                0
+            })
+        };
+        let Decision { commands, wake } = decide(&facts, &mut draw);
+        if let Some(error) = broken {
+            return Err(error.into());
+        }
+        self.due = Some(me.after(until(wake, now, me.tempo().leader_round), Msg::Due));
+        if !commands.is_empty() {
+            self.decided += 1;
+            self.write(me, commands);
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, me: &Me<Leader<C, R>>, commands: Vec<Command>) {
+        debug!(count = commands.len(), "proposing what was decided");
+        let (raft, deadline) = (self.args.raft.clone(), me.tempo().write_deadline);
+        let propose = async move {
+            let answers = commands.into_iter().map(|command| propose(&raft, deadline, command));
+            futures::future::join_all(answers).await.into_iter().filter(|applied| *applied).count()
+        };
+        let done = |applied: Result<usize, _>| Msg::Written { applied: applied.unwrap_or_default() };
+        self.writing = Some(me.task("propose", propose, done));
+    }
+
+    fn written(&mut self, me: &Me<Leader<C, R>>, applied: usize) -> Result<(), Crash> {
+        self.writing = None;
+        // What was refused is decided anew with the next change or round, not at once: it would be refused again.
+        if applied == 0 {
+            self.refused += 1;
+        }
+        match std::mem::take(&mut self.changed_meanwhile) || applied > 0 {
+            true => self.decide(me),
+            false => Ok(()),
+        }
+    }
+}
+
+async fn propose(raft: &Address<raft::Msg>, deadline: Duration, command: Command) -> bool {
+    let answer = raft.ask(deadline, |reply| raft::Msg::Propose { command, reply }).await;
+    match answer {
+        Ok(Ok(_)) => return true,
+        Ok(Err(ProposeError::Rejected(rejected))) => {
+            warn!(reason = %rejected, "a decision was rejected");
+        }
+        Ok(Err(error)) => debug!(%error, "a decision was not written"),
+        Err(error) => debug!(%error, "a decision was not answered"),
+    }
+    false
+}
+
+fn until(wake: Option<Timestamp>, now: Timestamp, round: Duration) -> Duration {
+    wake.map_or(round, |wake| wake.since(now).min(round))
+}
+
+fn watch_changes<C, R>(me: &Me<Leader<C, R>>, mut cluster: watch::Receiver<Arc<Cluster>>) -> Task
+where
+    C: Clock + Clone,
+    R: Random + Clone,
+{
+    cluster.mark_unchanged();
+    // The sender outlives every leader; if it is gone after all, the clock alone drives the decisions.
+    let changed = async move {
+        if cluster.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    me.task("watch", changed, |_| Msg::Changed)
+}

@@ -1,0 +1,277 @@
+//! What the log's actor holds and does.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use mill_consensus::{Committed, Payload, ProposeError as NotTaken, Role as RaftRole};
+use mill_control::replica::{Config, Effects, Replica, Snapshot};
+use mill_drivers::clock::Clock;
+use mill_drivers::disk::{Disk, LogFiles};
+use mill_fsm::{Cluster, Command, Done, Entry, Halt};
+use mill_model::{NodeId, Term};
+use mill_wal::{Batch, Recovery, recover};
+use serde_json::json;
+use tracing::{error, info, warn};
+
+use super::{Args, Msg, NotWritten, ProposeError, Raft, Role, Written};
+use crate::kit::{Crash, Me, Reply, Task, Timer};
+
+type Answer = Reply<Result<Done, ProposeError>>;
+
+/// What the log's actor holds.
+pub struct State<K: Disk, C> {
+    args: Args<K, C>,
+    replica: Replica,
+    cluster: Cluster,
+    applied: u64,
+    halted: Option<Halt>,
+    /// Proposals on their way, by index.
+    pending: BTreeMap<u64, (u64, Answer)>,
+    /// Answers that wait for the state to be published.
+    answers: Vec<(Answer, Result<Done, ProposeError>)>,
+    role: Role,
+    /// Away while a batch is written.
+    directory: Option<K::Directory>,
+    writing: Option<Task>,
+    snapshot: Option<Task>,
+    ticking: Option<Timer>,
+    changed: bool,
+}
+
+impl<K: Disk, C: Clock> State<K, C> {
+    pub(super) async fn open(me: &Me<Raft<K, C>>, args: Args<K, C>) -> Result<Self, Crash> {
+        let (disk, path) = (args.disk.clone(), args.directory.clone());
+        let config = Config::new(args.node.0, args.seed);
+        let limits = config.log;
+        let read = tokio::task::spawn_blocking(move || {
+            let directory = disk.open(&path)?;
+            let recovery = recover(&LogFiles(&directory), limits).map_err(Crash::from)?;
+            Ok::<_, Crash>((directory, recovery))
+        });
+        let (directory, recovery) = read.await??;
+        let replica = match recovery {
+            Recovery::Empty => Replica::bootstrap(&config, args.log, Cluster::default().to_snapshot())?,
+            Recovery::Log(recovered) => {
+                if let Some(cut) = recovered.cut {
+                    warn!(file = %cut.file, offset = cut.offset, bytes = cut.length, "a torn tail of the log was cut");
+                }
+                info!(entries = recovered.entries.len(), "log recovered");
+                Replica::open(&config, *recovered)?
+            }
+        };
+        let mut state = Self {
+            args,
+            replica,
+            cluster: Cluster::default(),
+            applied: 0,
+            halted: None,
+            pending: BTreeMap::new(),
+            answers: vec![],
+            role: Role::default(),
+            directory: Some(directory),
+            writing: None,
+            snapshot: None,
+            ticking: None,
+            changed: true,
+        };
+        state.tick(me);
+        state.go_on(me)?;
+        Ok(state)
+    }
+
+    pub(super) fn tick(&mut self, me: &Me<Raft<K, C>>) {
+        self.replica.tick();
+        self.ticking = Some(me.after(me.tempo().raft_tick, Msg::Tick));
+    }
+
+    pub(super) fn propose(&mut self, command: Command, reply: Answer) {
+        if self.halted.is_some() {
+            return reply.send(Err(ProposeError::Halted));
+        }
+        let now = self.args.clock.now().max(self.cluster.time);
+        let entry = Entry { now, command }.encode();
+        match self.replica.propose(entry) {
+            Ok(place) => {
+                self.pending.insert(place.index, (place.term, reply));
+            }
+            Err(error) => reply.send(Err(not_taken(error))),
+        }
+    }
+
+    pub(super) fn written(&mut self, written: Written) -> Result<(), Crash> {
+        self.writing = None;
+        let directory = written.result?.downcast::<K::Directory>();
+        self.directory = directory.ok().map(|directory| *directory);
+        self.replica.persisted(written.number);
+        Ok(())
+    }
+
+    pub(super) fn snapshot_made(&mut self, index: u64, data: Vec<u8>) {
+        self.snapshot = None;
+        self.replica.snapshot_made(index, data);
+    }
+
+    /// Does all that the replica wants done, until it wants no more; then publishes and answers.
+    pub(super) fn go_on(&mut self, me: &Me<Raft<K, C>>) -> Result<(), Crash> {
+        loop {
+            let effects = self.replica.effects();
+            if is_idle(&effects) {
+                break;
+            }
+            self.carry_out(me, effects)?;
+        }
+        if std::mem::take(&mut self.changed) {
+            self.args.published.cluster.send_replace(Arc::new(self.cluster.clone()));
+        }
+        self.args.published.role.send_if_modified(|role| std::mem::replace(role, self.role) != self.role);
+        for (reply, answer) in self.answers.drain(..) {
+            reply.send(answer);
+        }
+        Ok(())
+    }
+
+    fn carry_out(&mut self, me: &Me<Raft<K, C>>, effects: Effects) -> Result<(), Crash> {
+        if let Some(fault) = effects.fault {
+            return Err(fault.into());
+        }
+        if let Some((role, term)) = effects.role {
+            self.role_changed(role, term);
+        }
+        if let Some(snapshot) = effects.install {
+            self.install(&snapshot)?;
+        }
+        for committed in &effects.apply {
+            self.apply(committed);
+        }
+        if let Some(batch) = effects.write {
+            self.write(me, batch)?;
+        }
+        if effects.snapshot_wanted && self.halted.is_none() {
+            let (cluster, index) = (self.cluster.clone(), self.applied);
+            let made = async move { tokio::task::spawn_blocking(move || cluster.to_snapshot()).await };
+            let done = move |data: Result<Result<Vec<u8>, _>, _>| Msg::SnapshotMade {
+                index,
+                data: data.map(|data| data.unwrap_or_default()),
+            };
+            self.snapshot = Some(me.task("snapshot", made, done));
+        }
+        Ok(())
+    }
+
+    fn role_changed(&mut self, role: RaftRole, term: u64) {
+        let (leader, leads) = match role {
+            RaftRole::Leader => (Some(self.args.node), true),
+            RaftRole::Follower { leader } => (leader.map(NodeId), false),
+            RaftRole::Candidate => (None, false),
+        };
+        let still = leads && self.role.is_leading && self.role.term.0 == term;
+        self.role = Role { term: Term(term), leader, is_leading: still };
+        if !leads {
+            for (_, (_, reply)) in std::mem::take(&mut self.pending) {
+                self.answers.push((reply, Err(ProposeError::Uncertain)));
+            }
+        }
+        info!(term, ?role, "role changed");
+    }
+
+    fn install(&mut self, snapshot: &Snapshot) -> Result<(), Crash> {
+        self.cluster = Cluster::from_snapshot(&snapshot.data)?;
+        self.applied = snapshot.index;
+        self.changed = true;
+        self.replica.applied(snapshot.index);
+        Ok(())
+    }
+
+    fn apply(&mut self, committed: &Committed) {
+        if self.halted.is_some() {
+            return;
+        }
+        if let Payload::Command(entry) = &committed.payload {
+            match self.cluster.apply(entry) {
+                Ok(result) => {
+                    self.changed = true;
+                    self.answer(committed, result.map_err(ProposeError::Rejected));
+                }
+                Err(halt) => return self.halt(halt),
+            }
+        }
+        self.applied = committed.index;
+        self.replica.applied(committed.index);
+        // A leader knows what is committed once something of its own term is (the Raft paper, §8).
+        self.role.is_leading |=
+            self.role.leader == Some(self.args.node) && self.role.term.0 == committed.term;
+    }
+
+    fn answer(&mut self, committed: &Committed, result: Result<Done, ProposeError>) {
+        let Some((term, reply)) = self.pending.remove(&committed.index) else { return };
+        let mine = term == committed.term;
+        self.answers.push((reply, if mine { result } else { Err(ProposeError::Uncertain) }));
+    }
+
+    fn halt(&mut self, halt: Halt) {
+        error!(reason = %halt, "the log is no longer applied on this node");
+        self.role.is_leading = false;
+        for (_, (_, reply)) in std::mem::take(&mut self.pending) {
+            self.answers.push((reply, Err(ProposeError::Halted)));
+        }
+        self.halted = Some(halt);
+    }
+
+    fn write(&mut self, me: &Me<Raft<K, C>>, batch: Batch) -> Result<(), Crash> {
+        let Some(mut directory) = self.directory.take() else {
+            return Err(Crash::because("a batch was handed out while another is written"));
+        };
+        let number = batch.number;
+        let write = async move {
+            let perform = move || {
+                use mill_drivers::disk::Directory as _;
+                batch.ops.iter().try_for_each(|op| directory.perform(op))?;
+                Ok(directory)
+            };
+            tokio::task::spawn_blocking(perform).await
+        };
+        let done = move |result: Result<Result<Result<K::Directory, _>, tokio::task::JoinError>, _>| {
+            let result = match result {
+                Ok(Ok(Ok(directory))) => Ok(Box::new(directory) as Box<dyn std::any::Any + Send>),
+                Ok(Ok(Err(error))) => Err(NotWritten::Disk(error)),
+                Ok(Err(error)) => Err(NotWritten::Join(error)),
+                Err(error) => Err(NotWritten::Task(error)),
+            };
+            Msg::Written(Written { number, result })
+        };
+        self.writing = Some(me.task("write", write, done));
+        Ok(())
+    }
+
+    pub(super) fn observe(&self) -> serde_json::Value {
+        json!({
+            "term": self.role.term,
+            "leads": self.role.is_leading,
+            "last": self.replica.last_index(),
+            "committed": self.replica.commit_index(),
+            "applied": self.applied,
+            "waiting": self.pending.len(),
+            "halted": self.halted.as_ref().map(ToString::to_string),
+        })
+    }
+}
+
+fn is_idle(effects: &Effects) -> bool {
+    effects.write.is_none()
+        && effects.install.is_none()
+        && effects.apply.is_empty()
+        && effects.role.is_none()
+        && effects.fault.is_none()
+        && !effects.snapshot_wanted
+}
+
+fn not_taken(error: NotTaken) -> ProposeError {
+    match error {
+        NotTaken::NotLeader { leader } => ProposeError::NotLeader { leader: leader.map(NodeId) },
+        NotTaken::HandingOver => ProposeError::NotLeader { leader: None },
+        NotTaken::Overloaded => ProposeError::Overloaded,
+        NotTaken::TooLong { length, limit } => ProposeError::TooLong { length, limit },
+        // An entry always has its stamp.
+        NotTaken::Empty => ProposeError::Uncertain,
+    }
+}

@@ -1,0 +1,112 @@
+//! Mill as its users have it: the command line.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::{Context as _, Failed};
+
+/// The binary, and the home in which it keeps its contexts.
+#[derive(Debug, Clone)]
+pub struct Mill {
+    binary: PathBuf,
+    home: PathBuf,
+}
+
+/// A finished command.
+#[derive(Debug)]
+pub struct Ran {
+    /// Its exit code; 255 when a signal ended it.
+    pub code: i32,
+    /// Data.
+    pub out: String,
+    /// Talk.
+    pub err: String,
+    /// How long it ran.
+    pub took: Duration,
+}
+
+impl Ran {
+    /// Both outputs.
+    pub fn all(&self) -> String {
+        format!("{}{}", self.out, self.err)
+    }
+}
+
+impl Mill {
+    /// The binary at `binary`.
+    pub fn new(binary: &Path, home: &Path) -> Self {
+        Self { binary: binary.to_owned(), home: home.to_owned() }
+    }
+
+    /// Where it is.
+    pub fn binary(&self) -> &Path {
+        &self.binary
+    }
+
+    /// A command of it, not started yet: nothing to read, no colours, a home of its own.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(&self.binary);
+        command.args(args).stdin(Stdio::null()).env("HOME", &self.home).env("NO_COLOR", "1");
+        command.env_remove("XDG_CONFIG_HOME").current_dir(&self.home);
+        command
+    }
+
+    /// Runs a command to its end, whatever its code.
+    ///
+    /// # Errors
+    /// It can't be started.
+    pub fn run(&self, args: &[&str]) -> Result<Ran, Failed> {
+        let begun = Instant::now();
+        let output = self.command(args).output().or_fail("can't run mill")?;
+        Ok(Ran {
+            code: output.status.code().unwrap_or(255),
+            out: String::from_utf8_lossy(&output.stdout).into_owned(),
+            err: String::from_utf8_lossy(&output.stderr).into_owned(),
+            took: begun.elapsed(),
+        })
+    }
+
+    /// Runs a command that must succeed.
+    ///
+    /// # Errors
+    /// It doesn't: says its outputs.
+    pub fn ok(&self, args: &[&str]) -> Result<Ran, Failed> {
+        let ran = self.run(args)?;
+        match ran.code {
+            0 => Ok(ran),
+            code => {
+                Err(Failed::because(format!("`mill {}` ended with {code}:\n{}", args.join(" "), ran.all())))
+            }
+        }
+    }
+
+    /// Runs a command with `--json` that must succeed; answers its document.
+    ///
+    /// # Errors
+    /// It fails, or what it prints is no JSON.
+    pub fn json(&self, args: &[&str]) -> Result<Value, Failed> {
+        let ran = self.ok(&[args, &["--json"]].concat())?;
+        serde_json::from_str(&ran.out).or_fail(format_args!("`mill {} --json`: {}", args.join(" "), ran.out))
+    }
+
+    /// Runs a streaming command with `--json` that must succeed; answers one document per line.
+    ///
+    /// # Errors
+    /// It fails, or a line is no JSON.
+    pub fn json_lines(&self, args: &[&str]) -> Result<Vec<Value>, Failed> {
+        let ran = self.ok(&[args, &["--json"]].concat())?;
+        let lines = ran.out.lines().filter(|line| !line.is_empty());
+        lines.map(|line| serde_json::from_str(line).or_fail(format_args!("no JSON: {line}"))).collect()
+    }
+
+    /// Starts a command and leaves it running; its outputs are dropped.
+    ///
+    /// # Errors
+    /// It can't be started.
+    pub fn start(&self, args: &[&str]) -> Result<Child, Failed> {
+        self.command(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().or_fail("can't run mill")
+    }
+}

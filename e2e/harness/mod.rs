@@ -1,0 +1,22 @@
+//! What stories stand on.
+
+pub mod cli;
+pub mod containerd;
+pub mod debian;
+pub mod failed;
+pub mod http;
+pub mod images;
+pub mod json;
+pub mod leaks;
+pub mod node;
+pub mod processes;
+pub mod registry;
+pub mod runner;
+pub mod space;
+pub mod tool;
+pub mod until;
+pub mod world;
+
+pub use failed::{Context, Failed};
+pub use until::{Look, until};
+pub use world::{Machine, World};

@@ -1,0 +1,116 @@
+//! A one-node Mill: `mill dev` in the background, restarted by the story as its unit would.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::cli::Mill;
+use super::json::Fields as _;
+use super::processes::{self, Process};
+use super::{Context as _, Failed, Look, until};
+
+/// How long a node may take to lead itself: its election timeout, and a loaded machine.
+const READY_WITHIN: Duration = Duration::from_secs(20);
+
+/// A running node.
+pub struct Node {
+    mill: Mill,
+    child: Child,
+    data: PathBuf,
+    log: PathBuf,
+}
+
+impl Node {
+    /// Starts one with its data in `folder` and waits until it takes writes.
+    ///
+    /// # Errors
+    /// It doesn't.
+    pub fn start(mill: &Mill, folder: &Path) -> Result<Self, Failed> {
+        let (data, log) = (folder.join("mill"), folder.join("mill.log"));
+        let node = Self { child: spawn(mill, &data, &log)?, mill: mill.clone(), data, log };
+        node.ready()?;
+        Ok(node)
+    }
+
+    /// Waits until it takes writes.
+    ///
+    /// # Errors
+    /// It doesn't.
+    pub fn ready(&self) -> Result<(), Failed> {
+        until("the node takes writes", READY_WITHIN, || {
+            let status = self.mill.json(&["status"])?;
+            Ok(Look::at(status.pointer("/leader").is_some_and(Value::is_string), status))
+        })
+    }
+
+    /// Process of the daemon.
+    pub fn daemon(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Process of the plane.
+    ///
+    /// # Errors
+    /// There is none, or more than one.
+    pub fn plane(&self) -> Result<u32, Failed> {
+        match processes::of(self.mill.binary(), "plane").as_slice() {
+            [Process { pid, .. }] => u32::try_from(*pid).or_fail("a process id"),
+            planes => Err(Failed::because(format!("expected one plane, found {planes:?}"))),
+        }
+    }
+
+    /// `kill -9` of the daemon, and a new one in its place at once. Doesn't wait until that is ready.
+    ///
+    /// # Errors
+    /// The new one can't be started.
+    pub fn kill_daemon(&mut self) -> Result<(), Failed> {
+        self.child.kill().or_fail("kill -9 of the daemon")?;
+        self.child.wait().or_fail("waiting for the daemon")?;
+        self.child = spawn(&self.mill, &self.data, &self.log)?;
+        Ok(())
+    }
+
+    /// `kill -9` of the plane. The daemon starts another.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn kill_plane(&self) -> Result<(), Failed> {
+        processes::kill_9(i32::try_from(self.plane()?).or_fail("a process id")?)
+    }
+
+    /// Where its data is.
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// How often each actor of both trees was started again, added up.
+    ///
+    /// # Errors
+    /// The node doesn't answer.
+    pub fn actor_restarts(&self) -> Result<u64, Failed> {
+        let actors = self.mill.json(&["actors"])?;
+        Ok(restarts(actors.at("/daemon")?)? + actors.pointer("/plane").map_or(Ok(0), restarts)?)
+    }
+}
+
+fn restarts(actor: &Value) -> Result<u64, Failed> {
+    if actor.is_null() {
+        return Ok(0);
+    }
+    let below: Result<Vec<u64>, Failed> = actor.list("/children")?.iter().map(restarts).collect();
+    Ok(actor.number("/restarts")? + below?.iter().sum::<u64>())
+}
+
+fn spawn(mill: &Mill, data: &Path, log: &Path) -> Result<Child, Failed> {
+    let log = fs::OpenOptions::new().create(true).append(true).open(log).or_fail("the node's log")?;
+    let data = data.to_str().or_fail("a path that is text")?;
+    mill.command(&["dev", "--data-dir", data])
+        .stdout(log.try_clone().or_fail("the node's log")?)
+        .stderr(log)
+        .stdin(Stdio::null())
+        .spawn()
+        .or_fail("can't run `mill dev`")
+}

@@ -1,0 +1,202 @@
+//! Running stories, one after the other, each on a machine of its own.
+
+use std::fs;
+use std::hash::{DefaultHasher, Hasher as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use super::registry::Registry;
+use super::tool::Tool;
+use super::{Context as _, Failed, Machine, World, debian, images, space};
+use crate::bench::BENCHES;
+use crate::scenarios::{STORIES, Story, Tell};
+
+/// Lines of each log that are shown of a story that failed.
+const LINES_SHOWN: usize = 40;
+
+/// What changes when images are built differently, so that those of an earlier version aren't used.
+const IMAGES_VERSION: u32 = 3;
+
+/// What stories are run with.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// The `mill` binary.
+    pub mill: PathBuf,
+    /// The programs of `e2e/apps`.
+    pub apps: PathBuf,
+    /// Where images are kept from run to run, and stories have their files.
+    pub folder: PathBuf,
+    /// Full counts.
+    pub long: bool,
+}
+
+/// How many passed and which failed.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// Stories that passed.
+    pub passed: usize,
+    /// Names of those that failed.
+    pub failed: Vec<&'static str>,
+}
+
+/// Runs `stories` and prints a line for each.
+///
+/// # Errors
+/// The images can't be built; stories' own failures are in the tally.
+pub fn run(
+    setup: &Setup,
+    stories: &[&'static Story],
+    out: &mut impl std::io::Write,
+) -> Result<Tally, Failed> {
+    clear_dead_runs(&setup.folder);
+    let storage = prepare_images(setup)?;
+    let run = setup.folder.join(format!("run-{}", std::process::id()));
+    let mut tally = Tally::default();
+    for story in stories {
+        let begun = Instant::now();
+        let folder = run.join(story.name);
+        fs::create_dir_all(&folder).or_fail("the story's folder")?;
+        let passed = run_one(setup, story, &folder, &storage)?;
+        let word = if passed { "ok" } else { "FAILED" };
+        let _ = writeln!(out, "story {} ... {word} ({:.1} s)", story.name, begun.elapsed().as_secs_f64());
+        if BENCHES.iter().any(|bench| bench.name == story.name) {
+            let _ = write!(out, "{}", fs::read_to_string(folder.join("story.log")).unwrap_or_default());
+        }
+        match passed {
+            true => tally.passed += 1,
+            false => {
+                tally.failed.push(story.name);
+                show_logs(&folder, out);
+            }
+        }
+        // a failed story leaves its logs, not its containers and images
+        let kept = ["story.log", "mill.log", "containerd.log", "registry.log"];
+        clear_folder(&folder, if passed { &[] } else { &kept });
+    }
+    if tally.failed.is_empty() {
+        let _ = fs::remove_dir_all(&run);
+    }
+    Ok(tally)
+}
+
+fn run_one(setup: &Setup, story: &Story, folder: &Path, storage: &Path) -> Result<bool, Failed> {
+    let log = fs::File::create(folder.join("story.log")).or_fail("the story's log")?;
+    let text = |path: &Path| path.to_str().map(str::to_owned).or_fail("a path that is text");
+    let args = [
+        story.name.to_owned(),
+        text(folder)?,
+        text(&setup.mill)?,
+        text(storage)?,
+        if setup.long { "long" } else { "short" }.to_owned(),
+    ];
+    space::note_cgroups(folder)?;
+    let status = space::run_inside(&args, log)?;
+    space::sweep_cgroups(folder);
+    Ok(status.success())
+}
+
+/// Tells the story that [`run_one`] named, on the machine made for it.
+///
+/// # Errors
+/// The story's failure.
+pub fn tell(args: &[String]) -> Result<(), Failed> {
+    let [name, folder, mill, storage, length] = args else {
+        return Err(Failed::because(format!("not how a story is told: {args:?}")));
+    };
+    let mut known = STORIES.iter().chain(BENCHES);
+    let story = known.find(|story| story.name == name).or_fail(format_args!("no story `{name}`"))?;
+    let mut machine = Machine::start(Path::new(folder), Path::new(storage), length == "long")?;
+    match story.tell {
+        Tell::Machine(tell) => tell(&mut machine),
+        Tell::Node(tell) => tell(&mut World::start(machine, Path::new(mill))?),
+    }
+}
+
+/// A registry's storage with all images: found from an earlier run with the same programs, else filled.
+fn prepare_images(setup: &Setup) -> Result<PathBuf, Failed> {
+    let debian = setup.folder.join(format!("debian-{IMAGES_VERSION}"));
+    once(&debian, |registry| debian::push_all(&debian, registry))?;
+    let mut hasher = DefaultHasher::new();
+    hasher.write(&fs::read(&setup.apps).or_fail(format_args!("{}", setup.apps.display()))?);
+    hasher.write_u32(IMAGES_VERSION);
+    let images = setup.folder.join(format!("images-{:016x}", hasher.finish()));
+    if !images.join(DONE).exists() {
+        clear_older(&setup.folder, &[&debian, &images]);
+        let _ = fs::remove_dir_all(&images);
+        fs::create_dir_all(&images).or_fail("a folder for images")?;
+        Tool::new("cp").args(["--archive"]).args([debian.join(STORAGE), images.join(STORAGE)]).run()?;
+    }
+    once(&images, |registry| images::push_ours(&images, &setup.apps, registry))?;
+    Ok(images.join(STORAGE))
+}
+
+/// In a folder of images: the registry's storage, and the mark that it is whole.
+const STORAGE: &str = "registry";
+const DONE: &str = "done";
+
+/// Lets `fill` push into a registry over `folder`, unless that was done before.
+fn once(folder: &Path, fill: impl FnOnce(SocketAddr) -> Result<(), Failed>) -> Result<(), Failed> {
+    if folder.join(DONE).exists() {
+        return Ok(());
+    }
+    fs::create_dir_all(folder).or_fail("a folder for images")?;
+    clear_folder(folder, &[STORAGE]);
+    let registry = Registry::start(folder, &folder.join(STORAGE), free_address()?)?;
+    fill(registry.address())?;
+    drop(registry);
+    clear_folder(folder, &[STORAGE]);
+    fs::write(folder.join(DONE), "").or_fail("a folder for images")
+}
+
+/// Removes images of earlier versions of programs and harness.
+fn clear_older(folder: &Path, kept: &[&Path]) {
+    for entry in fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok) {
+        let (name, path) = (entry.file_name(), entry.path());
+        let of_images =
+            name.to_str().is_some_and(|name| name.starts_with("images-") || name.starts_with("debian-"));
+        if of_images && !kept.contains(&path.as_path()) {
+            let _ = fs::remove_dir_all(path);
+        }
+    }
+}
+
+fn free_address() -> Result<SocketAddr, Failed> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).or_fail("a free port")?;
+    listener.local_addr().or_fail("a free port")
+}
+
+/// Removes what runs left that were killed: their folders are named by process, and that process is gone.
+fn clear_dead_runs(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok) {
+        let name = entry.file_name();
+        let pid = name.to_str().and_then(|name| name.strip_prefix("run-"));
+        if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+            for story in fs::read_dir(entry.path()).into_iter().flatten().filter_map(Result::ok) {
+                space::sweep_cgroups(&story.path());
+            }
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+fn clear_folder(folder: &Path, kept: &[&str]) {
+    for entry in fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok) {
+        let path = entry.path();
+        if !kept.iter().any(|name| entry.file_name() == *name) {
+            let _ = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        }
+    }
+}
+
+fn show_logs(folder: &Path, out: &mut impl std::io::Write) {
+    for name in ["mill.log", "story.log"] {
+        let path = folder.join(name);
+        let text = fs::read_to_string(&path).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        let _ = writeln!(out, "  --- the end of {}", path.display());
+        for line in lines.iter().skip(lines.len().saturating_sub(LINES_SHOWN)) {
+            let _ = writeln!(out, "  {line}");
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! A program that dies again and again keeps neither a core busy nor its users waiting longer than needed.
+
+use std::time::{Duration, Instant};
+
+use super::{Story, Tell};
+use crate::harness::failed::expect;
+use crate::harness::processes::{self, processor_time};
+use crate::harness::until::let_pass;
+use crate::harness::{Context as _, Failed, Look, World, until};
+
+pub(super) const LOOP: Story = Story { name: "crash_loop", proves: false, tell: Tell::Node(crash_loop) };
+
+const CONFIG: &str = r#"project "shop"
+service "web" {
+    image IMAGE(apps:1)
+    command "sleeper"
+    cpu 0.1
+    memory "32M"
+}
+"#;
+
+/// Pauses after the first, second … failure in a row (product.md §3), in milliseconds.
+const PAUSES_MS: [u64; 4] = [1_000, 5_000, 30_000, 60_000];
+/// Making and starting a container on a loaded machine comes on top.
+const STARTING_MS: u64 = 3_000;
+/// Health that forgets earlier failures.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(600);
+/// Most of a core that the daemon may use meanwhile.
+const SHARE_MAX: f64 = 0.02;
+
+fn crash_loop(world: &mut World) -> Result<(), Failed> {
+    world.deploy_ok(CONFIG)?;
+    world.settled("shop", "web", 1)?;
+    let crashes = if world.machine.long { PAUSES_MS.len() } else { 2 };
+    let (daemon, begun) = (world.node.daemon(), Instant::now());
+    let used_before = processor_time(daemon)?;
+    for pause in PAUSES_MS.iter().take(crashes) {
+        crash_and_measure(world, *pause)?;
+    }
+    let used = processor_time(daemon)?.saturating_sub(used_before).as_secs_f64();
+    let share = used / begun.elapsed().as_secs_f64();
+    expect(share < SHARE_MAX, "the daemon used less than 2 % of a core", share)?;
+    if world.machine.long {
+        world.settled("shop", "web", 1)?;
+        let_pass(FORGOTTEN_AFTER + Duration::from_secs(5));
+        crash_and_measure(world, PAUSES_MS[0]).or_fail("after ten minutes of health")?;
+    }
+    Ok(())
+}
+
+/// Kills the program and waits for its next incarnation; fails unless that came after `pause`.
+fn crash_and_measure(world: &World, pause_ms: u64) -> Result<(), Failed> {
+    let before = world.moment("shop/web", "sleeper started")?;
+    let program = processes::all().into_iter().find(|process| process.args == ["/apps", "sleeper"]);
+    let program = program.or_fail("the program runs")?;
+    let killed_at = now_ms()?;
+    processes::kill_9(program.pid)?;
+    let deadline = Duration::from_millis(pause_ms + 2 * STARTING_MS);
+    let started = until("the next incarnation starts", deadline, || {
+        let last = world.moment("shop/web", "sleeper started")?;
+        Ok(if last > before { Look::Yes(last) } else { Look::No(format!("last started at {last}")) })
+    })?;
+    let waited = started.saturating_sub(killed_at);
+    let right = (pause_ms..pause_ms + STARTING_MS).contains(&waited);
+    expect(right, &format!("started again after {pause_ms} ms"), waited)
+}
+
+fn now_ms() -> Result<u64, Failed> {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).or_fail("the clock")?;
+    u64::try_from(since.as_millis()).or_fail("the clock")
+}

@@ -1,0 +1,63 @@
+//! The stories: one file per theme, each story a function that fails with what it saw.
+
+use crate::harness::{Failed, Machine, World};
+
+mod bad_versions;
+mod crash_loop;
+mod hello;
+mod kills;
+mod machine;
+mod order;
+mod refusals;
+mod unmodified;
+
+/// Something that Mill does for its users, from end to end.
+#[derive(Debug)]
+pub struct Story {
+    /// What it is called on the command line.
+    pub name: &'static str,
+    /// Whether `cargo prove` runs it. One that isn't ready yet is run by its name only.
+    pub proves: bool,
+    /// Tells it.
+    pub tell: Tell,
+}
+
+/// What a story needs to be told.
+#[derive(Debug)]
+pub enum Tell {
+    /// A machine alone: it is about the harness itself.
+    Machine(fn(&mut Machine) -> Result<(), Failed>),
+    /// A machine with a node on it.
+    Node(fn(&mut World) -> Result<(), Failed>),
+}
+
+/// All of them, quick ones first.
+pub const STORIES: &[Story] = &[
+    machine::ITSELF,
+    hello::DEPLOYS,
+    hello::UNCHANGED,
+    hello::ROLLS,
+    hello::REPLICAS,
+    order::DEPENDENCIES,
+    order::PROJECTS,
+    refusals::CONFIGS,
+    refusals::REQUESTS,
+    unmodified::NGINX_REDIS,
+    unmodified::CLASH,
+    crash_loop::LOOP,
+    bad_versions::ROLL_BACK,
+    kills::KILLS,
+];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_story_has_a_name_of_its_own() {
+        let names: BTreeSet<&str> = STORIES.iter().map(|story| story.name).collect();
+        assert_eq!(names.len(), STORIES.len());
+    }
+}

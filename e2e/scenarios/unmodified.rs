@@ -1,0 +1,77 @@
+//! Programs that never heard of Mill, and programs that ignore `PORT` (product.md §4, without the kernel's mapping).
+
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+
+use super::{Story, Tell};
+use crate::harness::failed::expect;
+use crate::harness::{Context as _, Failed, World, http};
+
+pub(super) const NGINX_REDIS: Story =
+    Story { name: "unmodified_nginx_redis", proves: false, tell: Tell::Node(nginx_and_redis) };
+pub(super) const CLASH: Story = Story { name: "port_clash", proves: false, tell: Tell::Node(clash) };
+
+const CONFIG: &str = r#"project "stock"
+service "nginx" {
+    image IMAGE(nginx-light:debian)
+    port 80
+    cpu 0.2
+    memory "64M"
+    health path="/" interval="1s"
+}
+service "redis" {
+    image IMAGE(redis-server:debian)
+    port 6379
+    cpu 0.2
+    memory "64M"
+    health tcp=#true interval="1s"
+}
+"#;
+
+fn nginx_and_redis(world: &mut World) -> Result<(), Failed> {
+    world.deploy_ok(CONFIG)?;
+    world.settled("stock", "nginx", 1)?;
+    world.settled("stock", "redis", 1)?;
+    let page = http::get(SocketAddr::from((Ipv4Addr::LOCALHOST, 80)), "/")?;
+    expect(
+        page.status == 200 && page.body.contains("Welcome to nginx"),
+        "nginx serves its first page",
+        &page,
+    )?;
+    let mut redis = TcpStream::connect((Ipv4Addr::LOCALHOST, 6379)).or_fail("redis")?;
+    redis.write_all(b"SET word mill\r\nGET word\r\nQUIT\r\n").or_fail("redis")?;
+    let mut answer = String::new();
+    redis.read_to_string(&mut answer).or_fail("redis")?;
+    expect(answer == "+OK\r\n$4\r\nmill\r\n+OK\r\n", "redis keeps a word", &answer)
+}
+
+/// Listens on 7000 whatever `PORT` says.
+fn stubborn(replicas: u32) -> String {
+    format!(
+        r#"project "clash"
+service "fixed" {{
+    image IMAGE(apps:1)
+    command "hello"
+    port 7000
+    replicas {replicas}
+    cpu 0.1
+    memory "32M"
+    env {{ BIND_PORT "7000" }}
+    health path="/health" interval="500ms" start-period="2s"
+    update deadline="1m"
+}}
+"#
+    )
+}
+
+fn clash(world: &mut World) -> Result<(), Failed> {
+    let held = world.held()?;
+    let ran = world.deploy(&stubborn(2))?;
+    expect(ran.code == 1, "two programs can't have one port", &ran)?;
+    let text = ran.all();
+    let named = text.contains("port 7000 is taken by") && text.contains("fixed-");
+    expect(named, "the complaint names the port and who holds it", &ran)?;
+    world.holds_again(&held)?;
+    world.deploy_ok(&stubborn(1))?;
+    world.settled("clash", "fixed", 1).map(drop)
+}

@@ -1,0 +1,263 @@
+//! The kernel's own account of containers: what they use, whether one was killed for memory, what is left of them.
+//!
+//! Works on cgroup v1, hybrid and v2. runc makes the groups (`PARENT/NAME` in each hierarchy, by file system and not
+//! by systemd); this reads them, and removes those whose container is gone. v1 and hybrid are tried on a real
+//! kernel; v2 was tried on directories that look like one, for want of a machine that has it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use mill_model::Bytes;
+use rustix::process::{Pid, Signal, kill_process};
+use thiserror::Error;
+
+mod mountinfo;
+
+/// What a container uses now.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// Processor time since its start.
+    pub cpu_time: Duration,
+    /// Memory, less file cache that hasn't been touched lately (as `docker stats` counts).
+    pub memory: Bytes,
+    /// Processes and threads.
+    pub pids: u64,
+}
+
+/// Which hierarchies the node has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hierarchy {
+    /// One per controller.
+    V1,
+    /// One per controller, and a unified one beside them without them.
+    Hybrid,
+    /// One for all.
+    V2,
+}
+
+/// A cgroup can't be used.
+#[derive(Debug, Clone, Error)]
+pub enum CgroupError {
+    /// No hierarchy is mounted.
+    #[error("this node has no cgroups mounted")]
+    NoneMounted,
+    /// A file can't be read.
+    #[error("can't read {path}")]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// The system's word.
+        source: Arc<io::Error>,
+    },
+    /// A file doesn't hold what the kernel promises.
+    #[error("{path} doesn't hold what it should")]
+    Malformed {
+        /// Which.
+        path: PathBuf,
+    },
+    /// A group can't be removed.
+    #[error("can't remove {path}")]
+    Remove {
+        /// Which.
+        path: PathBuf,
+        /// The system's word.
+        source: Arc<io::Error>,
+    },
+}
+
+impl CgroupError {
+    /// Whether there is no such group.
+    pub fn is_not_found(&self) -> bool {
+        match self {
+            Self::Read { source, .. } | Self::Remove { source, .. } => {
+                source.kind() == io::ErrorKind::NotFound
+            }
+            Self::NoneMounted | Self::Malformed { .. } => false,
+        }
+    }
+}
+
+/// The cgroups of this node's containers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cgroups {
+    /// Where each v1 controller is mounted.
+    controllers: BTreeMap<String, PathBuf>,
+    unified: Option<PathBuf>,
+    /// `/mill`
+    parent: String,
+}
+
+impl Cgroups {
+    /// Finds out what the node has. `parent` holds the groups of this Mill's containers: `/mill`.
+    ///
+    /// # Errors
+    /// The node has no cgroups, or `/proc` can't be read.
+    pub fn detect(parent: &str) -> Result<Self, CgroupError> {
+        let text = read(Path::new("/proc/self/mountinfo"))?;
+        Self::from_mountinfo(&text, parent)
+    }
+
+    fn from_mountinfo(text: &str, parent: &str) -> Result<Self, CgroupError> {
+        let (controllers, unified) = mountinfo::cgroups(text);
+        match controllers.is_empty() && unified.is_none() {
+            true => Err(CgroupError::NoneMounted),
+            false => Ok(Self { controllers, unified, parent: format!("/{}", parent.trim_matches('/')) }),
+        }
+    }
+
+    /// The group that holds those of all containers, from a hierarchy's root: `/mill`.
+    pub fn parent(&self) -> &str {
+        &self.parent
+    }
+
+    /// Which hierarchies the node has.
+    pub fn hierarchy(&self) -> Hierarchy {
+        match (self.controllers.contains_key("memory"), &self.unified) {
+            (true, Some(_)) => Hierarchy::Hybrid,
+            (true, None) => Hierarchy::V1,
+            (false, _) => Hierarchy::V2,
+        }
+    }
+
+    /// Whether swap can be limited along with memory.
+    pub fn limits_swap(&self) -> bool {
+        match self.controllers.get("memory") {
+            Some(memory) => memory.join("memory.memsw.limit_in_bytes").exists(),
+            // The root has no such file; kernels with swap give it to all others unless told not to.
+            None => {
+                let told_not_to =
+                    read(Path::new("/proc/cmdline")).is_ok_and(|line| line.contains("swapaccount=0"));
+                Path::new("/proc/swaps").exists() && !told_not_to
+            }
+        }
+    }
+
+    /// What the container `name` uses.
+    ///
+    /// # Errors
+    /// There is no such group, or it can't be read.
+    pub fn usage(&self, name: &str) -> Result<Usage, CgroupError> {
+        let pids = number(&self.file("pids", name, "pids.current")?)?;
+        let (cpu_time, used, idle_key) = match self.hierarchy() {
+            Hierarchy::V2 => {
+                let micros = key(&self.file("cpu", name, "cpu.stat")?, "usage_usec")?;
+                let used = number(&self.file("memory", name, "memory.current")?)?;
+                (Duration::from_micros(micros), used, "inactive_file")
+            }
+            Hierarchy::V1 | Hierarchy::Hybrid => {
+                let nanos = number(&self.file("cpuacct", name, "cpuacct.usage")?)?;
+                let used = number(&self.file("memory", name, "memory.usage_in_bytes")?)?;
+                (Duration::from_nanos(nanos), used, "total_inactive_file")
+            }
+        };
+        let idle = key(&self.file("memory", name, "memory.stat")?, idle_key)?;
+        Ok(Usage { cpu_time, memory: Bytes(used.saturating_sub(idle)), pids })
+    }
+
+    /// How many processes of the container the kernel has killed at its memory ceiling. (v1 counts since Linux 4.13.)
+    ///
+    /// # Errors
+    /// There is no such group, or it can't be read.
+    pub fn oom_kills(&self, name: &str) -> Result<u64, CgroupError> {
+        let file = match self.hierarchy() {
+            Hierarchy::V2 => "memory.events",
+            Hierarchy::V1 | Hierarchy::Hybrid => "memory.oom_control",
+        };
+        key(&self.file("memory", name, file)?, "oom_kill")
+    }
+
+    /// Names of all groups under the parent, in any hierarchy.
+    ///
+    /// # Errors
+    /// A parent can't be read.
+    pub fn names(&self) -> Result<BTreeSet<String>, CgroupError> {
+        let mut names = BTreeSet::new();
+        for root in self.roots() {
+            names.extend(children(&below(root, &self.parent))?);
+        }
+        Ok(names)
+    }
+
+    /// Kills what is in the container's groups and removes them. `false`: something in them hasn't ended yet, ask
+    /// again. None there is as good.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn remove(&self, name: &str) -> Result<bool, CgroupError> {
+        let mut gone = true;
+        for root in self.roots() {
+            gone &= remove_tree(&below(root, &self.parent).join(name))?;
+        }
+        Ok(gone)
+    }
+
+    /// Each hierarchy once, though v1 mounts may hold several controllers.
+    fn roots(&self) -> BTreeSet<&Path> {
+        self.controllers.values().chain(&self.unified).map(PathBuf::as_path).collect()
+    }
+
+    fn file(&self, controller: &str, name: &str, file: &str) -> Result<PathBuf, CgroupError> {
+        let root =
+            self.controllers.get(controller).or(self.unified.as_ref()).ok_or(CgroupError::NoneMounted)?;
+        Ok(below(root, &self.parent).join(name).join(file))
+    }
+}
+
+fn below(root: &Path, parent: &str) -> PathBuf {
+    root.join(parent.trim_start_matches('/'))
+}
+
+fn read(path: &Path) -> Result<String, CgroupError> {
+    std::fs::read_to_string(path)
+        .map_err(|source| CgroupError::Read { path: path.to_owned(), source: Arc::new(source) })
+}
+
+fn number(path: &Path) -> Result<u64, CgroupError> {
+    read(path)?.trim().parse().map_err(|_| CgroupError::Malformed { path: path.to_owned() })
+}
+
+/// The value of a line `KEY VALUE`.
+fn key(path: &Path, wanted: &str) -> Result<u64, CgroupError> {
+    let text = read(path)?;
+    let line = text.lines().filter_map(|line| line.split_once(' ')).find(|(key, _)| *key == wanted);
+    line.and_then(|(_, value)| value.trim().parse().ok())
+        .ok_or_else(|| CgroupError::Malformed { path: path.to_owned() })
+}
+
+/// Names of the groups in this one; none if it isn't there.
+fn children(path: &Path) -> Result<Vec<String>, CgroupError> {
+    let entries = match std::fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
+        Err(source) => return Err(CgroupError::Read { path: path.to_owned(), source: Arc::new(source) }),
+    };
+    let groups = entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    Ok(groups.filter_map(|entry| entry.file_name().into_string().ok()).collect())
+}
+
+/// Kills what is in a group and removes it with those in it; `false` when that has to be tried again.
+fn remove_tree(path: &Path) -> Result<bool, CgroupError> {
+    let mut gone = true;
+    for child in children(path)? {
+        gone &= remove_tree(&path.join(child))?;
+    }
+    for pid in read(&path.join("cgroup.procs")).unwrap_or_default().lines() {
+        let pid = pid.parse().ok().and_then(Pid::from_raw);
+        // 1 would be the node's own first process, which is in no container's group.
+        if let Some(pid) = pid.filter(|pid| !pid.is_init()) {
+            // One that has just ended is as good.
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    }
+    match rustix::fs::rmdir(path) {
+        Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(gone),
+        Err(rustix::io::Errno::BUSY) => Ok(false),
+        Err(errno) => Err(CgroupError::Remove { path: path.to_owned(), source: Arc::new(errno.into()) }),
+    }
+}
+
+#[cfg(test)]
+mod tests;

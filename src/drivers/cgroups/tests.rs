@@ -1,0 +1,98 @@
+//! The files of each hierarchy, as the kernel writes them.
+
+use super::*;
+
+fn write(path: &Path, text: &str) {
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, text).unwrap();
+}
+
+fn line(point: &Path, kind: &str, options: &str) -> String {
+    format!("30 23 0:26 / {} rw,relatime shared:4 - {kind} {kind} {options}\n", point.display())
+}
+
+#[test]
+fn v2_usage_and_oom_kills_are_read_from_its_files() {
+    let root = tempfile::tempdir().unwrap();
+    let cgroups = Cgroups::from_mountinfo(&line(root.path(), "cgroup2", "rw"), "mill").unwrap();
+    assert_eq!(cgroups.hierarchy(), Hierarchy::V2);
+    let group = root.path().join("mill/web-7k2f.1");
+    write(&group.join("cpu.stat"), "usage_usec 1500000\nuser_usec 1000000\nsystem_usec 500000\n");
+    write(&group.join("memory.current"), "10485760\n");
+    write(&group.join("memory.stat"), "anon 1\ninactive_file 485760\nactive_file 7\n");
+    write(&group.join("pids.current"), "3\n");
+    write(&group.join("memory.events"), "low 0\nhigh 0\nmax 12\noom 2\noom_kill 2\n");
+    let usage = cgroups.usage("web-7k2f.1").unwrap();
+    let wanted = Usage { cpu_time: Duration::from_millis(1500), memory: Bytes(10_000_000), pids: 3 };
+    assert_eq!(usage, wanted);
+    assert_eq!(cgroups.oom_kills("web-7k2f.1").unwrap(), 2);
+    assert_eq!(cgroups.names().unwrap(), ["web-7k2f.1".to_owned()].into());
+    assert!(cgroups.usage("web-7k2f.2").unwrap_err().is_not_found());
+}
+
+#[test]
+fn hybrid_usage_and_oom_kills_are_read_from_v1_files() {
+    let root = tempfile::tempdir().unwrap();
+    let point = |name: &str| root.path().join(name);
+    let text: String = [
+        line(&point("cpu,cpuacct"), "cgroup", "rw,cpu,cpuacct"),
+        line(&point("memory"), "cgroup", "rw,memory"),
+        line(&point("pids"), "cgroup", "rw,pids"),
+        line(&point("unified"), "cgroup2", "rw"),
+        "40 23 0:26 /docker/x /sys/elsewhere rw - cgroup cgroup rw,blkio\n".to_owned(),
+    ]
+    .concat();
+    let cgroups = Cgroups::from_mountinfo(&text, "/mill").unwrap();
+    assert_eq!(cgroups.hierarchy(), Hierarchy::Hybrid);
+    assert!(!cgroups.controllers.contains_key("blkio"), "a part of a hierarchy isn't the hierarchy");
+    write(&point("cpu,cpuacct/mill/a-2222.1/cpuacct.usage"), "2000000000\n");
+    write(&point("memory/mill/a-2222.1/memory.usage_in_bytes"), "4096\n");
+    write(&point("memory/mill/a-2222.1/memory.stat"), "cache 1\ninactive_file 1\ntotal_inactive_file 96\n");
+    write(&point("memory/mill/a-2222.1/memory.oom_control"), "oom_kill_disable 0\nunder_oom 0\noom_kill 1\n");
+    write(&point("pids/mill/a-2222.1/pids.current"), "1\n");
+    let wanted = Usage { cpu_time: Duration::from_secs(2), memory: Bytes(4000), pids: 1 };
+    assert_eq!(cgroups.usage("a-2222.1").unwrap(), wanted);
+    assert_eq!(cgroups.oom_kills("a-2222.1").unwrap(), 1);
+    assert!(!cgroups.limits_swap());
+    write(&point("memory/memory.memsw.limit_in_bytes"), "9223372036854771712\n");
+    assert!(cgroups.limits_swap());
+}
+
+#[test]
+fn a_file_without_its_key_is_named() {
+    let root = tempfile::tempdir().unwrap();
+    let cgroups = Cgroups::from_mountinfo(&line(root.path(), "cgroup2", "rw"), "mill").unwrap();
+    write(&root.path().join("mill/x/memory.events"), "oom 1\n");
+    let error = cgroups.oom_kills("x").unwrap_err();
+    assert!(matches!(&error, CgroupError::Malformed { path } if path.ends_with("mill/x/memory.events")));
+}
+
+#[test]
+fn a_node_without_cgroups_is_told_so() {
+    assert!(matches!(Cgroups::from_mountinfo("", "mill"), Err(CgroupError::NoneMounted)));
+}
+
+#[test]
+fn what_a_gone_container_left_is_found_and_removed_from_every_hierarchy_of_this_node() {
+    assert!(rustix::process::geteuid().is_root(), "this test makes cgroups: it needs root");
+    let parent = format!("/mill-test-{}", std::process::id());
+    let cgroups = Cgroups::detect(&parent).unwrap();
+    for root in cgroups.roots() {
+        std::fs::create_dir_all(below(root, &parent).join("web-2222.1/inner")).unwrap();
+    }
+    assert_eq!(cgroups.names().unwrap(), ["web-2222.1".to_owned()].into());
+    // A process that outlived its container.
+    let mut sleeper = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+    let procs = cgroups.file("memory", "web-2222.1", "cgroup.procs").unwrap();
+    std::fs::write(procs, sleeper.id().to_string()).unwrap();
+
+    let first = cgroups.remove("web-2222.1").unwrap();
+    let status = sleeper.wait().unwrap();
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9));
+    assert!(first || cgroups.remove("web-2222.1").unwrap());
+    assert_eq!(cgroups.names().unwrap(), BTreeSet::new());
+    for root in cgroups.roots() {
+        std::fs::remove_dir(below(root, &parent)).unwrap();
+    }
+    assert!(cgroups.remove("web-2222.1").unwrap(), "none there is as good");
+}

@@ -1,0 +1,235 @@
+//! Containers: made from an image and a launch, watched to their end, removed without trace.
+//!
+//! The real ones, [`Runtime`], are containerd's tasks. They don't depend on Mill: it may die at any moment and
+//! find them again by [`Containers::list`], and wait for them again. What a dead Mill left half made is found by
+//! [`Containers::leftovers`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use mill_model::{ImageRef, Resources, Timestamp};
+
+pub use crate::cgroups::Usage;
+pub use error::{ContainerError, Missing, StartError};
+pub use fake::{FakeContainers, Script};
+pub use name::{ContainerName, ContainerNameError};
+pub use rootfs::Identity;
+pub use runtime::{Runtime, RuntimeConfig};
+pub use signal::{Signal, UnknownSignal};
+
+mod error;
+mod fake;
+mod name;
+pub mod oci;
+pub mod own;
+mod rootfs;
+mod runtime;
+mod signal;
+
+/// A node's containers.
+pub trait Containers: Clone + Send + Sync + 'static {
+    /// Makes and starts a container. A leftover of the same name is removed first; on an error nothing is left.
+    fn start(&self, launch: &Launch) -> impl Future<Output = Result<Running, StartError>> + Send;
+
+    /// All of Mill's containers, ended ones that weren't removed included.
+    fn list(&self) -> impl Future<Output = Result<Vec<Found>, ContainerError>> + Send;
+
+    /// Waits for a container's end, for as long as it takes, also over restarts of the runtime. One that has ended
+    /// and wasn't removed answers at once. `NotFound`: it vanished, no exit status is to be had.
+    fn wait(&self, name: &ContainerName) -> impl Future<Output = Result<Exit, ContainerError>> + Send;
+
+    /// Sends a signal to a container's first process. One that has ended already is [`ContainerError::NotFound`].
+    fn signal(
+        &self,
+        name: &ContainerName,
+        signal: Signal,
+    ) -> impl Future<Output = Result<(), ContainerError>> + Send;
+
+    /// What asks this container to stop: the launch's signal, else its image's, else SIGTERM.
+    fn stop_signal(
+        &self,
+        name: &ContainerName,
+    ) -> impl Future<Output = Result<Signal, ContainerError>> + Send;
+
+    /// Runs a program inside a container, as its user and with its environment, and waits for its end; kills it at
+    /// the deadline. For health checks: the output is what a message needs, not a stream.
+    fn exec(
+        &self,
+        name: &ContainerName,
+        argv: &[String],
+        deadline: Duration,
+    ) -> impl Future<Output = Result<ExecOutcome, ContainerError>> + Send;
+
+    /// What a running container uses now.
+    fn usage(&self, name: &ContainerName) -> impl Future<Output = Result<Usage, ContainerError>> + Send;
+
+    /// Removes a container and all that belongs to it: kills it if need be. None there is as good.
+    fn remove(&self, name: &ContainerName) -> impl Future<Output = Result<(), ContainerError>> + Send;
+
+    /// What there is of Mill's containers other than `known`: records, tasks, snapshots, leases, cgroups.
+    /// [`Containers::remove`] takes away all of it.
+    fn leftovers(
+        &self,
+        known: &BTreeSet<ContainerName>,
+    ) -> impl Future<Output = Result<BTreeSet<ContainerName>, ContainerError>> + Send;
+}
+
+/// What to start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Launch {
+    /// Its name: an alloc's id and its incarnation.
+    pub name: ContainerName,
+    /// A pinned image that was pulled.
+    pub image: ImageRef,
+    /// Replaces the image's entrypoint, and forgets its command.
+    pub entrypoint: Option<Vec<String>>,
+    /// Replaces the image's command.
+    pub command: Option<Vec<String>>,
+    /// Over the image's environment.
+    pub env: Vec<(String, String)>,
+    /// Its ceilings.
+    pub resources: Resources,
+    /// `user`, `user:group`, by name or number; `None`: the image's.
+    pub user: Option<String>,
+    /// Where it starts, made if missing; `None`: the image's.
+    pub workdir: Option<String>,
+    /// Whether its root file system can't be written.
+    pub read_only_root: bool,
+    /// Capabilities beyond the defaults, with or without `CAP_`; `ALL`.
+    pub cap_add: Vec<String>,
+    /// Capabilities taken away; `ALL`.
+    pub cap_drop: Vec<String>,
+    /// Paths of the node's devices that it may use.
+    pub devices: Vec<String>,
+    /// Directories and files of the node that it sees.
+    pub mounts: Vec<Mount>,
+    /// What asks it to stop: `SIGQUIT`; `None`: the image's, else SIGTERM.
+    pub stop_signal: Option<String>,
+    /// Kept with the container and given back by [`Containers::list`].
+    pub labels: BTreeMap<String, String>,
+    /// A FIFO that exists and has a reader, or an empty path for none.
+    pub stdout: PathBuf,
+    /// As `stdout`; may be the same.
+    pub stderr: PathBuf,
+    /// Its host name.
+    pub hostname: String,
+    /// What it sees as `/etc/hosts`; `None`: the node's.
+    pub hosts: Option<PathBuf>,
+    /// What it sees as `/etc/resolv.conf`; `None`: the node's.
+    pub resolv_conf: Option<PathBuf>,
+}
+
+/// A directory or file of the node within a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mount {
+    /// Where it is on the node.
+    pub source: PathBuf,
+    /// Where the container sees it, absolute.
+    pub path: String,
+    /// Whether it can't be written there.
+    pub read_only: bool,
+}
+
+/// A container that was started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Running {
+    /// Its first process, as the node counts.
+    pub pid: u32,
+}
+
+/// A container that was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// Its name.
+    pub name: ContainerName,
+    /// As in its launch.
+    pub labels: BTreeMap<String, String>,
+    /// Where it is in its life.
+    pub state: State,
+}
+
+/// Where a container is in its life.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// Made, not started: its maker died, or it has lost its task.
+    Created,
+    /// Running.
+    Running {
+        /// Its first process.
+        pid: u32,
+        /// When it was made, by the node's clock.
+        started_at: Timestamp,
+    },
+    /// Ended and not removed.
+    Ended(Exit),
+}
+
+/// How a container ended.
+///
+/// containerd says 128 + n for a process that signal n ended, and so do shells for their children: a program that
+/// exits with 137 by itself can't be told from one that was killed. Such codes are taken for signals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exit {
+    /// Its exit code; 128 + n for signal n.
+    pub code: u8,
+    /// The signal that ended it.
+    pub signal: Option<u8>,
+    /// It was killed, and the kernel has killed in it for lack of memory.
+    pub oom: bool,
+    /// When, by the node's clock.
+    pub at: Timestamp,
+}
+
+impl Exit {
+    /// The end that a runtime's exit status tells of.
+    pub fn of_status(status: u32, oom_kills: u64, at: Timestamp) -> Self {
+        let code = u8::try_from(status).unwrap_or(u8::MAX);
+        // 64 signals; 128 itself is nobody's.
+        let signal = code.checked_sub(128).filter(|signal| (1..=64).contains(signal));
+        let oom = signal == Some(Signal::KILL.number()) && oom_kills > 0;
+        Self { code, signal, oom, at }
+    }
+}
+
+impl From<&Exit> for mill_model::Failure {
+    fn from(exit: &Exit) -> Self {
+        match (exit.oom, exit.signal) {
+            (true, _) => Self::OutOfMemory,
+            (false, Some(signal)) => Self::Signalled { signal },
+            (false, None) => Self::Exited { code: exit.code },
+        }
+    }
+}
+
+/// How an executed program ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExecOutcome {
+    /// Its exit code; 128 + n for signal n.
+    pub code: u8,
+    /// The end of what it wrote to stdout and stderr, at most `limits::EXEC_OUTPUT_BYTES_MAX` bytes.
+    pub output: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_above_128_are_signals_and_only_a_kill_can_be_for_memory() {
+        let table = [
+            (0, 0, None, false),
+            (1, 3, None, false),
+            (128, 0, None, false),
+            (137, 0, Some(9), false),
+            (137, 1, Some(9), true),
+            (143, 1, Some(15), false),
+            (255, 0, None, false),
+        ];
+        for (status, kills, signal, oom) in table {
+            let exit = Exit::of_status(status, kills, Timestamp(0));
+            assert_eq!((exit.signal, exit.oom), (signal, oom), "{status}");
+        }
+    }
+}

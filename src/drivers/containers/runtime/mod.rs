@@ -1,0 +1,246 @@
+//! The real [`Containers`]: containerd's containers and tasks, runc below.
+//!
+//! One container has: a record and a writable snapshot of the same name, a task (a shim and a process), its FIFOs'
+//! writing ends in the shim, and a cgroup `PARENT/NAME`. While it is being made a lease holds the snapshot; the
+//! record holds it afterwards. runc keeps its own state of it in a directory. The record is made before the task and removed after it, so that whatever a kill -9
+//! leaves is found by name.
+//!
+//! A removed snapshot's directory goes with containerd's next collection. That mostly follows at once, but was seen to
+//! miss one; `Images::remove_unused`, which forces a collection, gets the rest.
+//!
+//! Whether memory ran out is asked of the cgroup, which lives until the task is deleted. containerd's `TaskOOM`
+//! events tell no more, come twice, and are lost while nobody listens: they aren't used.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use containerd_client::services::v1 as api;
+use containerd_client::types::v1::{Process, Status};
+use mill_model::{Tempo, Timestamp};
+
+use super::{
+    ContainerError, ContainerName, Containers, ExecOutcome, Exit, Found, Launch, Running, Signal, StartError,
+    State,
+};
+use crate::cgroups::{CgroupError, Cgroups, Usage};
+use crate::containerd::{Containerd, RuntimeError, timestamp};
+
+mod end;
+mod exec;
+mod host;
+mod start;
+mod told;
+
+/// The shim that runc is run by.
+const SHIM: &str = "io.containerd.runc.v2";
+
+/// Label of a container's record: the number of the signal that asks it to stop.
+const STOP_LABEL: &str = "mill.stop-signal";
+
+/// Prefix of the lease that holds a container's snapshot while it is being made.
+const LEASE_PREFIX: &str = "mill-start-";
+
+/// Where the containers of one Mill are.
+#[derive(Debug, Clone)]
+pub struct RuntimeConfig {
+    /// containerd's socket.
+    pub socket: PathBuf,
+    /// The cgroup, from each hierarchy's root, that holds those of all containers: `/mill`. Two Mills on one machine
+    /// need two: each takes what it doesn't know in its own for a leftover.
+    pub cgroup_parent: String,
+    /// A directory of this Mill's own for what doesn't survive a reboot (`/run/mill/containers`): runc's state, and
+    /// the FIFOs of executed programs. The same after each restart.
+    pub state: PathBuf,
+}
+
+/// Containers of one containerd. Clones share the connection.
+#[derive(Debug, Clone)]
+pub struct Runtime {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    containerd: Containerd,
+    cgroups: Cgroups,
+    host: super::oci::HostFacts,
+    /// FIFOs of executed programs.
+    fifos: PathBuf,
+    /// Given to runc, whose own default is shared by all containerds of a machine: equal names would clash there.
+    runc_root: PathBuf,
+    /// Executed programs so far, with the time of this Mill's start as their names.
+    execs: AtomicU64,
+    born: Timestamp,
+}
+
+impl Runtime {
+    /// Finds out what the node has; containerd isn't asked yet.
+    ///
+    /// # Errors
+    /// The node has no cgroups, or its `/proc` or the directory for state can't be used.
+    pub fn new(config: &RuntimeConfig, tempo: Arc<Tempo>) -> Result<Self, ContainerError> {
+        let cgroups = Cgroups::detect(&config.cgroup_parent)?;
+        let host = host::facts(&cgroups)?;
+        let fifos = config.state.join("exec");
+        exec::empty(&fifos)?;
+        let shared = Shared {
+            containerd: Containerd::new(&config.socket, tempo),
+            cgroups,
+            host,
+            fifos,
+            runc_root: config.state.join("runc"),
+            execs: AtomicU64::new(0),
+            born: std::time::SystemTime::now().into(),
+        };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// The connection, to ask for containerd's version.
+    pub fn containerd(&self) -> &Containerd {
+        &self.shared.containerd
+    }
+
+    /// The node's cgroups.
+    pub fn cgroups(&self) -> &Cgroups {
+        &self.shared.cgroups
+    }
+}
+
+impl Containers for Runtime {
+    async fn start(&self, launch: &Launch) -> Result<Running, StartError> {
+        self.shared.start(launch).await
+    }
+
+    async fn list(&self) -> Result<Vec<Found>, ContainerError> {
+        let tasks = self.shared.tasks().await?;
+        let found = self.shared.records().await?.into_iter().filter_map(|record| {
+            let name: ContainerName = record.id.parse().ok()?;
+            let started_at = timestamp(record.created_at.as_ref());
+            let state = self.shared.state(&name, tasks.get(&record.id), started_at);
+            let labels = record.labels.into_iter().filter(|(key, _)| key != STOP_LABEL).collect();
+            Some(Found { name, labels, state })
+        });
+        Ok(found.collect())
+    }
+
+    async fn wait(&self, name: &ContainerName) -> Result<Exit, ContainerError> {
+        self.shared.wait(name).await
+    }
+
+    async fn signal(&self, name: &ContainerName, signal: Signal) -> Result<(), ContainerError> {
+        self.shared.kill(name, signal, false).await
+    }
+
+    async fn stop_signal(&self, name: &ContainerName) -> Result<Signal, ContainerError> {
+        let record = self.shared.record(name).await?;
+        let number = record.labels.get(STOP_LABEL).and_then(|text| text.parse().ok());
+        Ok(number.and_then(Signal::from_number).unwrap_or(Signal::TERM))
+    }
+
+    async fn exec(
+        &self,
+        name: &ContainerName,
+        argv: &[String],
+        deadline: Duration,
+    ) -> Result<ExecOutcome, ContainerError> {
+        self.shared.exec(name, argv, deadline).await
+    }
+
+    async fn usage(&self, name: &ContainerName) -> Result<Usage, ContainerError> {
+        let gone = |error: CgroupError| match error.is_not_found() {
+            true => ContainerError::NotFound { name: name.clone() },
+            false => error.into(),
+        };
+        self.shared.cgroups.usage(&name.to_string()).map_err(gone)
+    }
+
+    async fn remove(&self, name: &ContainerName) -> Result<(), ContainerError> {
+        self.shared.remove(name).await
+    }
+
+    async fn leftovers(
+        &self,
+        known: &BTreeSet<ContainerName>,
+    ) -> Result<BTreeSet<ContainerName>, ContainerError> {
+        let shared = &self.shared;
+        let mut texts: BTreeSet<String> = shared.cgroups.names()?;
+        texts.extend(shared.tasks().await?.into_keys());
+        texts.extend(shared.records().await?.into_iter().map(|record| record.id));
+        texts.extend(shared.containerd.all_snapshots().await?.into_iter().map(|snapshot| snapshot.name));
+        texts.extend(shared.runc_states()?);
+        let leases = shared.containerd.held_leases().await?;
+        texts.extend(leases.iter().filter_map(|id| id.strip_prefix(LEASE_PREFIX)).map(str::to_owned));
+        // What has no name of Mill's (unpacked layers, say) isn't a container.
+        let names = texts.iter().filter_map(|text| text.parse().ok());
+        Ok(names.filter(|name| !known.contains(name)).collect())
+    }
+}
+
+impl Shared {
+    /// All tasks by name.
+    async fn tasks(&self) -> Result<BTreeMap<String, Process>, RuntimeError> {
+        let request = api::ListTasksRequest { filter: String::new() };
+        let answer = self.containerd.call("list tasks", self.containerd.tasks().list(request)).await?;
+        // The shim knows its container as `id`; `container_id` came later and stays empty in 1.6's list.
+        let named = answer.tasks.into_iter().map(|task| {
+            let name = if task.container_id.is_empty() { &task.id } else { &task.container_id };
+            (name.clone(), task)
+        });
+        Ok(named.collect())
+    }
+
+    async fn records(&self) -> Result<Vec<api::Container>, RuntimeError> {
+        let request = api::ListContainersRequest { filters: vec![] };
+        let answer =
+            self.containerd.call("list containers", self.containerd.containers().list(request)).await?;
+        Ok(answer.containers)
+    }
+
+    async fn record(&self, name: &ContainerName) -> Result<api::Container, ContainerError> {
+        let asked = "tell of a container";
+        let request = api::GetContainerRequest { id: name.to_string() };
+        let answer = self.containerd.call(asked, self.containerd.containers().get(request)).await;
+        let answer = answer.map_err(|error| not_found(name, error))?;
+        Ok(answer.container.ok_or(RuntimeError::Malformed { asked })?)
+    }
+
+    fn state(&self, name: &ContainerName, task: Option<&Process>, started_at: Timestamp) -> State {
+        let Some(task) = task else { return State::Created };
+        match task.status() {
+            Status::Running | Status::Paused | Status::Pausing => {
+                State::Running { pid: task.pid, started_at }
+            }
+            Status::Stopped => {
+                State::Ended(self.exit(name, task.exit_status, timestamp(task.exited_at.as_ref())))
+            }
+            Status::Created | Status::Unknown => State::Created,
+        }
+    }
+
+    /// An end, with what the cgroup says of it. One whose cgroup is gone wasn't for memory as far as can be told.
+    fn exit(&self, name: &ContainerName, status: u32, at: Timestamp) -> Exit {
+        let kills = self.cgroups.oom_kills(&name.to_string()).unwrap_or(0);
+        Exit::of_status(status, kills, at)
+    }
+}
+
+/// "There is none" becomes this container's.
+fn not_found(name: &ContainerName, error: RuntimeError) -> ContainerError {
+    match error.is_not_found() {
+        true => ContainerError::NotFound { name: name.clone() },
+        false => error.into(),
+    }
+}
+
+/// A path as containerd wants it; FIFOs' paths are Mill's own and always text.
+fn text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+/// Labels for containerd's maps.
+fn string_map(labels: &BTreeMap<String, String>) -> HashMap<String, String> {
+    labels.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
+}

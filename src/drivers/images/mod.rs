@@ -1,0 +1,85 @@
+//! Images: what a tag means, and getting the layers onto this node.
+//!
+//! The real one, [`Store`], pulls by itself from registries into containerd's content store, since containerd
+//! 1.6 has no transfer service. What containers are made from never leaves containerd.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+
+use mill_model::{Digest, ImageRef, Timestamp};
+
+pub use config::ImageConfig;
+pub use error::{PullError, Unusable};
+pub use fake::FakeImages;
+pub use store::Store;
+pub(crate) use store::ready;
+
+mod config;
+mod error;
+mod fake;
+mod manifest;
+mod registry;
+mod store;
+
+/// A node's images.
+pub trait Images: Clone + Send + Sync + 'static {
+    /// The digest that a tag means now, without getting the image. A pinned reference answers itself.
+    fn resolve(&self, image: &ImageRef) -> impl Future<Output = Result<Digest, PullError>> + Send;
+
+    /// Gets a pinned image, ready to start from; at once when it is there. Several calls for one digest share one
+    /// pull; a pull stops when nobody waits for it any more, and the next goes on where it stopped.
+    ///
+    /// `progress` is told the newest numbers, not each of them.
+    fn pull(
+        &self,
+        image: &ImageRef,
+        progress: impl Fn(Progress) + Send + Sync,
+    ) -> impl Future<Output = Result<(), PullError>> + Send;
+
+    /// What is ready to start from.
+    fn list(&self) -> impl Future<Output = Result<Vec<Stored>, PullError>> + Send;
+
+    /// Removes the images that aren't in `keep`, and what belonged only to them. What a container still runs from
+    /// stays until the container is removed.
+    fn remove_unused(
+        &self,
+        keep: &BTreeSet<Digest>,
+    ) -> impl Future<Output = Result<Collected, PullError>> + Send;
+}
+
+/// How far a pull is.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Layers of the image; 0 until its manifest is known.
+    pub layers: u32,
+    /// Layers unpacked.
+    pub layers_done: u32,
+    /// Bytes that have arrived or were here, compressed.
+    pub bytes_done: u64,
+    /// Bytes of all layers, compressed.
+    pub bytes_total: u64,
+}
+
+/// An image on this node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// What was pulled: registry, repository and digest; no tag.
+    pub image: ImageRef,
+    /// The digest asked for: of the manifest, or of the index that names it.
+    pub digest: Digest,
+    /// Compressed bytes of its layers.
+    pub bytes: u64,
+    /// When the pull ended, by the node's clock.
+    pub pulled_at: Timestamp,
+}
+
+/// What a collection removed.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Collected {
+    /// Images.
+    pub images: u32,
+    /// Unpacked layers.
+    pub snapshots: u32,
+    /// Bytes on disk: blobs and unpacked layers.
+    pub bytes: u64,
+}

@@ -1,0 +1,172 @@
+//! Logs in files: the real driver.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use mill_model::AllocId;
+use tokio::sync::mpsc;
+
+use super::capture::FifoCapture;
+use super::layout::{self, Bounds};
+use super::merge::{Batch, Merge};
+use super::pipe::{self, Held};
+use super::{Line, Lines, LogError, Logs, Now, Query, StreamName};
+
+/// Lines that wait for a slow reader, beyond the batch in hand.
+const LINES_AHEAD: usize = 64;
+
+/// Logs of this node's containers, in files.
+#[derive(Clone)]
+pub struct FileLogs {
+    /// `<data>/allocs`
+    root: PathBuf,
+    now: Now,
+    /// How often a follower looks for more.
+    poll: Duration,
+    bounds: Bounds,
+}
+
+impl FileLogs {
+    /// Logs under `<data>/allocs`; followers look for more every `poll` (`Tempo::log_poll`).
+    pub fn new(allocs: PathBuf, now: Now, poll: Duration) -> Self {
+        Self { root: allocs, now, poll, bounds: Bounds::default() }
+    }
+
+    /// The same with other bounds, so that tests needn't write megabytes.
+    #[cfg(test)]
+    pub(super) fn bounded(self, bounds: Bounds) -> Self {
+        Self { bounds, ..self }
+    }
+
+    /// The same under another directory.
+    #[cfg(test)]
+    pub(super) fn elsewhere(self, root: &Path) -> Self {
+        Self { root: root.to_owned(), ..self }
+    }
+}
+
+impl Logs for FileLogs {
+    type Held = Held;
+    type Capture = FifoCapture;
+
+    fn fifo(&self, name: &StreamName) -> PathBuf {
+        layout::fifo(&self.root, name)
+    }
+
+    async fn hold(&self, name: &StreamName) -> Result<Held, LogError> {
+        let directory = layout::directory(&self.root, &name.alloc);
+        let fifo = self.fifo(name);
+        blocking(move || {
+            make_directory(&directory).map_err(|source| LogError::Make { path: directory, source })?;
+            pipe::make(&fifo)?;
+            pipe::hold(&fifo)
+        })
+        .await
+    }
+
+    async fn release(&self, name: &StreamName) -> Result<(), LogError> {
+        let path = self.fifo(name);
+        blocking(move || layout::remove(&path).map_err(|source| LogError::Remove { path, source })).await
+    }
+
+    async fn capture(&self, name: &StreamName, fifo: &Path) -> Result<FifoCapture, LogError> {
+        let directory = layout::directory(&self.root, &name.alloc);
+        let now = Arc::clone(&self.now);
+        FifoCapture::open(directory, name.clone(), fifo.to_owned(), self.bounds, now).await
+    }
+
+    async fn read(&self, alloc: &AllocId, query: Query) -> Result<Lines, LogError> {
+        let (sender, receiver) = mpsc::channel(LINES_AHEAD);
+        let reader = Reader {
+            directory: layout::directory(&self.root, alloc),
+            follow: query.follow,
+            poll: self.poll,
+            sender,
+        };
+        let (directory, alloc) = (reader.directory.clone(), alloc.clone());
+        let merge = blocking(move || {
+            Merge::open(&directory, &alloc, &query)
+                .map_err(|source| LogError::Read { path: directory, source })
+        });
+        tokio::spawn(reader.run(merge.await?));
+        Ok(Lines(receiver))
+    }
+
+    async fn remove(&self, alloc: &AllocId) -> Result<(), LogError> {
+        let path = layout::directory(&self.root, alloc);
+        blocking(move || match fs::remove_dir_all(&path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(LogError::Remove { path, source }),
+            _ => Ok(()),
+        })
+        .await
+    }
+}
+
+/// Makes a directory that only root looks into: programs print secrets.
+fn make_directory(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, LogError> + Send + 'static,
+) -> Result<T, LogError> {
+    tokio::task::spawn_blocking(work).await.unwrap_or(Err(LogError::Interrupted))
+}
+
+/// Feeds one receiver of lines.
+struct Reader {
+    directory: PathBuf,
+    follow: bool,
+    poll: Duration,
+    sender: mpsc::Sender<Result<Line, LogError>>,
+}
+
+impl Reader {
+    async fn run(self, mut merge: Merge) {
+        // Looks that found a line begun and nothing more of it.
+        let mut waited = 0;
+        loop {
+            let last = !self.follow;
+            let step = blocking(move || Ok((merge.batch(last), merge))).await;
+            let (batch, back) = match step {
+                Ok((Ok(batch), back)) => (batch, back),
+                Ok((Err(source), _)) => {
+                    let path = self.directory;
+                    let _ = self.sender.send(Err(LogError::Read { path, source })).await;
+                    return;
+                }
+                Err(error) => {
+                    let _ = self.sender.send(Err(error)).await;
+                    return;
+                }
+            };
+            merge = back;
+            let Batch { lines, ended, partial } = batch;
+            waited = if partial && lines.is_empty() { waited + 1 } else { 0 };
+            for line in lines {
+                if self.sender.send(Ok(line)).await.is_err() {
+                    return;
+                }
+            }
+            if !ended {
+                continue;
+            }
+            if !self.follow {
+                return;
+            }
+            if waited >= 2 {
+                merge.flush();
+                waited = 0;
+                continue;
+            }
+            tokio::select! {
+                () = self.sender.closed() => return,
+                () = tokio::time::sleep(self.poll) => {}
+            }
+        }
+    }
+}

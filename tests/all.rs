@@ -1,0 +1,5 @@
+//! One binary for every test that needs more than one room, so that they link once.
+
+#![cfg(test)]
+
+mod tidy;

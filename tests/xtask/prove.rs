@@ -1,0 +1,137 @@
+//! Everything that must pass.
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use crate::house::{House, PROFILE};
+use crate::install;
+use crate::shell::{Shell, Trouble, say};
+use crate::tally::{Tally, counted, whole};
+
+/// Seeds of the simulation: in CI a minute's worth, in the long run an hour's.
+const SEEDS: &str = "2000";
+const SEEDS_LONG: &str = "100000";
+
+pub(crate) fn prove(house: &House) -> Result<ExitCode, Trouble> {
+    all(house, false)
+}
+
+pub(crate) fn prove_long(house: &House) -> Result<ExitCode, Trouble> {
+    all(house, true)
+}
+
+fn all(house: &House, long: bool) -> Result<ExitCode, Trouble> {
+    install::must_be_root()?;
+    let begun = Instant::now();
+    let mut tally = Tally::default();
+    tally.step("install", || install::all(house).map(|()| (1, 0)));
+    look(house, &mut tally);
+    tally.step("tests", || tests(house));
+    tally.step("doc tests", || {
+        whole(cargo(house).args(["test", "--doc", "--workspace", "--locked", "--quiet"]))
+    });
+    if has_simulation(house) {
+        let seeds = if long { SEEDS_LONG } else { SEEDS };
+        tally.step("simulation", || counted(sim(house).args(["--seeds", seeds])));
+    }
+    tally.step("build", || house.build().map(|()| (1, 0)));
+    tally.step("stories", || counted(runner(house, "run", long)?));
+    tally.step("bench", || whole(runner(house, "bench", long)?));
+    Ok(code(tally.close(begun)))
+}
+
+pub(crate) fn check(house: &House) -> Result<ExitCode, Trouble> {
+    let begun = Instant::now();
+    let mut tally = Tally::default();
+    tally.step("install", || install::all(house).map(|()| (1, 0)));
+    look(house, &mut tally);
+    tally
+        .step("tidy", || counted(cargo(house).args(["test", "--package", "mill-tests", "--locked", "tidy"])));
+    Ok(code(tally.close(begun)))
+}
+
+/// What is seen without running anything of Mill.
+fn look(house: &House, tally: &mut Tally) {
+    tally.step("format", || whole(cargo(house).args(["fmt", "--all", "--check"])));
+    tally.step("clippy", || {
+        let lints = ["clippy", "--workspace", "--all-targets", "--locked", "--quiet", "--", "-D", "warnings"];
+        whole(cargo(house).args(lints))
+    });
+    tally.step("deny", || {
+        let shell = install::deny(house).within(&house.top);
+        whole(shell.args(["--locked", "check", "--hide-inclusion-graph", "bans", "licenses", "sources"]))
+    });
+    tally.step("docs", || {
+        let docs = ["doc", "--workspace", "--no-deps", "--locked", "--quiet"];
+        whole(cargo(house).args(docs).env("RUSTDOCFLAGS", "-D warnings"))
+    });
+}
+
+/// Unit, golden, cluster and tidy tests: by cargo-nextest where there is one, which runs and bounds each by itself.
+fn tests(house: &House) -> Result<(usize, usize), Trouble> {
+    let nextest = Shell::new("cargo").args(["nextest", "--version"]).succeeds();
+    let (program, rest): (&[&str], &[&str]) = match nextest {
+        true => (&["nextest", "run"], &["--no-fail-fast", "--no-tests=fail"]),
+        false => (&["test", "--bins", "--lib", "--tests"], &["--no-fail-fast"]),
+    };
+    counted(cargo(house).args(program).args(["--workspace", "--locked"]).args(rest))
+}
+
+pub(crate) fn stories(house: &House, names: &[&str]) -> Result<ExitCode, Trouble> {
+    if names == ["list"] {
+        cargo(house).args(["build", "--locked", "--quiet", "--package", "mill-e2e"]).run()?;
+        Shell::new(house.runner()).args(names).run()?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    install::must_be_root()?;
+    install::all(house)?;
+    house.build()?;
+    let status = runner(house, "run", false)?.args(names).status()?;
+    Ok(code(status.success()))
+}
+
+pub(crate) fn bench(house: &House) -> Result<ExitCode, Trouble> {
+    install::must_be_root()?;
+    install::all(house)?;
+    house.build()?;
+    Ok(code(runner(house, "bench", true)?.status()?.success()))
+}
+
+pub(crate) fn simulation(house: &House, args: &[&str]) -> Result<ExitCode, Trouble> {
+    install::all(house)?;
+    if !has_simulation(house) {
+        say("tests/sim has no program yet");
+        return Ok(ExitCode::FAILURE);
+    }
+    Ok(code(sim(house).args(args).status()?.success()))
+}
+
+/// The simulation is a program of its crate, so that it can be given seeds.
+fn has_simulation(house: &House) -> bool {
+    house.top.join("tests/sim/main.rs").exists()
+}
+
+fn sim(house: &House) -> Shell {
+    cargo(house).args(["run", "--locked", "--quiet", "--profile", PROFILE, "--package", "mill-sim", "--"])
+}
+
+/// The runner of stories and benches, with where it finds everything.
+fn runner(house: &House, what: &str, long: bool) -> Result<Shell, Trouble> {
+    let shell = Shell::new(house.runner())
+        .args([what, "--mill"])
+        .args([house.mill()])
+        .args(["--apps"])
+        .args([house.apps()?])
+        .args(["--folder"])
+        .args([house.target.join("stories")])
+        .args(long.then_some("--long"));
+    Ok(shell)
+}
+
+fn cargo(house: &House) -> Shell {
+    Shell::new("cargo").within(&house.top)
+}
+
+fn code(good: bool) -> ExitCode {
+    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
