@@ -39,7 +39,8 @@ pub(super) fn admit<B: Backend>(
     let path = request.uri.path();
     let cluster = server.cluster();
     let of_the_machine = LOCAL_ONLY.contains(&path) || path == paths::DOCTOR;
-    if !cluster.is_bootstrapped() && !(of_the_machine && origin == Origin::Local) {
+    let needs_no_cluster = of_the_machine && origin == Origin::Local;
+    if !needs_no_cluster && !cluster.is_bootstrapped() {
         return Err(no_cluster(server.member.borrow().is_some()));
     }
     match origin {

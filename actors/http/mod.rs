@@ -210,7 +210,7 @@ impl<B: Backend> State<B> {
             // Refused only when this life is over, and its watching with it.
             while member.changed().await.is_ok() && address.tell(Msg::MemberChanged).is_ok() {}
             // Whoever makes members is gone: there will be no other membership.
-            std::future::pending().await
+            std::future::pending::<()>().await;
         };
         self.tasks.push(me.task("member", watching, Msg::ListenerEnded));
     }

@@ -66,7 +66,7 @@ impl<B: Backend> Inner<B> {
 
     /// What an answer is made from.
     pub(super) fn view<'a>(&'a self, cluster: &'a Cluster) -> View<'a> {
-        View { cluster, role: *self.published.role.borrow(), tempo: &self.tempo, now: self.now() }
+        View { cluster, role: *self.published.role.borrow(), tempo: &self.tempo }
     }
 
     /// Wall time, never before the state's.

@@ -83,7 +83,7 @@ fn read(request: &DeployRequest, cluster: &Cluster) -> Result<Parsed, ApiError> 
         return Err(ApiError::new(Code::BadRequest, "the file's name is too long")
             .because(format!("a path has at most {PATH_BYTES_MAX} bytes")));
     }
-    let wrong = |complaints: Complaints| bad_config(request, complaints);
+    let wrong = |complaints: Complaints| bad_config(request, &complaints);
     let text = Source { file, text: source, default_project: Some(default_project.as_str()) };
     let parsed = parse(&text).map_err(wrong)?;
     let unserved = parsed.unserved();
@@ -133,14 +133,14 @@ fn override_images(parsed: &mut Parsed, request: &DeployRequest) -> Result<(), A
     Ok(())
 }
 
-fn bad_config(request: &DeployRequest, complaints: Complaints) -> ApiError {
+fn bad_config(request: &DeployRequest, complaints: &Complaints) -> ApiError {
     let file = &request.file;
     let error = ApiError::new(Code::BadConfig, format!("{file} can't be deployed as it is"));
     let error = match complaints.omitted {
         0 => error,
         omitted => error.because(format!("these, and {omitted} more")),
     };
-    error.complaints(drawn(request, &complaints))
+    error.complaints(drawn(request, complaints))
 }
 
 fn drawn(request: &DeployRequest, complaints: &Complaints) -> Vec<Complaint> {
@@ -154,11 +154,17 @@ fn drawn_one(request: &DeployRequest, complaint: &mill_config::Complaint) -> Com
         column: complaint.place.column,
         message: format!("{}: {}", complaint.message, complaint.reason),
         hint: complaint.hint.clone(),
-        drawn: Complaints::from(vec![complaint.clone()]).render(&request.source, Look::default()),
+        drawn: complaint.render(&request.source, Look::default()),
     }
 }
 
 fn unresolvable(parsed: &Parsed, request: &DeployRequest, unresolved: &[Unresolved]) -> ApiError {
-    let _ = (parsed, unresolved);
-    bad_config(request, Complaints::default())
+    let why = unresolved.iter().map(|unresolved| {
+        let Unresolved { workload, image, failure } = unresolved;
+        (workload.clone(), format!("{image}: {failure}"))
+    });
+    let complaints = parsed.images_without_digest(&why.collect());
+    let failures = unresolved.iter().map(|unresolved| &unresolved.failure);
+    let hint = failures.map(|failure| present::failures::hint(failure, None)).next();
+    ApiError { hint, ..bad_config(request, &complaints.into()) }
 }

@@ -23,11 +23,11 @@ pub(in crate::http) fn of_task(from: &TaskSpec, to: &TaskSpec) -> Vec<FieldChang
 struct Fields(Vec<(String, String)>);
 
 impl Fields {
-    fn set(&mut self, name: impl Into<String>, value: impl ToString) {
-        self.0.push((name.into(), value.to_string()));
+    fn set(&mut self, name: impl Into<String>, value: impl Into<String>) {
+        self.0.push((name.into(), value.into()));
     }
 
-    fn maybe(&mut self, name: &str, value: Option<impl ToString>) {
+    fn maybe(&mut self, name: &str, value: Option<impl Into<String>>) {
         if let Some(value) = value {
             self.set(name, value);
         }
@@ -57,7 +57,7 @@ fn difference(from: &Fields, to: &Fields) -> Vec<FieldChange> {
 
 fn service(spec: &ServiceSpec) -> Fields {
     let mut fields = container(&spec.container);
-    fields.set("replicas", spec.replicas);
+    fields.set("replicas", spec.replicas.to_string());
     if let Some(check) = &spec.health {
         health(&mut fields, check);
     }
@@ -68,7 +68,7 @@ fn service(spec: &ServiceSpec) -> Fields {
         fields.set(format!("route {}{}", route.host, route.path), format!("port {port}{kind}{h2c}"));
     }
     let Update { parallel, order, deadline } = &spec.update;
-    fields.set("update parallel", parallel);
+    fields.set("update parallel", parallel.to_string());
     fields.set(
         "update order",
         match order {
@@ -85,21 +85,21 @@ fn service(spec: &ServiceSpec) -> Fields {
 fn task(spec: &TaskSpec) -> Fields {
     let mut fields = container(&spec.container);
     fields.set("timeout", time(spec.timeout));
-    fields.maybe("schedule", spec.schedule.as_ref());
+    fields.maybe("schedule", spec.schedule.clone());
     places(&mut fields, &spec.place);
     fields
 }
 
 fn container(spec: &ContainerSpec) -> Fields {
     let mut fields = Fields::default();
-    fields.set("image", &spec.image);
+    fields.set("image", spec.image.to_string());
     fields.maybe("entrypoint", spec.entrypoint.as_deref().map(argv));
     fields.maybe("command", spec.command.as_deref().map(argv));
     for variable in &spec.env {
         fields.set(format!("env {}", variable.name), write(&variable.value));
     }
-    fields.set("cpu", spec.resources.cpu);
-    fields.set("memory", spec.resources.memory);
+    fields.set("cpu", spec.resources.cpu.to_string());
+    fields.set("memory", spec.resources.memory.to_string());
     for port in &spec.ports {
         fields.set(format!("port {}", port.label()), format!("{}/{}", port.number, port.protocol));
     }
@@ -116,12 +116,12 @@ fn container(spec: &ContainerSpec) -> Fields {
     for secret in &spec.secrets {
         fields.set(format!("secret {}", secret.name), &secret.path);
     }
-    fields.maybe("stop signal", spec.stop.signal.as_ref());
+    fields.maybe("stop signal", spec.stop.signal.clone());
     fields.set("stop grace", time(spec.stop.grace));
     fields.set("stop drain", time(spec.stop.drain));
-    fields.maybe("user", spec.user.as_ref());
-    fields.maybe("workdir", spec.workdir.as_ref());
-    fields.set("read-only-root", spec.read_only_root);
+    fields.maybe("user", spec.user.clone());
+    fields.maybe("workdir", spec.workdir.clone());
+    fields.set("read-only-root", spec.read_only_root.to_string());
     fields.list("cap-add", spec.cap_add.iter().cloned());
     fields.list("cap-drop", spec.cap_drop.iter().cloned());
     fields.list("devices", spec.devices.iter().cloned());
@@ -138,7 +138,7 @@ fn health(fields: &mut Fields, check: &HealthCheck) {
     fields.set(format!("health {kind}"), value);
     fields.set("health interval", time(check.interval));
     fields.set("health timeout", time(check.timeout));
-    fields.set("health retries", check.retries);
+    fields.set("health retries", check.retries.to_string());
     fields.set("health start-period", time(check.start_period));
 }
 

@@ -32,8 +32,6 @@ pub(super) struct View<'a> {
     pub(super) role: Role,
     /// Durations.
     pub(super) tempo: &'a Tempo,
-    /// Wall time.
-    pub(super) now: Timestamp,
 }
 
 impl View<'_> {

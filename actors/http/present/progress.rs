@@ -219,7 +219,7 @@ fn predecessor(cluster: &Cluster, deploy: &Deploy) -> Option<DeployId> {
         let open = other.ended_at.is_none_or(|end| end >= deploy.created_at);
         other.project == deploy.project && other.id < deploy.id && open
     };
-    cluster.deploys.values().filter(before).next_back().map(|other| other.id)
+    cluster.deploys.values().rfind(before).map(|other| other.id)
 }
 
 fn finished(cluster: &Cluster, deploy: &Deploy, outcome: mill_fsm::Outcome, at: Timestamp) -> Step {

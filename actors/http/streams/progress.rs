@@ -9,11 +9,12 @@ use http::HeaderMap;
 use mill_api::plan::NodeRefusal;
 use mill_api::{Progress, Step};
 use mill_control::leader::explain;
+use mill_drivers::images::Progress as Pulling;
 use mill_fsm::{Alloc, Cluster, Deploy, StepState};
-use mill_model::{AllocId, DeployId, NodeName, Phase, Timestamp, Workload, WorkloadName};
+use mill_model::{DeployId, NodeName, Phase, Workload, WorkloadName};
 
 use super::{Gone, Out, answer, last_event_id};
-use crate::http::backend::{Backend, Pulling};
+use crate::http::backend::Backend;
 use crate::http::body::Named;
 use crate::http::present::{node_name, node_refusals, progress};
 use crate::http::reads::add_tail;
@@ -32,9 +33,12 @@ pub(in crate::http) async fn stream<B: Backend>(
     let keeping = server.keeping();
     Ok(answer(keeping, |out| {
         let watch = Watch { server, id, last, pulls: BTreeMap::new(), unplaced: BTreeMap::new(), out };
-        watch.to_the_end()
+        watch.run()
     }))
 }
+
+/// Pulls by the service that they are for and the node that does them.
+type Pulls = BTreeMap<(WorkloadName, NodeName), Pulling>;
 
 struct Watch<B> {
     server: Server<B>,
@@ -42,14 +46,14 @@ struct Watch<B> {
     /// The last event that was told.
     last: u64,
     /// Pulls that were told of and haven't ended.
-    pulls: BTreeMap<(WorkloadName, NodeName), Pulling>,
+    pulls: Pulls,
     /// What was last said about services for which there is no room.
     unplaced: BTreeMap<WorkloadName, Vec<NodeRefusal>>,
     out: Out,
 }
 
 impl<B: Backend> Watch<B> {
-    async fn to_the_end(mut self) -> Result<(), Gone> {
+    async fn run(mut self) -> Result<(), Gone> {
         let mut published = self.server.published.cluster.subscribe();
         loop {
             let cluster = published.borrow_and_update().clone();
@@ -57,11 +61,13 @@ impl<B: Backend> Watch<B> {
                 // Its project was forgotten while it was watched.
                 return self.out.fail(&no_such_deploy(self.id)).await;
             };
+            let under_way = self.under_way(&cluster, &deploy);
+            self.tell_pulled(&under_way).await?;
             self.tell_events(&cluster, &deploy).await?;
             if deploy.outcome.is_some() {
                 return self.out.end().await;
             }
-            self.tell_pulls(&cluster, &deploy).await?;
+            self.tell_pulling(under_way).await?;
             self.tell_unplaced(&cluster, &deploy).await?;
             let pulling = pulling(&cluster, &deploy).next().is_some();
             tokio::select! {
@@ -88,28 +94,35 @@ impl<B: Backend> Watch<B> {
         Ok(())
     }
 
-    /// Says how far pulls are, and which have ended.
-    async fn tell_pulls(&mut self, cluster: &Cluster, deploy: &Deploy) -> Result<(), Gone> {
-        let mut under_way = BTreeMap::new();
-        for alloc in pulling(cluster, deploy) {
-            let Some(runnable) = cluster.runnables.get(&alloc.version.hash) else { continue };
-            let Some(pulling) = self.server.backend.pulling(&runnable.container().image) else { continue };
-            under_way.insert((alloc.workload.name.clone(), node_name(cluster, alloc.node)), pulling);
-        }
-        for ((service, node), pulling) in &under_way {
-            let key = (service.clone(), node.clone());
-            if self.pulls.insert(key, *pulling) != Some(*pulling) {
-                let Pulling { bytes_done, bytes_total } = *pulling;
-                let step = Step::Pulling { node: node.clone(), bytes_done, bytes_total };
-                self.tell_now(Some(service.clone()), None, step).await?;
-            }
-        }
+    /// How far the deploy's pulls are.
+    fn under_way(&self, cluster: &Cluster, deploy: &Deploy) -> Pulls {
+        let of_alloc = |alloc: &Arc<Alloc>| {
+            let runnable = cluster.runnables.get(&alloc.version.hash)?;
+            let pulling = self.server.backend.pulling(&runnable.container().image)?;
+            Some(((alloc.workload.name.clone(), node_name(cluster, alloc.node)), pulling))
+        };
+        pulling(cluster, deploy).filter_map(of_alloc).collect()
+    }
+
+    /// Says which pulls have ended, before the events that follow from it.
+    async fn tell_pulled(&mut self, under_way: &Pulls) -> Result<(), Gone> {
         let ended = self.pulls.keys().filter(|key| !under_way.contains_key(*key));
         for key in ended.cloned().collect::<Vec<_>>() {
             let Some(last) = self.pulls.remove(&key) else { continue };
             let (service, node) = key;
             let bytes = last.bytes_total.max(last.bytes_done);
-            self.tell_now(Some(service), None, Step::Pulled { node, bytes }).await?;
+            self.tell_now(service, Step::Pulled { node, bytes }).await?;
+        }
+        Ok(())
+    }
+
+    /// Says how far pulls are, where that changed.
+    async fn tell_pulling(&mut self, under_way: Pulls) -> Result<(), Gone> {
+        for ((service, node), pulling) in under_way {
+            if self.pulls.insert((service.clone(), node.clone()), pulling) != Some(pulling) {
+                let Pulling { bytes_done, bytes_total, .. } = pulling;
+                self.tell_now(service, Step::Pulling { node, bytes_done, bytes_total }).await?;
+            }
         }
         Ok(())
     }
@@ -124,21 +137,16 @@ impl<B: Backend> Watch<B> {
             };
             let nodes = node_refusals(&unplaceable);
             if self.unplaced.insert(step.name.clone(), nodes.clone()).as_ref() != Some(&nodes) {
-                self.tell_now(Some(step.name.clone()), None, Step::Unplaced { nodes }).await?;
+                self.tell_now(step.name.clone(), Step::Unplaced { nodes }).await?;
             }
         }
         Ok(())
     }
 
     /// Tells what no event tells, under the id of the last one: it isn't told again to those who come back.
-    async fn tell_now(
-        &self,
-        service: Option<WorkloadName>,
-        alloc: Option<AllocId>,
-        step: Step,
-    ) -> Result<(), Gone> {
-        let at: Timestamp = self.server.now();
-        let progress = Progress { id: self.last, at, service, alloc, step };
+    async fn tell_now(&self, service: WorkloadName, step: Step) -> Result<(), Gone> {
+        let at = self.server.now();
+        let progress = Progress { id: self.last, at, service: Some(service), alloc: None, step };
         self.out.item(&self.last.to_string(), &progress).await
     }
 }

@@ -67,7 +67,7 @@ async fn every_kind_of_nonsense_is_refused_in_words() {
         ("POST /v1/plan HTTP/1.1", deep.as_bytes(), Code::BadRequest),
         ("POST /v1/plan HTTP/1.1", long_name.as_bytes(), Code::BadRequest),
         ("POST /v1/deploys HTTP/1.1", huge.as_bytes(), Code::TooLarge),
-        ("POST /v1/deploys HTTP/1.1", deploy("}{").as_str().as_bytes(), Code::BadConfig),
+        ("POST /v1/deploys HTTP/1.1", deploy("}{").as_bytes(), Code::BadConfig),
         ("POST /v1/projects/shop/services/web/scale HTTP/1.1", b"{\"replicas\":-1}", Code::BadRequest),
         ("POST /v1/projects/shop/services/web/scale HTTP/1.1", b"{\"replicas\":1001}", Code::BadRequest),
         ("POST /v1/projects/shop/services/web/scale HTTP/1.1", b"{\"replica\":1}", Code::BadRequest),

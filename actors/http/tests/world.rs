@@ -17,9 +17,9 @@ use mill_model::{
     ProjectSpec, Resources, ServiceSpec, TaskSpec, Tempo, Timestamp, Workload,
 };
 
-use crate::http::present::View;
-use crate::raft::Role;
 use mill_model::Term;
+
+use crate::raft::Role;
 
 /// A cluster of one node that carries out what is decided.
 pub(in crate::http) struct World {
@@ -122,9 +122,8 @@ impl World {
         world
     }
 
-    #[expect(clippy::needless_pass_by_value, reason = "a command is handed over, as in production")]
     pub(in crate::http) fn apply(&mut self, command: Command) -> Result<Done, Rejected> {
-        let bytes = Entry { now: self.now, command: command.clone() }.encode();
+        let bytes = Entry { now: self.now, command }.encode();
         let result = self.cluster.apply(&bytes).unwrap();
         self.cluster.check().unwrap();
         result
@@ -227,10 +226,6 @@ impl World {
             }
         }
         panic!("never settles: {:#?}", self.cluster.deploys);
-    }
-
-    pub(in crate::http) fn view(&self) -> View<'_> {
-        View { cluster: &self.cluster, role: leading(), tempo: &self.tempo, now: self.now }
     }
 
     pub(in crate::http) fn allocs(&self, workload: &Workload) -> Vec<Arc<Alloc>> {
