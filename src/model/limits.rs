@@ -1,5 +1,7 @@
 //! Bounds, each with its reason (product.md P11).
 
+use std::time::Duration;
+
 /// A project, service or node name: a DNS label has 63 octets (RFC 1035 §2.3.4); room is left for the
 /// alloc's suffix and for what later names are built from it.
 pub const NAME_LENGTH_MAX: usize = 40;
@@ -57,6 +59,25 @@ pub const MEMORY_BYTES_MIN: u64 = 6 << 20;
 
 /// Smallest CPU reservation in thousandths of a core: the kernel's quota has a floor of 1 ms per 100 ms period.
 pub const CPU_MILLIS_MIN: u32 = 10;
+
+/// Largest CPU reservation in thousandths of a core: no machine has a thousand cores; more is a slip of the unit.
+pub const CPU_MILLIS_MAX: u32 = 1_024_000;
+
+/// Longest duration that a config may ask for. A longer wait is a slip of the unit, and far enough from every
+/// overflow.
+pub const DURATION_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Shortest pause between two health checks: ten a second tell all that there is to know of a program.
+pub const HEALTH_INTERVAL_MIN: Duration = Duration::from_millis(100);
+
+/// Failed health checks in a row that a service may be given: more is the same as no check.
+pub const HEALTH_RETRIES_MAX: u32 = 1000;
+
+/// Characters of a secret's name: room for any naming scheme, short enough for tables.
+pub const SECRET_NAME_LENGTH_MAX: usize = 128;
+
+/// Bytes of a path: the kernel's PATH_MAX, its NUL included.
+pub const PATH_BYTES_MAX: usize = 4095;
 
 /// The body of an API request: the largest config file with every character escaped in JSON, and its options.
 pub const API_REQUEST_BYTES_MAX: usize = 8 << 20;
