@@ -1,0 +1,32 @@
+//! Golden files: what the CLI prints, reviewed by reading it. `UPDATE_GOLDEN=1` writes them anew.
+
+use std::fs;
+use std::path::PathBuf;
+
+/// Compares `text` with `src/mill/golden/NAME.txt`.
+pub(crate) fn check(name: &str, text: &str) {
+    check_file(
+        &PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/golden")).join(format!("{name}.txt")),
+        text,
+    );
+}
+
+/// Compares `text` with a file.
+pub(crate) fn check_file(path: &std::path::Path, text: &str) {
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+        return;
+    }
+    let golden = fs::read_to_string(path)
+        .unwrap_or_else(|error| panic!("{}: {error}; UPDATE_GOLDEN=1 writes it:\n{text}", path.display()));
+    if golden == text {
+        return;
+    }
+    let differs = golden.lines().zip(text.lines()).position(|(old, new)| old != new);
+    let line = differs.unwrap_or_else(|| golden.lines().count().min(text.lines().count())) + 1;
+    panic!(
+        "{} differs from line {line} on; UPDATE_GOLDEN=1 takes the new one\n--- golden\n{golden}\n+++ now\n{text}",
+        path.display()
+    );
+}
