@@ -6,6 +6,7 @@
 pub mod agent;
 pub mod alloc;
 pub mod dispatch;
+pub mod http;
 pub mod images;
 pub mod introspect;
 pub mod kit;

@@ -64,6 +64,8 @@ pub enum ActorStatus {
     Running,
     /// It crashed and is started again soon.
     Restarting,
+    /// It was told to stop; those below it go first.
+    Stopping,
     /// It has ended.
     Stopped,
 }
@@ -75,6 +77,7 @@ impl ActorStatus {
             Self::Starting => "starting",
             Self::Running => "running",
             Self::Restarting => "restarting",
+            Self::Stopping => "stopping",
             Self::Stopped => "stopped",
         }
     }

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use mill_model::{DeployId, ImageRef, ProjectName, Timestamp, WorkloadName};
 use serde::{Deserialize, Serialize};
 
+use crate::plan::Warning;
+
 /// A config to plan or deploy: the file itself, so that the server's complaints point into it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -41,6 +43,10 @@ pub struct ScaleRequest {
 }
 
 /// One attempt to bring a project to a new config.
+///
+/// A request that finds everything as it asks for begins no deploy: its answer is over already
+/// ([`DeployState::is_over`]), has the id of the deploy that brought the project there, and all its services are
+/// [`ServiceOutcome::Unchanged`]. There is nothing to follow then: the progress of that id is the earlier deploy's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deploy {
     /// Its number, counted over the cluster: `#14`.
@@ -64,6 +70,9 @@ pub struct Deploy {
     /// Name of the token that asked.
     #[serde(default)]
     pub by: Option<String>,
+    /// What was seen when it was asked for; only in the answer to that.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Warning>,
 }
 
 /// A service or task within a deploy.

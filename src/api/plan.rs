@@ -18,6 +18,9 @@ pub struct Plan {
     pub behind: Option<DeployId>,
     /// Its services and tasks, in the order in which they would be dealt with.
     pub services: Vec<PlannedService>,
+    /// What should be known about the file as a whole.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Warning>,
 }
 
 impl Plan {
@@ -66,6 +69,11 @@ pub enum Change {
     },
     /// Its replicas would be replaced.
     Change {
+        /// What is different.
+        fields: Vec<FieldChange>,
+    },
+    /// Only what running containers don't depend on: its replicas go on.
+    Settings {
         /// What is different.
         fields: Vec<FieldChange>,
     },

@@ -1,9 +1,13 @@
 //! `GET /v1/deploys/{id}/progress`: what happens in a deploy, until its end.
 //!
-//! One stream serves the live drawing and the plain lines. Ids count from 1 within a deploy, so that a client that
-//! lost the connection, or comes later, sees the rest: it names the last id that it has. Only [`Step::Pulling`]
-//! may be thinned out by the server (the bytes of a later one include those of an earlier), and it is the only
-//! step that isn't kept for replay.
+//! One stream serves the live drawing and the plain lines. A client that lost the connection, or comes later, sees the
+//! rest: it names the last id that it has. Ids are those of the cluster's events that tell the same, so that they mean
+//! the same after a change of leaders and a restart of the daemon; between two of a deploy there may be others'.
+//!
+//! [`Step::Pulling`], [`Step::Pulled`] and [`Step::Unplaced`] are told of the moment, to whoever watches: they carry
+//! the id of the event before them, aren't kept for replay, and may be thinned out (the bytes of a later `pulling`
+//! include those of an earlier). A client that comes when the cluster has forgotten some of the events is told how
+//! each service stands instead, all under the id of the newest event, and then what happens.
 
 use mill_model::{AllocId, DeployId, Failure, NodeName, Timestamp, WorkloadName};
 use serde::{Deserialize, Serialize};
@@ -13,7 +17,7 @@ use crate::plan::NodeRefusal;
 /// Something that happened in a deploy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
-    /// Counts up within the deploy; also the stream's event id.
+    /// Grows within the deploy; also the stream's event id.
     pub id: u64,
     /// When.
     pub at: Timestamp,

@@ -37,6 +37,14 @@ pub enum DeployKind {
     Undeploy,
 }
 
+impl DeployKind {
+    /// Whether its target was made from the project's config at that time: queued behind another deploy, it would
+    /// take that one's changes back.
+    pub const fn is_relative(&self) -> bool {
+        matches!(self, Self::Scale { .. } | Self::Restart { .. })
+    }
+}
+
 /// How a deploy ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -36,6 +36,9 @@ pub enum Rejected {
     /// It waits or its steps aren't all ended.
     #[error("deploy {0} still has work to do")]
     DeployUnfinished(DeployId),
+    /// What was asked for says how the current config shall differ, and another deploy is about to change that.
+    #[error("deploy {0} of this project is under way or waits")]
+    DeployUnderWay(DeployId),
     /// More deploys of one project wait than make sense.
     #[error("too many deploys of this project are waiting")]
     TooManyDeploys,

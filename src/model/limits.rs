@@ -70,6 +70,20 @@ pub const API_EVENT_BYTES_MAX: usize = 1 << 20;
 /// Last log lines of a failed container that its deploy's progress carries.
 pub const LOG_TAIL_LINES: usize = 20;
 
+/// Connections to the API that are open at a time, for each of its two listeners: a hundred people with a dashboard
+/// and a console each, and their pipelines. A strange flood on the network can't take the local socket's share.
+pub const API_CONNECTIONS_MAX: usize = 512;
+
+/// Requests that one HTTP/2 connection may have open.
+pub const API_STREAMS_PER_CONNECTION_MAX: u32 = 64;
+
+/// Bytes of a request's head: a path, a token and a handful of headers are below one kilobyte.
+pub const API_HEAD_BYTES_MAX: usize = 32 << 10;
+
+/// Registries asked at a time when a deploy's tags are resolved: most projects have fewer images, and a registry
+/// that counts requests isn't annoyed.
+pub const IMAGES_RESOLVED_AT_ONCE: usize = 8;
+
 /// Crashes of an actor in a row that its supervisor answers with a restart. With `Tempo::actor_backoff` they take
 /// eleven seconds: longer than a neighbour's restart, shorter than a person's patience.
 pub const ACTOR_CRASHES_MAX: u32 = 5;

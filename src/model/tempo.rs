@@ -68,6 +68,21 @@ pub struct Tempo {
     /// How long the client waits for an answer that takes a registry and a commit: `write_deadline` and a slow
     /// registry's.
     pub api_write_deadline: Duration,
+    /// How long a connection to the API may take for its TLS handshake and for the head of each request, and be idle
+    /// between two: a slow phone needs a second.
+    pub api_head_deadline: Duration,
+    /// How long a request's body may take: its eight megabytes over a slow line.
+    pub api_body_deadline: Duration,
+    /// A client that is owed bytes and takes none for this long is cut.
+    pub api_stalled_after: Duration,
+    /// How long the registries may take to say what a deploy's tags mean. With `write_deadline` it stays below
+    /// `api_write_deadline`, so that the client hears why.
+    pub resolve_deadline: Duration,
+    /// How long a fresh log line waits for earlier ones of other allocs: the time from a program's write until the
+    /// line can be read, on a loaded machine.
+    pub log_window: Duration,
+    /// How often a watched deploy looks how far its pulls are.
+    pub pull_shown_every: Duration,
     /// How often the server says something on a stream that has nothing to say.
     pub api_keepalive: Duration,
     /// A stream silent for this long is dead: three keep-alives.
@@ -118,6 +133,12 @@ impl Default for Tempo {
             api_connect_deadline: secs(5),
             api_read_deadline: secs(15),
             api_write_deadline: secs(60),
+            api_head_deadline: secs(15),
+            api_body_deadline: secs(30),
+            api_stalled_after: secs(30),
+            resolve_deadline: secs(20),
+            log_window: ms(250),
+            pull_shown_every: ms(250),
             api_keepalive: secs(5),
             api_silence: secs(15),
             api_reconnect_backoff: [ms(150), ms(500), secs(2)],

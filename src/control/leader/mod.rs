@@ -6,15 +6,17 @@
 
 mod collect;
 mod deploys;
+mod forecast;
 mod keep;
 mod placing;
 mod rollouts;
 pub mod session;
 
-use mill_fsm::{Cluster, Command};
+use mill_fsm::{Cluster, Command, StepState, Target};
 use mill_model::{Tempo, Timestamp, Workload};
 use mill_scheduler::Unplaceable;
 
+pub use forecast::{Forecast, forecast, in_order};
 use placing::Placing;
 
 /// What to do next.
@@ -57,14 +59,31 @@ pub fn decide(facts: &Facts<'_>, random: &mut dyn FnMut() -> u64) -> Decision {
     decision
 }
 
-/// Why the next replica of a service can't be placed now; `None`: it can, or none is missing.
-pub fn explain(cluster: &Cluster, workload: &Workload) -> Option<Unplaceable> {
+/// What shall run of a service or task now: what a deploy brings it to, while one moves it.
+pub fn wanted(cluster: &Cluster, workload: &Workload) -> Option<Target> {
+    let step = cluster.active_deploy(&workload.project).and_then(|deploy| deploy.steps.get(&workload.name));
+    match step {
+        Some(step) if step.state == StepState::Rolling => return step.to,
+        Some(step) if step.state == StepState::RollingBack => return step.from,
+        _ => {}
+    }
     let service = cluster.projects.get(&workload.project)?.services.get(&workload.name)?;
-    let wanted = cluster.allocs_of(workload).filter(|alloc| alloc.is_wanted()).count();
-    if wanted >= usize::try_from(service.spec.replicas).unwrap_or(usize::MAX) {
+    Some(Target { version: service.version, replicas: service.spec.replicas })
+}
+
+/// Why the next replica of a service can't be placed now; `None`: it can, none is missing, or one of the service's
+/// own is about to leave room.
+pub fn explain(cluster: &Cluster, workload: &Workload) -> Option<Unplaceable> {
+    let target = wanted(cluster, workload)?;
+    let there =
+        |alloc: &&std::sync::Arc<mill_fsm::Alloc>| alloc.is_wanted() && alloc.version == target.version;
+    let there = cluster.allocs_of(workload).filter(there).count();
+    let leaving = cluster.allocs_of(workload).any(|alloc| alloc.is_live() && alloc.stop.is_some());
+    if leaving || there >= usize::try_from(target.replicas).unwrap_or(usize::MAX) {
         return None;
     }
-    placing::try_place(cluster, workload, service.spec.container.resources).err()
+    let resources = cluster.runnables.get(&target.version.hash)?.container().resources;
+    placing::try_place(cluster, workload, resources).err()
 }
 
 #[cfg(test)]

@@ -73,7 +73,7 @@ pub(super) fn try_place(
     place(&nodes, &Request { resources })
 }
 
-fn views(cluster: &Cluster) -> Vec<NodeView> {
+pub(super) fn views(cluster: &Cluster) -> Vec<NodeView> {
     let view = |node: &mill_fsm::Node| NodeView {
         id: node.facts.id,
         name: node.facts.name.clone(),
@@ -85,7 +85,7 @@ fn views(cluster: &Cluster) -> Vec<NodeView> {
     cluster.nodes.values().map(view).collect()
 }
 
-fn count_replicas(nodes: &mut [NodeView], cluster: &Cluster, workload: &Workload) {
+pub(super) fn count_replicas(nodes: &mut [NodeView], cluster: &Cluster, workload: &Workload) {
     let mut counts: BTreeMap<NodeId, u32> = BTreeMap::new();
     for alloc in cluster.allocs_of(workload).filter(|alloc| alloc.is_wanted()) {
         *counts.entry(alloc.node).or_default() += 1;

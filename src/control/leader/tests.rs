@@ -149,7 +149,7 @@ impl World {
     }
 
     /// Until nobody has anything to do; the fewest healthy replicas of `watched` on the way.
-    fn settle(&mut self, watched: &str) -> usize {
+    pub(crate) fn settle(&mut self, watched: &str) -> usize {
         let mut fewest = self.healthy(watched).len();
         for _ in 0..500 {
             let busy = self.decide();

@@ -30,6 +30,9 @@ impl Cluster {
         }
         let waiting: Vec<DeployId> = self.waiting_deploys(&asked.project).map(|deploy| deploy.id).collect();
         let active = self.active_deploy(&asked.project).map(|deploy| deploy.id);
+        if let (true, Some(id)) = (asked.kind.is_relative(), active.or(waiting.first().copied())) {
+            return Err(Rejected::DeployUnderWay(id));
+        }
         if replace {
             for id in waiting.iter().chain(&active) {
                 self.cancel_deploy(*id, Outcome::Replaced)?;

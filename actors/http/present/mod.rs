@@ -1,0 +1,103 @@
+//! The replicated state in the shapes of the API: pure functions, one file per shape.
+
+pub(super) mod allocs;
+pub(super) mod deploys;
+pub(super) mod events;
+pub(super) mod failures;
+pub(super) mod fields;
+pub(super) mod gap;
+pub(super) mod inspect;
+pub(super) mod nodes;
+pub(super) mod plan;
+pub(super) mod progress;
+pub(super) mod projects;
+pub(super) mod services;
+pub(super) mod status;
+pub(super) mod why;
+
+use mill_api::names::Known;
+use mill_api::plan::NodeRefusal;
+use mill_fsm::Cluster;
+use mill_model::{NodeId, NodeName, Tempo, Timestamp, Workload};
+use mill_scheduler::Unplaceable;
+
+use crate::raft::Role;
+
+/// What an answer is made from.
+#[derive(Clone, Copy)]
+pub(super) struct View<'a> {
+    /// What all agree on.
+    pub(super) cluster: &'a Cluster,
+    /// What this node is in Raft.
+    pub(super) role: Role,
+    /// Durations.
+    pub(super) tempo: &'a Tempo,
+    /// Wall time.
+    pub(super) now: Timestamp,
+}
+
+impl View<'_> {
+    /// What a node is called. One that the state doesn't know (it never does) goes by its number.
+    pub(super) fn node_name(&self, id: NodeId) -> NodeName {
+        node_name(self.cluster, id)
+    }
+
+    /// Everything that has a name.
+    pub(super) fn known(&self) -> Known {
+        let cluster = self.cluster;
+        Known {
+            workloads: workloads(cluster),
+            allocs: cluster.allocs.keys().cloned().collect(),
+            projects: cluster.projects.keys().cloned().collect(),
+            nodes: cluster.nodes.values().map(|node| node.facts.name.clone()).collect(),
+            deploys: cluster.deploys.keys().copied().collect(),
+        }
+    }
+}
+
+/// What a node is called.
+pub(super) fn node_name(cluster: &Cluster, id: NodeId) -> NodeName {
+    let known = cluster.nodes.get(&id).map(|node| node.facts.name.clone());
+    let numbered = || NodeName::new(format!("node-{id}")).ok();
+    known.or_else(numbered).unwrap_or_else(unnamed)
+}
+
+/// `node-N` is a name for every number, so this is never called; the compiler can't know.
+#[expect(clippy::expect_used, reason = "`node` is a name")]
+fn unnamed() -> NodeName {
+    NodeName::new("node").expect("it is a DNS label")
+}
+
+/// Every service and task that runs, shall run, can be run, or is on its way, by project and name.
+pub(super) fn workloads(cluster: &Cluster) -> Vec<Workload> {
+    let mut all: Vec<Workload> = cluster.workloads_with_allocs().cloned().collect();
+    for project in cluster.projects.values() {
+        let steps = cluster.active_deploy(&project.name).map(|deploy| deploy.steps.keys().cloned());
+        let names = project.services.keys().chain(project.tasks.keys()).cloned();
+        for name in names.chain(steps.into_iter().flatten()) {
+            all.push(Workload { project: project.name.clone(), name });
+        }
+    }
+    all.sort();
+    all.dedup();
+    all
+}
+
+/// Why no node can take something, node by node.
+pub(super) fn node_refusals(unplaceable: &Unplaceable) -> Vec<NodeRefusal> {
+    let refusal = |(node, misfit): (&NodeName, &mill_scheduler::Misfit)| NodeRefusal {
+        node: node.clone(),
+        reason: misfit.to_string(),
+    };
+    unplaceable.misfits.iter().map(refusal).collect()
+}
+
+/// A number of things.
+pub(super) fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+/// Milliseconds between two moments.
+pub(super) fn millis(from: Timestamp, to: Timestamp) -> u64 {
+    to.0.saturating_sub(from.0)
+}

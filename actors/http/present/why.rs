@@ -1,0 +1,128 @@
+//! Why a service or task isn't as wanted.
+
+use std::sync::Arc;
+
+use mill_api::why::{Reason, Why};
+use mill_control::leader::explain;
+use mill_fsm::{Alloc, StepReason, StepState};
+use mill_model::{Failure, Phase, Workload};
+
+use super::{View, allocs, failures, node_refusals, services};
+
+/// Why it is as it is; `None`: the state knows none of this name. Log lines aren't in it yet.
+pub(in crate::http) fn why(view: &View<'_>, workload: &Workload) -> Option<Why> {
+    let service = services::service(view, workload)?;
+    let reasons = reasons(view, workload);
+    Some(Why { service, reasons, allocs: allocs::allocs_of(view, workload, false) })
+}
+
+/// What keeps it from being as wanted, gravest first: what fails, what can't be placed, what a deploy left undone,
+/// what is merely on its way.
+pub(in crate::http) fn reasons(view: &View<'_>, workload: &Workload) -> Vec<Reason> {
+    let live: Vec<&Arc<Alloc>> = view.cluster.allocs_of(workload).filter(|alloc| alloc.is_wanted()).collect();
+    let mut failing: Vec<Reason> = live.iter().filter_map(|alloc| failing(view, alloc)).collect();
+    failing.sort_by_key(|reason| reason.since);
+    let unplaced = explain(view.cluster, workload).map(|unplaceable| Reason {
+        what: format!("no node can take its next replica: {unplaceable}"),
+        nodes: node_refusals(&unplaceable),
+        hint: Some("it is placed as soon as it fits; `mill nodes` shows what is free".to_owned()),
+        ..reason(String::new())
+    });
+    let coming = live.iter().filter_map(|alloc| coming(alloc));
+    failing
+        .into_iter()
+        .chain(unplaced)
+        .chain(waits(view, workload))
+        .chain(undone(view, workload))
+        .chain(coming)
+        .collect()
+}
+
+fn reason(what: String) -> Reason {
+    Reason { what, since: None, alloc: None, next_try: None, nodes: vec![], log_tail: vec![], hint: None }
+}
+
+fn failing(view: &View<'_>, alloc: &Alloc) -> Option<Reason> {
+    let (id, status) = (&alloc.id, &alloc.status);
+    let last = status.last_end.as_ref().and_then(|end| end.failure.as_ref());
+    let what = match (status.phase, last) {
+        (Phase::Unhealthy, _) => format!("{id} fails its health check"),
+        (Phase::Lost, _) => format!("{id} is on a node that is down"),
+        (Phase::Waiting, Some(failure)) => format!("{id} {failure}{}", times(status.failures)),
+        (Phase::Pulling | Phase::Starting | Phase::Running, Some(failure)) if status.failures > 0 => {
+            format!("{id} {failure}{}, and is started again", times(status.failures))
+        }
+        _ => return None,
+    };
+    let waits = status.phase == Phase::Waiting;
+    let unhealthy = Failure::Unhealthy { last: String::new() };
+    let failure = last.filter(|_| status.phase != Phase::Unhealthy).unwrap_or(&unhealthy);
+    Some(Reason {
+        since: Some(status.since),
+        alloc: Some(id.clone()),
+        next_try: waits.then(|| status.since.after(view.tempo.restart_delay(status.failures))),
+        hint: Some(failures::hint(failure, Some(id))),
+        ..reason(what)
+    })
+}
+
+fn times(failures: u32) -> String {
+    match failures {
+        0 | 1 => String::new(),
+        failures => format!(", {failures} times in a row"),
+    }
+}
+
+fn coming(alloc: &Alloc) -> Option<Reason> {
+    let (id, status) = (&alloc.id, &alloc.status);
+    if status.failures > 0 || alloc.is_task && status.phase == Phase::Running {
+        return None;
+    }
+    let what = match status.phase {
+        Phase::Pending => format!("{id} is placed and waits for its node"),
+        Phase::Pulling => format!("the image of {id} is being fetched"),
+        Phase::Starting => format!("{id} is being started"),
+        Phase::Running => format!("{id} runs and isn't healthy yet"),
+        _ => return None,
+    };
+    Some(Reason { since: Some(status.since), alloc: Some(id.clone()), ..reason(what) })
+}
+
+/// What a deploy waits for before it begins with it.
+fn waits(view: &View<'_>, workload: &Workload) -> Option<Reason> {
+    let deploy = view.cluster.active_deploy(&workload.project)?;
+    let step = deploy.steps.get(&workload.name).filter(|step| step.state == StepState::Waiting)?;
+    let service = deploy.target.services.iter().find(|service| service.name == workload.name)?;
+    let open =
+        |name: &&mill_model::WorkloadName| deploy.steps.get(*name).is_some_and(|step| !step.state.is_ended());
+    let on: Vec<String> = service.depends_on.iter().filter(open).map(|name| format!("`{name}`")).collect();
+    let what = format!("deploy #{} waits for {} before it begins with it", deploy.id, on.join(", "));
+    (!on.is_empty()).then(|| Reason { since: Some(step.since), ..reason(what) })
+}
+
+/// What the project's last deploy left undone.
+fn undone(view: &View<'_>, workload: &Workload) -> Option<Reason> {
+    let project = view.cluster.projects.get(&workload.project)?;
+    let last = view.cluster.deploys.get(&project.history.back()?.deploy)?;
+    let step = last.steps.get(&workload.name)?;
+    let said = step.reason.as_ref()?;
+    let id = last.id;
+    let what = match step.state {
+        StepState::RolledBack => format!("deploy #{id} was rolled back: {said}"),
+        StepState::Skipped => format!("deploy #{id} didn't begin with it: {said}"),
+        _ => return None,
+    };
+    let alloc = match said {
+        StepReason::AllocFailed { alloc, .. } => Some(alloc.clone()),
+        _ => None,
+    };
+    let hint = match said {
+        StepReason::AllocFailed { failure, .. } => failures::hint(failure, alloc.as_ref()),
+        StepReason::Deadline { .. } => "a longer `update deadline=…` gives it more time".to_owned(),
+        StepReason::Dependency { name } => {
+            format!("`mill why {}/{name}` says what is wrong there", workload.project)
+        }
+        StepReason::Cancelled => "deploy again if it is still wanted".to_owned(),
+    };
+    Some(Reason { since: Some(step.since), alloc, hint: Some(hint), ..reason(what) })
+}

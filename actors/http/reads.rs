@@ -1,0 +1,138 @@
+//! What is: answered from this node's own state.
+
+use axum::Json;
+use axum::extract::State;
+use mill_api::allocs::{Alloc, AllocQuery};
+use mill_api::deploys::Deploy;
+use mill_api::inspect::Inspected;
+use mill_api::names::closest;
+use mill_api::nodes::Node;
+use mill_api::projects::{HistoryEntry, Project};
+use mill_api::services::Service;
+use mill_api::status::Status;
+use mill_api::why::Why;
+use mill_api::{ApiError, Code};
+use mill_fsm::Cluster;
+use mill_model::{DeployId, Incarnation, ProjectName, Workload, WorkloadName};
+
+use super::backend::Backend;
+use super::body::{Asked, Named};
+use super::present::{self, View};
+use super::refusal::{Refusal, no_such_deploy};
+use super::server::Server;
+use super::streams::logs::tail;
+
+/// An answer, or why there is none.
+pub(super) type Answer<T> = Result<Json<T>, Refusal>;
+
+pub(super) async fn status<B: Backend>(State(server): State<Server<B>>) -> Json<Status> {
+    let cluster = server.cluster();
+    Json(present::status::status(&server.view(&cluster), server.node_name(), &server.about.version))
+}
+
+pub(super) async fn nodes<B: Backend>(State(server): State<Server<B>>) -> Json<Vec<Node>> {
+    Json(present::nodes::nodes(&server.view(&server.cluster())))
+}
+
+pub(super) async fn services<B: Backend>(State(server): State<Server<B>>) -> Json<Vec<Service>> {
+    Json(present::services::services(&server.view(&server.cluster())))
+}
+
+pub(super) async fn allocs<B: Backend>(
+    State(server): State<Server<B>>,
+    Asked(query): Asked<AllocQuery>,
+) -> Json<Vec<Alloc>> {
+    Json(present::allocs::allocs(&server.view(&server.cluster()), &query))
+}
+
+pub(super) async fn projects<B: Backend>(State(server): State<Server<B>>) -> Json<Vec<Project>> {
+    Json(present::projects::projects(&server.cluster()))
+}
+
+pub(super) async fn history<B: Backend>(
+    State(server): State<Server<B>>,
+    Named(name): Named<ProjectName>,
+) -> Answer<Vec<HistoryEntry>> {
+    let cluster = server.cluster();
+    let project = project(&cluster, &name)?;
+    Ok(Json(present::projects::history(&cluster, project)))
+}
+
+pub(super) async fn deploy<B: Backend>(
+    State(server): State<Server<B>>,
+    Named(id): Named<DeployId>,
+) -> Answer<Deploy> {
+    let cluster = server.cluster();
+    let deploy = cluster.deploys.get(&id).ok_or_else(|| no_such_deploy(id))?;
+    Ok(Json(present::deploys::deploy(&cluster, deploy)))
+}
+
+pub(super) async fn why<B: Backend>(
+    State(server): State<Server<B>>,
+    Named((project, service)): Named<(ProjectName, WorkloadName)>,
+) -> Answer<Why> {
+    let workload = Workload { project, name: service };
+    let cluster = server.cluster();
+    let why = present::why::why(&server.view(&cluster), &workload);
+    let mut why = why.ok_or_else(|| no_such_workload(&server.view(&cluster), &workload))?;
+    for reason in &mut why.reasons {
+        let Some(alloc) = &reason.alloc else { continue };
+        let ended = cluster.allocs.get(alloc).and_then(|alloc| alloc.status.last_end.clone());
+        reason.log_tail = tail(&server.backend, alloc, ended.map(|end| end.incarnation)).await;
+    }
+    Ok(Json(why))
+}
+
+pub(super) async fn inspect<B: Backend>(
+    State(server): State<Server<B>>,
+    Named(name): Named<String>,
+) -> Answer<Inspected> {
+    let cluster = server.cluster();
+    let view = server.view(&cluster);
+    let target = view.known().resolve(&name).map_err(ApiError::from)?;
+    let inspected = present::inspect::inspect(&view, &target);
+    let mut inspected = inspected.ok_or_else(|| {
+        ApiError::new(Code::NotFound, format!("{target} is gone"))
+            .because("nothing of it is left to be shown")
+            .hint("`mill services` and `mill allocs --all` list what there is")
+    })?;
+    if let Inspected::Deploy { progress, .. } = &mut inspected {
+        for progress in progress {
+            add_tail(&server.backend, progress).await;
+        }
+    }
+    Ok(Json(inspected))
+}
+
+/// Adds the last log lines to news of a failure.
+pub(super) async fn add_tail<B: Backend>(backend: &B, progress: &mut mill_api::Progress) {
+    if let (Some(alloc), mill_api::Step::Failed { attempt, log_tail, .. }) =
+        (&progress.alloc, &mut progress.step)
+    {
+        *log_tail = tail(backend, alloc, Some(Incarnation(*attempt))).await;
+    }
+}
+
+/// A project of the state.
+pub(super) fn project<'a>(
+    cluster: &'a Cluster,
+    name: &ProjectName,
+) -> Result<&'a mill_fsm::Project, ApiError> {
+    cluster.projects.get(name).ok_or_else(|| {
+        let similar = closest(name.as_str(), cluster.projects.keys().map(ToString::to_string));
+        let hint = match similar.as_slice() {
+            [] => "`mill services` lists what there is".to_owned(),
+            similar => format!("did you mean `{}`?", similar.join("` or `")),
+        };
+        ApiError::new(Code::NotFound, format!("there is no project `{name}`")).hint(hint)
+    })
+}
+
+/// Why there is no such service or task, with what it may be a slip of.
+pub(super) fn no_such_workload(view: &View<'_>, workload: &Workload) -> ApiError {
+    let hint = match view.known().workload(&workload.to_string()) {
+        Err(error) => error.hint(),
+        Ok(_) => "`mill services` lists what there is".to_owned(),
+    };
+    ApiError::new(Code::NotFound, format!("there is no service or task `{workload}`")).hint(hint)
+}

@@ -1,0 +1,182 @@
+//! Refusals: what went wrong inside, in the words of the API (product.md P10).
+
+use axum::response::{IntoResponse, Response};
+use mill_api::{ApiError, Code};
+use mill_fsm::Rejected;
+use mill_model::DeployId;
+
+use crate::kit::AskError;
+use crate::raft::ProposeError;
+
+/// A refusal as an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Refusal(pub(super) ApiError);
+
+impl<E: Into<ApiError>> From<E> for Refusal {
+    fn from(error: E) -> Self {
+        Self(error.into())
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        (self.0.code.status(), axum::Json(self.0)).into_response()
+    }
+}
+
+/// There is no such deploy.
+pub(super) fn no_such_deploy(id: DeployId) -> ApiError {
+    ApiError::new(Code::NotFound, format!("there is no deploy #{id}"))
+        .because("it never was, or its project's history has grown past it")
+        .hint("`mill history PROJECT` lists a project's deploys")
+}
+
+/// A question to the log that has no answer. Whether the write was done isn't known in the last two cases.
+pub(super) fn unanswered(error: &AskError) -> ApiError {
+    let look = "`mill status` and `mill events` show whether it was done";
+    let (code, hint) = match error {
+        AskError::Unreachable(_) => (Code::Unavailable, "nothing was written: try again in a moment"),
+        AskError::Full { .. } => (Code::Overloaded, "nothing was written: try again in a moment"),
+        AskError::Deadline { .. } => (Code::Deadline, look),
+        AskError::Dropped { .. } => (Code::Crashed, look),
+    };
+    ApiError::new(code, "the write wasn't confirmed").because(error.to_string()).hint(hint)
+}
+
+/// A write that the log didn't carry out, or isn't known to have.
+pub(super) fn not_proposed(error: ProposeError) -> ApiError {
+    let (code, hint) = match error {
+        ProposeError::Rejected(rejected) => return rejected_write(&rejected),
+        ProposeError::NotLeader { leader: Some(_) } => {
+            (Code::Unavailable, "ask the node that leads: `mill status` names it")
+        }
+        ProposeError::NotLeader { leader: None } => {
+            (Code::Unavailable, "the cluster has no leader at the moment: try again in a few seconds")
+        }
+        ProposeError::Overloaded => (Code::Overloaded, "nothing was written: try again in a moment"),
+        ProposeError::Uncertain => {
+            (Code::Deadline, "`mill status` and `mill events` show whether it was done")
+        }
+        ProposeError::Halted => {
+            (Code::Unavailable, "install the version of mill that the other nodes run, and start it again")
+        }
+    };
+    ApiError::new(code, "the write wasn't carried out").because(error.to_string()).hint(hint)
+}
+
+/// A command that the state machine refused.
+fn rejected_write(rejected: &Rejected) -> ApiError {
+    let said = rejected.to_string();
+    let plain = |code, hint: &str| ApiError::new(code, said.clone()).hint(hint);
+    match rejected {
+        Rejected::AlreadyBootstrapped => {
+            plain(Code::Conflict, "`mill status` shows the cluster that this node belongs to")
+        }
+        Rejected::NotBootstrapped => plain(Code::Unavailable, "`mill init` makes a cluster of this node"),
+        Rejected::NoSuchNode(_) => plain(Code::NotFound, "`mill nodes` lists the nodes"),
+        Rejected::NameTaken(_) => plain(Code::Conflict, "give this node another name"),
+        Rejected::NoSuchProject(_) => plain(Code::NotFound, "`mill services` lists what there is"),
+        Rejected::NoSuchWorkload(_) => plain(Code::NotFound, "`mill services` lists what there is"),
+        Rejected::NoSuchDeploy(id) => no_such_deploy(*id),
+        Rejected::DeployEnded(id) => ApiError::new(Code::Conflict, format!("deploy #{id} has ended"))
+            .because("only a deploy that waits or is under way can be called off")
+            .hint("`mill rollback PROJECT` brings the config before it back"),
+        Rejected::DeployUnderWay(id) => {
+            ApiError::new(Code::Conflict, format!("deploy #{id} of this project is under way or waits"))
+                .because("what it leads to isn't known before its end")
+                .hint(format!(
+                    "`mill deploy --attach {id}` waits for its end, `mill deploy --cancel {id}` calls it off"
+                ))
+        }
+        Rejected::TooManyDeploys => plain(
+            Code::Overloaded,
+            "wait for them, or let this one take the place of them all: `mill deploy --replace`",
+        ),
+        Rejected::KindChanged(_) => plain(Code::Conflict, "deploy without it first, then again with it"),
+        Rejected::ProjectInUse(_) => plain(Code::Conflict, "`mill undeploy` stops it first"),
+        Rejected::NoCapacity { .. } => plain(Code::Unplaceable, "`mill nodes` shows what is free"),
+        // What only the leader itself proposes, and what nothing proposes: a defect, in words.
+        Rejected::DeployUnfinished(_)
+        | Rejected::StepBackwards { .. }
+        | Rejected::AllocExists(_)
+        | Rejected::VersionUnknown(_)
+        | Rejected::WrongProject => {
+            plain(Code::Conflict, "`mill status` shows how things stand; try again if it still makes sense")
+        }
+        Rejected::Invariant(broken) => ApiError::new(Code::Crashed, said)
+            .because(broken.to_string())
+            .hint("nothing was changed; this is a defect of Mill: please report it"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use mill_fsm::{Broken, StepState};
+    use mill_model::NodeId;
+
+    use super::*;
+    use crate::kit::Path;
+
+    fn every_rejection() -> Vec<(Rejected, Code)> {
+        let alloc = || "web-7k2f".parse().unwrap();
+        let deploy = DeployId(7);
+        vec![
+            (Rejected::AlreadyBootstrapped, Code::Conflict),
+            (Rejected::NotBootstrapped, Code::Unavailable),
+            (Rejected::NoSuchNode(NodeId(1)), Code::NotFound),
+            (Rejected::NameTaken(NodeId(1)), Code::Conflict),
+            (Rejected::NoSuchProject("shop".parse().unwrap()), Code::NotFound),
+            (Rejected::NoSuchWorkload("web".parse().unwrap()), Code::NotFound),
+            (Rejected::NoSuchDeploy(deploy), Code::NotFound),
+            (Rejected::DeployEnded(deploy), Code::Conflict),
+            (Rejected::DeployUnfinished(deploy), Code::Conflict),
+            (Rejected::DeployUnderWay(deploy), Code::Conflict),
+            (Rejected::TooManyDeploys, Code::Overloaded),
+            (Rejected::StepBackwards { from: StepState::Done, to: StepState::Waiting }, Code::Conflict),
+            (Rejected::AllocExists(alloc()), Code::Conflict),
+            (Rejected::VersionUnknown(alloc()), Code::Conflict),
+            (Rejected::NoCapacity { node: NodeId(1), alloc: alloc() }, Code::Unplaceable),
+            (Rejected::ProjectInUse("shop".parse().unwrap()), Code::Conflict),
+            (Rejected::KindChanged("web".parse().unwrap()), Code::Conflict),
+            (Rejected::WrongProject, Code::Conflict),
+            (Rejected::Invariant(Broken::Index), Code::Crashed),
+        ]
+    }
+
+    #[test]
+    fn every_rejection_has_a_code_a_sentence_and_a_hint() {
+        for (rejected, code) in every_rejection() {
+            let error = not_proposed(ProposeError::Rejected(rejected.clone()));
+            assert_eq!(error.code, code, "{rejected:?}");
+            assert!(!error.message.is_empty() && error.hint.is_some(), "{rejected:?}");
+        }
+    }
+
+    #[test]
+    fn every_lost_write_says_whether_it_may_have_been_done() {
+        let path = || Path::from("daemon/raft".to_owned());
+        let unreachable = crate::kit::Unreachable { path: path() };
+        for (error, code, done) in [
+            (unanswered(&AskError::Unreachable(unreachable)), Code::Unavailable, false),
+            (unanswered(&AskError::Full { path: path(), waiting: 9 }), Code::Overloaded, false),
+            (
+                unanswered(&AskError::Deadline { path: path(), deadline: Duration::from_secs(1) }),
+                Code::Deadline,
+                true,
+            ),
+            (unanswered(&AskError::Dropped { path: path() }), Code::Crashed, true),
+            (not_proposed(ProposeError::Uncertain), Code::Deadline, true),
+            (not_proposed(ProposeError::Overloaded), Code::Overloaded, false),
+            (not_proposed(ProposeError::NotLeader { leader: None }), Code::Unavailable, false),
+            (not_proposed(ProposeError::NotLeader { leader: Some(NodeId(2)) }), Code::Unavailable, false),
+            (not_proposed(ProposeError::Halted), Code::Unavailable, false),
+        ] {
+            assert_eq!(error.code, code);
+            assert!(error.reason.is_some(), "{error:?}");
+            let says = error.hint.as_ref().is_some_and(|hint| hint.contains("whether it was done"));
+            assert_eq!(says, done, "{error:?}");
+        }
+    }
+}

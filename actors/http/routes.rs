@@ -1,0 +1,81 @@
+//! Every route, and what answers those that aren't any.
+
+use axum::Router;
+use axum::routing::{delete, get, post};
+use http::{Method, Uri};
+use mill_api::names::closest;
+use mill_api::{ApiError, Code, paths};
+
+use super::backend::Backend;
+use super::refusal::Refusal;
+use super::server::Server;
+use super::{actors, local, reads, streams, submit, writes};
+
+/// All routes.
+pub(super) fn router<B: Backend>(server: Server<B>) -> Router {
+    Router::new()
+        .route(paths::STATUS, get(reads::status))
+        .route(paths::NODES, get(reads::nodes))
+        .route(paths::SERVICES, get(reads::services))
+        .route(paths::ALLOCS, get(reads::allocs))
+        .route(paths::PROJECTS, get(reads::projects))
+        .route(paths::PROJECT, delete(writes::undeploy))
+        .route(paths::HISTORY, get(reads::history))
+        .route(paths::ROLLBACK, post(writes::rollback))
+        .route(paths::SCALE, post(writes::scale))
+        .route(paths::RESTART, post(writes::restart))
+        .route(paths::WHY, get(reads::why))
+        .route(paths::PLAN, post(submit::plan))
+        .route(paths::DEPLOYS, post(submit::deploy))
+        .route(paths::DEPLOY, get(reads::deploy))
+        .route(paths::PROGRESS, get(streams::progress::stream))
+        .route(paths::CANCEL, post(writes::cancel))
+        .route(paths::INSPECT, get(reads::inspect))
+        .route(paths::LOGS, get(streams::logs::stream))
+        .route(paths::EVENTS, get(streams::events::list_or_stream))
+        .route(paths::ACTORS, get(actors::trees))
+        .route(paths::ACTORS_RESTART, post(actors::restart))
+        .route(paths::DOCTOR, get(local::doctor))
+        .route(paths::DAEMON, get(local::daemon))
+        .route(paths::INIT, post(local::init))
+        .fallback(no_such_route)
+        .method_not_allowed_fallback(no_such_method)
+        .with_state(server)
+}
+
+/// Where something is that has no name in it.
+const PLAIN: [&str; 14] = [
+    paths::STATUS,
+    paths::NODES,
+    paths::SERVICES,
+    paths::ALLOCS,
+    paths::PROJECTS,
+    paths::PLAN,
+    paths::DEPLOYS,
+    paths::LOGS,
+    paths::EVENTS,
+    paths::ACTORS,
+    paths::ACTORS_RESTART,
+    paths::DOCTOR,
+    paths::DAEMON,
+    paths::INIT,
+];
+
+async fn no_such_route(uri: Uri) -> Refusal {
+    let path: String = uri.path().chars().take(200).collect();
+    let similar = closest(&path, PLAIN.iter().map(|path| (*path).to_owned()));
+    let hint = match similar.first() {
+        Some(similar) => format!("did you mean {similar}?"),
+        None => "the API is under /v1, as mill of the same version knows it".to_owned(),
+    };
+    ApiError::new(Code::NotFound, format!("there is no route {path}")).hint(hint).into()
+}
+
+async fn no_such_method(method: Method, uri: Uri) -> Refusal {
+    let path: String = uri.path().chars().take(200).collect();
+    let method: String = method.as_str().chars().take(20).collect();
+    ApiError::new(Code::BadRequest, format!("{path} doesn't take {method}"))
+        .because("each route has its methods")
+        .hint("GET reads, POST begins something, DELETE on a project undeploys it")
+        .into()
+}

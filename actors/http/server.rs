@@ -1,0 +1,116 @@
+//! What every handler has at hand.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use mill_api::{ApiError, Code};
+use mill_fsm::{Cluster, Command, Done};
+use mill_model::{DeployId, NodeName, Tempo, Timestamp};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::backend::Backend;
+use super::present::View;
+use super::refusal::{not_proposed, unanswered};
+use super::streams::Keeping;
+use super::{About, Member};
+use crate::kit::{Address, Path};
+use crate::raft;
+
+/// What every handler has at hand. Cheap to clone.
+pub(super) struct Server<B> {
+    inner: Arc<Inner<B>>,
+}
+
+pub(super) struct Inner<B> {
+    pub(super) about: About,
+    pub(super) member: watch::Receiver<Option<Arc<Member>>>,
+    pub(super) bound: watch::Sender<Option<std::net::SocketAddr>>,
+    pub(super) published: raft::Published,
+    pub(super) raft: Address<raft::Msg>,
+    pub(super) backend: B,
+    pub(super) tempo: Arc<Tempo>,
+    /// Where this actor is in its tree.
+    pub(super) path: Path,
+    /// Fired when the actor is about to end: streams end too.
+    pub(super) leaving: CancellationToken,
+    /// Connections that are open, for people to see.
+    pub(super) connections: AtomicUsize,
+}
+
+impl<B> Clone for Server<B> {
+    fn clone(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner) }
+    }
+}
+
+impl<B> std::ops::Deref for Server<B> {
+    type Target = Inner<B>;
+    fn deref(&self) -> &Inner<B> {
+        &self.inner
+    }
+}
+
+impl<B: Backend> Server<B> {
+    pub(super) fn new(inner: Inner<B>) -> Self {
+        Self { inner: Arc::new(inner) }
+    }
+}
+
+impl<B: Backend> Inner<B> {
+    /// The state as it is now.
+    pub(super) fn cluster(&self) -> Arc<Cluster> {
+        Arc::clone(&self.published.cluster.borrow())
+    }
+
+    /// What an answer is made from.
+    pub(super) fn view<'a>(&'a self, cluster: &'a Cluster) -> View<'a> {
+        View { cluster, role: *self.published.role.borrow(), tempo: &self.tempo, now: self.now() }
+    }
+
+    /// Wall time, never before the state's.
+    pub(super) fn now(&self) -> Timestamp {
+        self.backend.now().max(self.published.cluster.borrow().time)
+    }
+
+    /// How streams are kept and ended.
+    pub(super) fn keeping(&self) -> Keeping {
+        Keeping { every: self.tempo.api_keepalive, leaving: self.leaving.clone() }
+    }
+
+    /// What this node is called, or would be.
+    pub(super) fn node_name(&self) -> NodeName {
+        let member = self.member.borrow().clone();
+        member.map_or_else(|| self.about.node.clone(), |member| member.name.clone())
+    }
+
+    /// Where the daemon keeps its data.
+    pub(super) fn data_dir(&self) -> PathBuf {
+        self.about.data_dir.clone()
+    }
+
+    /// Has a command written, and waits until it is applied here.
+    pub(super) async fn propose(&self, command: Command) -> Result<Done, ApiError> {
+        let deadline = self.tempo.write_deadline;
+        let asked = self.raft.ask(deadline, |reply| raft::Msg::Propose { command, reply }).await;
+        asked.map_err(|error| unanswered(&error))?.map_err(not_proposed)
+    }
+
+    /// Has a deploy begun, and waits until it can be read here.
+    pub(super) async fn begin(&self, command: Command) -> Result<(Arc<Cluster>, DeployId), ApiError> {
+        let Done::Deploy(id) = self.propose(command).await? else {
+            return Err(ApiError::new(Code::Crashed, "the deploy was begun and has no number")
+                .hint("`mill history PROJECT` shows it; this is a defect of Mill: please report it"));
+        };
+        let mut published = self.published.cluster.subscribe();
+        let there = published.wait_for(|cluster| cluster.deploys.contains_key(&id));
+        match tokio::time::timeout(self.tempo.write_deadline, there).await {
+            Ok(Ok(cluster)) => Ok((Arc::clone(&cluster), id)),
+            Ok(Err(_)) | Err(_) => {
+                Err(ApiError::new(Code::Deadline, format!("deploy #{id} was begun and can't be read yet"))
+                    .hint(format!("`mill deploy --attach {id}` follows it")))
+            }
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! What happened in the cluster: a list, or with `follow` a stream.
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse as _, Response};
+use http::HeaderMap;
+use mill_api::events::{Event, EventQuery};
+use mill_fsm::Cluster;
+
+use super::{Gone, Out, answer, last_event_id};
+use crate::http::backend::Backend;
+use crate::http::body::Asked;
+use crate::http::present;
+use crate::http::server::Server;
+
+pub(in crate::http) async fn list_or_stream<B: Backend>(
+    State(server): State<Server<B>>,
+    headers: HeaderMap,
+    Asked(query): Asked<EventQuery>,
+) -> Response {
+    let resumed = last_event_id(&headers).and_then(|id| id.parse().ok());
+    let after = resumed.or(query.since_id).unwrap_or_default();
+    match query.follow {
+        false => Json(after_id(&server.cluster(), after)).into_response(),
+        true => answer(server.keeping(), |out| follow(server, after, out)),
+    }
+}
+
+/// The events after one; all that are kept if that one isn't any more.
+fn after_id(cluster: &Cluster, after: u64) -> Vec<Event> {
+    let kept = cluster.events.iter().filter(|event| event.id > after);
+    kept.map(|event| present::events::event(cluster, event)).collect()
+}
+
+async fn follow<B: Backend>(server: Server<B>, mut after: u64, out: Out) -> Result<(), Gone> {
+    let mut published = server.published.cluster.subscribe();
+    loop {
+        let cluster = published.borrow_and_update().clone();
+        for event in after_id(&cluster, after) {
+            after = event.id;
+            out.item(&event.id.to_string(), &event).await?;
+        }
+        published.changed().await.map_err(|_| Gone)?;
+    }
+}

@@ -1,0 +1,121 @@
+//! Streams: server-sent events that go on where they were cut.
+//!
+//! # Why
+//!
+//! A stream's producer runs inside the answer's body, and only when the connection takes bytes: a slow client holds up
+//! its own producer, a few items wait for it, and when it takes nothing for `Tempo::api_stalled_after` the connection
+//! is cut ([`super::connection`]). Nothing is spawned, so nothing outlives the connection.
+
+pub(super) mod events;
+pub(super) mod logs;
+mod merge;
+pub(super) mod progress;
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::response::Response;
+use bytes::Bytes;
+use futures::{Stream, StreamExt as _, stream};
+use http::HeaderMap;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use mill_api::{ApiError, sse};
+use serde::Serialize;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+
+/// Items that wait for a client: enough to fill a packet, few enough that a slow client costs nothing.
+const WAITING_MAX: usize = 16;
+
+/// Where a producer puts its items.
+pub(super) struct Out {
+    sender: mpsc::Sender<Bytes>,
+}
+
+/// The client is gone, or the daemon is about to be: the producer should return.
+pub(super) struct Gone;
+
+impl Out {
+    /// Sends an item under its id.
+    pub(super) async fn item(&self, id: &str, item: &impl Serialize) -> Result<(), Gone> {
+        match sse::item(id, item) {
+            Ok(bytes) => self.send(bytes).await,
+            Err(error) => {
+                // The shapes of the API are JSON always; whoever changes that sees it here.
+                tracing::error!(%error, "item can't be written");
+                Err(Gone)
+            }
+        }
+    }
+
+    /// Says that the stream is complete.
+    pub(super) async fn end(&self) -> Result<(), Gone> {
+        self.send(sse::end()).await
+    }
+
+    /// Says that the stream failed, and why.
+    pub(super) async fn fail(&self, error: &ApiError) -> Result<(), Gone> {
+        self.send(sse::error(error)).await
+    }
+
+    async fn send(&self, bytes: Bytes) -> Result<(), Gone> {
+        self.sender.send(bytes).await.map_err(|_| Gone)
+    }
+}
+
+/// How a stream is kept and ended.
+pub(super) struct Keeping {
+    /// How often it says that it lives.
+    pub(super) every: Duration,
+    /// Fired when the daemon is about to end: the stream is cut, and its client comes back to the next daemon.
+    pub(super) leaving: CancellationToken,
+}
+
+/// An answer that `produce` writes as it goes.
+pub(super) fn answer<F>(keeping: Keeping, produce: impl FnOnce(Out) -> F) -> Response
+where
+    F: Future<Output = Result<(), Gone>> + Send + 'static,
+{
+    let (sender, receiver) = mpsc::channel(WAITING_MAX);
+    let producer = produce(Out { sender });
+    let leaving = keeping.leaving;
+    let producer = async move {
+        let _ = leaving.run_until_cancelled(producer).await;
+    };
+    let items = driven(ReceiverStream::new(receiver), producer);
+    let kept = keep_alive(items, keeping.every).map(Ok::<Bytes, Infallible>);
+    let mut response = Response::new(Body::from_stream(kept));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, http::HeaderValue::from_static(sse::CONTENT_TYPE));
+    headers.insert(CACHE_CONTROL, http::HeaderValue::from_static("no-store"));
+    response
+}
+
+/// What comes out of `items` while `producer` runs, and what is left when it has ended.
+fn driven(
+    items: impl Stream<Item = Bytes> + Send + 'static,
+    producer: impl Future<Output = ()> + Send + 'static,
+) -> impl Stream<Item = Bytes> + Send {
+    let silent = stream::once(producer).filter_map(|()| std::future::ready(None));
+    stream::select(items, silent)
+}
+
+/// Adds a sign of life where there is nothing else to say.
+fn keep_alive(
+    items: impl Stream<Item = Bytes> + Send + 'static,
+    every: Duration,
+) -> impl Stream<Item = Bytes> + Send {
+    stream::unfold(Box::pin(items), move |mut items| async move {
+        match tokio::time::timeout(every, items.next()).await {
+            Ok(item) => item.map(|item| (item, items)),
+            Err(_) => Some((sse::keepalive(), items)),
+        }
+    })
+}
+
+/// Where a client wants to go on.
+pub(super) fn last_event_id(headers: &HeaderMap) -> Option<&str> {
+    headers.get(sse::LAST_EVENT_ID)?.to_str().ok().filter(|id| !id.is_empty())
+}

@@ -1,0 +1,164 @@
+//! A config file comes in: to be planned, or deployed.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Extension, State};
+use mill_api::deploys::{Deploy, DeployRequest};
+use mill_api::error::Complaint;
+use mill_api::names::closest;
+use mill_api::plan::{Plan, Warning};
+use mill_api::{ApiError, Code};
+use mill_config::{ClusterFacts, Complaints, Look, Parsed, Source, parse};
+use mill_fsm::{Cluster, DeployKind};
+use mill_model::limits::PATH_BYTES_MAX;
+use mill_model::{ProjectSpec, Workload};
+
+use super::backend::Backend;
+use super::body::Body;
+use super::gate::Caller;
+use super::images::{Unresolved, pin};
+use super::present;
+use super::present::plan::Notes;
+use super::reads::Answer;
+use super::server::Server;
+use super::writes::{Wanted, begin};
+
+pub(super) async fn plan<B: Backend>(
+    State(server): State<Server<B>>,
+    Body(request): Body<DeployRequest>,
+) -> Answer<Plan> {
+    let ready = prepare(&server, &request).await?;
+    let plan = present::plan::plan(&server.cluster(), &ready.target, &ready.notes);
+    Ok(Json(Plan { warnings: ready.warnings, ..plan }))
+}
+
+pub(super) async fn deploy<B: Backend>(
+    State(server): State<Server<B>>,
+    Extension(caller): Extension<Caller>,
+    Body(request): Body<DeployRequest>,
+) -> Answer<Deploy> {
+    let Ready { target, notes, mut warnings } = prepare(&server, &request).await?;
+    let named = |(name, warning): (_, Warning)| Warning {
+        message: format!("{name}: {}", warning.message),
+        ..warning
+    };
+    warnings.extend(notes.into_iter().map(named));
+    let wanted = Wanted { kind: DeployKind::Deploy, target, replace: request.replace };
+    let deploy = begin(&server, caller, wanted).await?;
+    Ok(Json(Deploy { warnings, ..deploy }))
+}
+
+/// A config that can be deployed.
+struct Ready {
+    /// With every image pinned.
+    target: Arc<ProjectSpec>,
+    /// What was seen while that was done.
+    notes: Notes,
+    /// What should be known about the file.
+    warnings: Vec<Warning>,
+}
+
+async fn prepare<B: Backend>(server: &Server<B>, request: &DeployRequest) -> Result<Ready, ApiError> {
+    let cluster = server.cluster();
+    let mut parsed = read(request, &cluster)?;
+    override_images(&mut parsed, request)?;
+    let warnings = parsed.warnings.iter().map(|complaint| Warning {
+        message: format!(
+            "{}:{}:{}: {}",
+            complaint.file, complaint.place.line, complaint.place.column, complaint.message
+        ),
+        hint: complaint.hint.clone(),
+    });
+    let warnings = warnings.collect();
+    let pinned = pin(&server.backend, &server.tempo, &cluster, &mut parsed.spec).await;
+    let notes = pinned.map_err(|unresolved| unresolvable(&parsed, request, &unresolved))?;
+    Ok(Ready { target: Arc::new(parsed.spec), notes, warnings })
+}
+
+/// Reads the file, and holds it against what the cluster has.
+fn read(request: &DeployRequest, cluster: &Cluster) -> Result<Parsed, ApiError> {
+    let DeployRequest { source, file, default_project, .. } = request;
+    if file.len() > PATH_BYTES_MAX {
+        return Err(ApiError::new(Code::BadRequest, "the file's name is too long")
+            .because(format!("a path has at most {PATH_BYTES_MAX} bytes")));
+    }
+    let wrong = |complaints: Complaints| bad_config(request, complaints);
+    let text = Source { file, text: source, default_project: Some(default_project.as_str()) };
+    let parsed = parse(&text).map_err(wrong)?;
+    let unserved = parsed.unserved();
+    if !unserved.is_empty() {
+        let error =
+            ApiError::new(Code::NotYet, format!("{file} asks for what this version doesn't serve yet"));
+        return Err(error.complaints(drawn(request, &Complaints::from(unserved))));
+    }
+    match parsed.against(&facts(cluster, &parsed.spec)) {
+        complaints if complaints.is_empty() => Ok(parsed),
+        complaints => Err(wrong(complaints.into())),
+    }
+}
+
+fn facts(cluster: &Cluster, spec: &ProjectSpec) -> ClusterFacts {
+    let elsewhere = cluster.projects.values().filter(|project| project.name != spec.name);
+    let services = elsewhere.flat_map(|project| {
+        project.services.iter().map(|(name, service)| {
+            let workload = Workload { project: project.name.clone(), name: name.clone() };
+            (workload, service.spec.container.ports.clone())
+        })
+    });
+    ClusterFacts {
+        nodes: cluster.nodes.values().map(|node| node.facts.capacity).collect(),
+        services_elsewhere: services.collect(),
+    }
+}
+
+fn override_images(parsed: &mut Parsed, request: &DeployRequest) -> Result<(), ApiError> {
+    for (name, image) in &request.images {
+        if !parsed.set_image(name, image) {
+            let services = parsed.spec.services.iter().map(|service| service.name.to_string());
+            let names = services.chain(parsed.spec.tasks.iter().map(|task| task.name.to_string()));
+            let similar = closest(name.as_str(), names);
+            let hint = match similar.as_slice() {
+                [] => "`--image NAME=IMAGE` takes the name of a service or task of the file".to_owned(),
+                similar => format!("did you mean `{}`?", similar.join("` or `")),
+            };
+            return Err(ApiError::new(
+                Code::BadRequest,
+                format!("{} has no service or task `{name}`", request.file),
+            )
+            .because("an image was given for it")
+            .hint(hint));
+        }
+    }
+    Ok(())
+}
+
+fn bad_config(request: &DeployRequest, complaints: Complaints) -> ApiError {
+    let file = &request.file;
+    let error = ApiError::new(Code::BadConfig, format!("{file} can't be deployed as it is"));
+    let error = match complaints.omitted {
+        0 => error,
+        omitted => error.because(format!("these, and {omitted} more")),
+    };
+    error.complaints(drawn(request, &complaints))
+}
+
+fn drawn(request: &DeployRequest, complaints: &Complaints) -> Vec<Complaint> {
+    complaints.list.iter().map(|complaint| drawn_one(request, complaint)).collect()
+}
+
+fn drawn_one(request: &DeployRequest, complaint: &mill_config::Complaint) -> Complaint {
+    Complaint {
+        file: complaint.file.clone(),
+        line: complaint.place.line,
+        column: complaint.place.column,
+        message: format!("{}: {}", complaint.message, complaint.reason),
+        hint: complaint.hint.clone(),
+        drawn: Complaints::from(vec![complaint.clone()]).render(&request.source, Look::default()),
+    }
+}
+
+fn unresolvable(parsed: &Parsed, request: &DeployRequest, unresolved: &[Unresolved]) -> ApiError {
+    let _ = (parsed, unresolved);
+    bad_config(request, Complaints::default())
+}

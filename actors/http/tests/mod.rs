@@ -1,0 +1,11 @@
+//! The whole room: over a real Unix socket and TLS, with the client that people use, against a cluster moved by
+//! commands.
+
+mod room;
+pub(in crate::http) mod world;
+
+mod access;
+mod bad;
+mod reading;
+mod streaming;
+mod writing;

@@ -1,0 +1,339 @@
+//! The room with a log that is a world, and a node that is a fake.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use futures::stream::BoxStream;
+use mill_api::daemon::{InitRequest, Initialized};
+use mill_api::doctor::Finding;
+use mill_api::logs::LogStream;
+use mill_api::trust::Trust;
+use mill_api::{Api, ApiError, Code};
+use mill_fsm::Command;
+use mill_model::{AllocId, Digest, Failure, ImageRef, Incarnation, Tempo, Timestamp};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::UnboundedReceiverStream;
+
+use super::world::{World, leading, token};
+use crate::http::backend::{Backend, Line, Pulling, Runs, Slice, Unreadable};
+use crate::http::{About, Args, Http, Member, Msg};
+use crate::kit::{Actor, ActorInfo, Crash, Introspect, Me, Tree};
+use crate::raft;
+
+/// A node that does what a test says.
+#[derive(Clone, Default)]
+pub(super) struct Fake {
+    state: Arc<Mutex<FakeState>>,
+    actors: Arc<OnceLock<Introspect>>,
+}
+
+#[derive(Default)]
+struct FakeState {
+    /// What tags mean; others mean a digest of their own.
+    tags: BTreeMap<ImageRef, Result<Digest, Failure>>,
+    /// Registries that never answer.
+    silent: Vec<String>,
+    logs: BTreeMap<AllocId, Vec<Line>>,
+    followers: Vec<(AllocId, mpsc::UnboundedSender<Result<Line, Unreadable>>)>,
+    pulling: Option<Pulling>,
+    init: Option<Initialized>,
+    broken_log: bool,
+}
+
+impl Fake {
+    fn state(&self) -> MutexGuard<'_, FakeState> {
+        self.state.lock().unwrap()
+    }
+
+    pub(super) fn tag(&self, image: &str, means: Result<Digest, Failure>) {
+        self.state().tags.insert(image.parse().unwrap(), means);
+    }
+
+    pub(super) fn silence(&self, registry: &str) {
+        self.state().silent.push(registry.to_owned());
+    }
+
+    pub(super) fn pull(&self, pulling: Option<Pulling>) {
+        self.state().pulling = pulling;
+    }
+
+    pub(super) fn breaks_log(&self) {
+        self.state().broken_log = true;
+    }
+
+    pub(super) fn inits(&self, initialized: Initialized) {
+        self.state().init = Some(initialized);
+    }
+
+    pub(super) fn write(&self, alloc: &AllocId, at: u64, text: &str) {
+        let (stream, text) = match text.strip_prefix("E ") {
+            Some(text) => (LogStream::Stderr, text),
+            None => (LogStream::Stdout, text),
+        };
+        let line = Line { at: Timestamp(at), incarnation: Incarnation(1), stream, text: text.to_owned() };
+        let mut state = self.state();
+        state.followers.retain(|(of, follower)| of != alloc || follower.send(Ok(line.clone())).is_ok());
+        state.logs.entry(alloc.clone()).or_default().push(line);
+    }
+}
+
+/// A digest of one digit.
+pub(super) fn digest(digit: char) -> Digest {
+    format!("sha256:{}", digit.to_string().repeat(64)).parse().unwrap()
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the disk is on fire")]
+struct Fire;
+
+impl Backend for Fake {
+    type Lines = BoxStream<'static, Result<Line, Unreadable>>;
+
+    fn now(&self) -> Timestamp {
+        Timestamp(2_000_000)
+    }
+
+    async fn resolve(&self, image: &ImageRef) -> Result<Digest, Failure> {
+        let silent = self.state().silent.contains(&image.registry);
+        if silent {
+            std::future::pending::<()>().await;
+        }
+        self.state().tags.get(image).cloned().unwrap_or_else(|| Ok(digest('a')))
+    }
+
+    fn pulling(&self, _image: &ImageRef) -> Option<Pulling> {
+        self.state().pulling
+    }
+
+    async fn logs(&self, alloc: &AllocId, slice: Slice) -> Result<Self::Lines, Unreadable> {
+        let mut state = self.state();
+        if state.broken_log {
+            return Err(Unreadable { source: Arc::new(Fire) });
+        }
+        let lines = state.logs.get(alloc).cloned().unwrap_or_default();
+        let asked = |line: &Line| {
+            let run = match slice.runs {
+                Runs::Only(run) => line.incarnation == run,
+                Runs::Previous => false,
+                Runs::Current | Runs::All => true,
+            };
+            run && slice.since.is_none_or(|since| line.at >= since)
+        };
+        let mut lines: Vec<Line> = lines.into_iter().filter(asked).collect();
+        let skip = slice.tail.map_or(0, |tail| lines.len().saturating_sub(tail));
+        let lines = lines.split_off(skip);
+        let kept = futures::stream::iter(lines.into_iter().map(Ok));
+        if !slice.follow {
+            return Ok(kept.boxed());
+        }
+        let (sender, receiver) = mpsc::unbounded_channel();
+        state.followers.push((alloc.clone(), sender));
+        Ok(kept.chain(UnboundedReceiverStream::new(receiver)).boxed())
+    }
+
+    async fn init(&self, request: InitRequest) -> Result<Initialized, ApiError> {
+        assert!(request.name.as_ref().is_none_or(|name| name.as_str() != "panic"), "told to");
+        self.state().init.clone().ok_or_else(|| ApiError::new(Code::Conflict, "not today"))
+    }
+
+    async fn doctor(&self) -> Vec<Finding> {
+        vec![Finding::ok("containerd", "1.6.20")]
+    }
+
+    fn daemon_actors(&self) -> Option<Introspect> {
+        self.actors.get().cloned()
+    }
+
+    async fn plane_actors(&self) -> Result<ActorInfo, ApiError> {
+        Err(ApiError::new(Code::Unavailable, "no plane").because("nobody answers on its socket"))
+    }
+
+    async fn restart_plane_actor(&self, path: &str) -> Result<(), ApiError> {
+        assert_ne!(path, "plane/panic", "told to");
+        Err(ApiError::new(Code::Unavailable, format!("no plane, so no {path}")))
+    }
+
+    fn plane_pid(&self) -> Option<u32> {
+        Some(42)
+    }
+}
+
+/// A log that applies at once.
+struct Log;
+
+#[derive(Clone)]
+struct LogArgs {
+    world: Arc<Mutex<World>>,
+    published: raft::Published,
+    refuses: Arc<Mutex<Option<raft::ProposeError>>>,
+}
+
+impl Actor for Log {
+    type Msg = raft::Msg;
+    type Args = LogArgs;
+    type State = LogArgs;
+
+    async fn start(_me: &Me<Self>, args: LogArgs) -> Result<LogArgs, Crash> {
+        Ok(args)
+    }
+
+    async fn handle(_me: &Me<Self>, msg: raft::Msg, state: &mut LogArgs) -> Result<(), Crash> {
+        if let raft::Msg::Propose { command, reply } = msg {
+            let refused = state.refuses.lock().unwrap().clone();
+            let done = match refused {
+                Some(error) => Err(error),
+                None => state.world.lock().unwrap().apply(command).map_err(raft::ProposeError::Rejected),
+            };
+            let cluster = state.world.lock().unwrap().cluster.clone();
+            state.published.cluster.send_replace(Arc::new(cluster));
+            reply.send(done);
+        }
+        Ok(())
+    }
+
+    fn observe(_state: &LogArgs) -> Value {
+        Value::Null
+    }
+}
+
+/// The API in front of a world.
+pub(super) struct Room {
+    pub(super) fake: Fake,
+    pub(super) tree: Tree<Msg>,
+    pub(super) log: Tree<raft::Msg>,
+    pub(super) member: watch::Sender<Option<Arc<Member>>>,
+    pub(super) bound: watch::Sender<Option<SocketAddr>>,
+    pub(super) tempo: Tempo,
+    world: Arc<Mutex<World>>,
+    published: raft::Published,
+    refuses: Arc<Mutex<Option<raft::ProposeError>>>,
+    directory: TempDir,
+}
+
+impl Room {
+    pub(super) async fn new(world: World) -> Self {
+        Self::with(world, Tempo::default()).await
+    }
+
+    pub(super) async fn with(world: World, tempo: Tempo) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let published = raft::Published::default();
+        published.cluster.send_replace(Arc::new(world.cluster.clone()));
+        if world.cluster.is_bootstrapped() {
+            published.role.send_replace(leading());
+        }
+        let world = Arc::new(Mutex::new(world));
+        let refuses = Arc::default();
+        let shared = Arc::new(tempo.clone());
+        let args = LogArgs {
+            world: Arc::clone(&world),
+            published: published.clone(),
+            refuses: Arc::clone(&refuses),
+        };
+        let log = Tree::start::<Log>("raft", args, Arc::clone(&shared)).await.unwrap();
+        let fake = Fake::default();
+        let (member, bound) = (watch::Sender::new(None), watch::Sender::new(None));
+        let args = Args {
+            about: About {
+                node: "host".parse().unwrap(),
+                version: "0.1.0".to_owned(),
+                since: Timestamp(5),
+                data_dir: PathBuf::from("/var/lib/mill"),
+            },
+            socket: directory.path().join("mill.sock"),
+            member: member.subscribe(),
+            bound: bound.clone(),
+            published: published.clone(),
+            raft: log.root(),
+            backend: fake.clone(),
+        };
+        let tree = Tree::start::<Http<Fake>>("http", args, shared).await.unwrap();
+        let _ = fake.actors.set(tree.introspect());
+        Self { fake, tree, log, member, bound, tempo, world, published, refuses, directory }
+    }
+
+    pub(super) fn socket(&self) -> PathBuf {
+        self.directory.path().join("mill.sock")
+    }
+
+    pub(super) fn api(&self) -> Api {
+        Api::local(self.socket()).with_tempo(self.tempo.clone())
+    }
+
+    /// Moves the world, and publishes it.
+    pub(super) fn act<T>(&self, act: impl FnOnce(&mut World) -> T) -> T {
+        let mut world = self.world.lock().unwrap();
+        let done = act(&mut world);
+        self.published.cluster.send_replace(Arc::new(world.cluster.clone()));
+        done
+    }
+
+    pub(super) fn settle(&self) {
+        self.act(World::settle);
+    }
+
+    /// From now on the log refuses.
+    pub(super) fn refuse(&self, error: Option<raft::ProposeError>) {
+        *self.refuses.lock().unwrap() = error;
+    }
+
+    pub(super) fn apply(&self, command: Command) {
+        self.act(|world| world.apply(command).unwrap());
+    }
+
+    /// Makes the node a member that listens on TLS, and gives the client that trusts it.
+    pub(super) async fn remote(&self, token: mill_api::Token) -> Api {
+        let ca = ca();
+        self.member.send_replace(Some(Arc::new(member(&ca, 0))));
+        let address = self.bound.subscribe().wait_for(Option::is_some).await.unwrap().unwrap();
+        let trust = Trust::from_pem(&ca.pem()).unwrap();
+        let url = format!("https://{address}").parse().unwrap();
+        Api::remote(url, token, &trust).unwrap().with_tempo(self.tempo.clone())
+    }
+
+    pub(super) async fn remote_admin(&self) -> Api {
+        self.remote(token()).await
+    }
+}
+
+type Ca = CertifiedIssuer<'static, KeyPair>;
+
+pub(super) fn ca() -> Ca {
+    let mut params = CertificateParams::new(vec![]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.distinguished_name.push(DnType::CommonName, "test CA");
+    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+}
+
+pub(super) fn member(ca: &Ca, port: u16) -> Member {
+    let params = CertificateParams::new(vec![mill_api::trust::SERVER_NAME.to_owned()]).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let leaf = params.signed_by(&key, ca).unwrap();
+    Member {
+        name: "node-1".parse().unwrap(),
+        listen: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+        certificate_chain: format!("{}{}", leaf.pem(), ca.pem()),
+        private_key: key.serialize_pem(),
+    }
+}
+
+/// Durations short enough for a test that waits for them to pass.
+pub(super) fn hasty() -> Tempo {
+    Tempo {
+        api_head_deadline: Duration::from_millis(300),
+        api_body_deadline: Duration::from_millis(300),
+        api_stalled_after: Duration::from_millis(300),
+        api_keepalive: Duration::from_millis(50),
+        resolve_deadline: Duration::from_millis(200),
+        write_deadline: Duration::from_millis(300),
+        shutdown_deadline: Duration::from_secs(2),
+        ..Tempo::default()
+    }
+}

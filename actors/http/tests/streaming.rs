@@ -1,0 +1,1 @@
+//! Streams: live, cut and resumed, too late.

@@ -1,0 +1,1 @@
+//! Writes: each becomes a command, or is refused in words.
