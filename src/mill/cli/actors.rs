@@ -132,7 +132,7 @@ fn state(actor: &Actor) -> (Colour, String) {
         ActorStatus::Running => Colour::Green,
         ActorStatus::Starting => Colour::Cyan,
         ActorStatus::Restarting => Colour::Red,
-        ActorStatus::Stopped => Colour::Grey,
+        ActorStatus::Stopping | ActorStatus::Stopped => Colour::Grey,
     };
     (colour, actor.status.as_str().to_owned())
 }

@@ -60,14 +60,14 @@ fn render(plan: &Plan, terminal: &Terminal) -> String {
 fn write_service(text: &mut String, service: &PlannedService, width: usize, terminal: &Terminal) {
     let (mark, colour) = match &service.change {
         Change::Create { .. } | Change::Run { .. } => ("+", Colour::Green),
-        Change::Change { .. } | Change::Scale { .. } => ("~", Colour::Yellow),
+        Change::Change { .. } | Change::Settings { .. } | Change::Scale { .. } => ("~", Colour::Yellow),
         Change::Remove => ("-", Colour::Red),
         Change::Unchanged => ("=", Colour::Grey),
     };
     let name = service.name.as_str();
     let line = format!("{mark} {name:<width$}  {}", what(service));
     let _ = writeln!(text, "  {}", terminal.paint(colour, line.trim_end()));
-    if let Change::Change { fields } | Change::Run { fields } = &service.change {
+    if let Change::Change { fields } | Change::Settings { fields } | Change::Run { fields } = &service.change {
         for field in fields {
             write_field(text, field, terminal);
         }
@@ -107,6 +107,7 @@ fn what(service: &PlannedService) -> String {
         }
         Change::Run { .. } => format!("run     {image}{places}"),
         Change::Change { .. } => format!("change{places}"),
+        Change::Settings { .. } => "change, running containers stay".to_owned(),
         Change::Scale { from, to } => format!("scale   {from} → {to}{places}"),
         Change::Remove => "remove".to_owned(),
         Change::Unchanged => match service.kind {
