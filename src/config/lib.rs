@@ -2,7 +2,7 @@
 //!
 //! [`parse`] reads a file whole: syntax (`kdl/`), fields (`read/`, with `value/` for what has rules of its own),
 //! rules over the project (`check/`), and says everything that is wrong at once, each with place, reason and
-//! hint ([`complaint`]). [`print`] writes a spec so that it reads back the same.
+//! hint ([`complaint`]). [`print()`] writes a spec so that it reads back the same.
 //!
 //! No clock, no disk, no environment: the caller reads the file. Nothing in a file can make this panic, recurse
 //! without bound, or take more than time in proportion to its length.
@@ -128,7 +128,7 @@ pub fn parse_bytes(file: &str, bytes: &[u8], default_project: Option<&str>) -> R
 /// Checks a spec that didn't come from a file, by every rule that a file is held against.
 ///
 /// # Errors
-/// Everything that is wrong with it; places are those of its text, as [`print`] writes it.
+/// Everything that is wrong with it; places are those of its text, as [`print()`] writes it.
 pub fn validate(spec: &ProjectSpec) -> Result<Parsed, Complaints> {
     parse(&Source { file: "spec", text: &print(spec), default_project: None })
 }

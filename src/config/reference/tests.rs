@@ -33,6 +33,20 @@ fn every_example_is_accepted_where_it_belongs() {
 }
 
 #[test]
+fn what_the_reference_calls_served_is_what_a_deploy_takes() {
+    let others = "service \"db\" { image \"x\" }\ntask \"migrate\" { image \"x\" }\n";
+    for (what, fields) in [("service", SERVICE), ("task", TASK)] {
+        for field in fields.iter().filter(|field| field.name != "image") {
+            let body = format!("image \"x\"\n{}{}", companions(field.name), field.example);
+            let text = format!("{others}{what} \"web\" {{\n{body}\n}}");
+            let parsed =
+                parse(&Source { file: "mill.kdl", text: &text, default_project: Some("shop") }).unwrap();
+            assert_eq!(parsed.deployable().is_ok(), field.served == Served::Now, "{text}");
+        }
+    }
+}
+
+#[test]
 fn every_example_of_a_property_is_accepted_as_property_and_as_child() {
     for (owner, start, needs) in [
         ("port", "port 80", ""),
