@@ -30,3 +30,24 @@ pub(crate) fn check_file(path: &std::path::Path, text: &str) {
         path.display()
     );
 }
+
+#[test]
+fn no_golden_file_is_forgotten() {
+    fn sources(directory: &std::path::Path) -> String {
+        let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+        let text = |path: PathBuf| match path.is_dir() {
+            true => sources(&path),
+            false => fs::read_to_string(path).unwrap(),
+        };
+        entries.map(text).collect()
+    }
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let code = sources(&root.join("cli"));
+    let files: Vec<PathBuf> =
+        fs::read_dir(root.join("golden")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(files.len() > 10, "{files:?}");
+    for file in files {
+        let name = file.file_stem().unwrap().to_str().unwrap();
+        assert!(code.contains(&format!("golden::check(\"{name}\"")), "no test looks at {}", file.display());
+    }
+}
