@@ -54,6 +54,7 @@ pub(crate) struct Here {
     pub(crate) id: u64,
     pub(crate) term: u64,
     pub(crate) last: u64,
+    pub(crate) entry_bytes_max: usize,
 }
 
 /// Reads and checks a message.
@@ -65,7 +66,7 @@ pub(crate) fn message(bytes: &[u8], here: &Here) -> Result<Message, StepError> {
         return Err(StepError::Address { from, to });
     }
     let sound = match kind {
-        M::MsgAppend => message.term > 0 && entries_follow(&message),
+        M::MsgAppend => message.term > 0 && entries_follow(&message, here.entry_bytes_max),
         M::MsgSnapshot => {
             let mark = log::to_mark(message.get_snapshot());
             message.term > 0 && mark.is_some_and(|mark| mark.index > 0 && !mark.members.voters.is_empty())
@@ -100,12 +101,14 @@ fn local(kind: MessageType) -> StepError {
     StepError::Local { kind: kind.value() }
 }
 
-/// Entries count up from the message's index, their terms don't fall, and each is of a kind that Mill makes.
-fn entries_follow(message: &Message) -> bool {
+/// Entries count up from the message's index, their terms don't fall, and each is of a kind and length that Mill
+/// makes.
+fn entries_follow(message: &Message, bytes_max: usize) -> bool {
     let (mut index, mut term) = (message.index, message.log_term);
     message.get_entries().iter().all(|entry| {
         let follows = index.checked_add(1) == Some(entry.index) && entry.term >= term;
         (index, term) = (entry.index, entry.term);
-        follows && term <= message.term && entry.get_entry_type() != EntryType::EntryConfChange
+        let short = entry.data.len() <= bytes_max;
+        follows && short && term <= message.term && entry.get_entry_type() != EntryType::EntryConfChange
     })
 }

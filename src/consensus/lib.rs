@@ -30,7 +30,7 @@ use bytes::Bytes;
 use thiserror::Error;
 
 pub use check::StepError;
-pub use machine::{Machine, ProposeError, Proposed, ReadError};
+pub use machine::{Machine, ProposeError, Proposed, ReadError, announces};
 pub use membership::{Change, ChangeRefused, Membership, VOTERS_MAX};
 
 /// How a machine runs.
@@ -45,6 +45,8 @@ pub struct Settings {
     pub election_ticks: usize,
     /// Ticks between heartbeats.
     pub heartbeat_ticks: usize,
+    /// Longest data of an entry: longer proposals, and messages with longer ones, are refused.
+    pub entry_bytes_max: usize,
     /// Entries gather in one message up to this many bytes.
     pub message_bytes_max: u64,
     /// Messages with entries that may be on their way to one follower: with the size of one, this bounds the
@@ -64,6 +66,7 @@ impl Settings {
             seed,
             election_ticks: 10,
             heartbeat_ticks: 1,
+            entry_bytes_max: 8 << 20,
             message_bytes_max: 1 << 20,
             inflight_max: 64,
             uncommitted_bytes_max: 64 << 20,

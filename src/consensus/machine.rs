@@ -28,6 +28,7 @@ pub struct Machine {
     raw: RawNode<Log>,
     random: Random,
     election_ticks: usize,
+    entry_bytes_max: usize,
     /// The election timeout in force, in ticks.
     timeout: usize,
     /// Members, each as of an index; the first is as of the last applied one or before.
@@ -58,6 +59,14 @@ pub enum ProposeError {
     /// [`Settings::uncommitted_bytes_max`] is reached.
     #[error("too much is waiting to be committed")]
     Overloaded,
+    /// Longer than [`Settings::entry_bytes_max`].
+    #[error("a proposal has at most {limit} bytes, this has {length}")]
+    TooLong {
+        /// Its length.
+        length: usize,
+        /// The limit.
+        limit: usize,
+    },
     /// An entry without data means something else.
     #[error("a proposal can't be empty")]
     Empty,
@@ -110,6 +119,7 @@ impl Machine {
             raw,
             random: Random::new(settings.seed),
             election_ticks: settings.election_ticks,
+            entry_bytes_max: settings.entry_bytes_max,
             timeout: 0,
             members: VecDeque::from([(applied, members)]),
         };
@@ -142,7 +152,8 @@ impl Machine {
     /// It was not taken in, and why.
     pub fn step(&mut self, bytes: &[u8]) -> Result<(), StepError> {
         let raft = &self.raw.raft;
-        let here = Here { id: raft.id, term: raft.term, last: raft.raft_log.last_index() };
+        let last = raft.raft_log.last_index();
+        let here = Here { id: raft.id, term: raft.term, last, entry_bytes_max: self.entry_bytes_max };
         let mut message = check::message(bytes, &here)?;
         let from = message.from;
         match message.get_msg_type() {
@@ -164,6 +175,9 @@ impl Machine {
     pub fn propose(&mut self, data: Bytes) -> Result<Proposed, ProposeError> {
         if data.is_empty() {
             return Err(ProposeError::Empty);
+        }
+        if data.len() > self.entry_bytes_max {
+            return Err(ProposeError::TooLong { length: data.len(), limit: self.entry_bytes_max });
         }
         let Role::Leader = self.role() else { return Err(ProposeError::NotLeader { leader: self.leader() }) };
         if self.raw.raft.lead_transferee.is_some() {
@@ -336,6 +350,11 @@ impl Machine {
         self.raw.raft.raft_log.committed
     }
 
+    /// Highest index that the state is known to contain.
+    pub fn applied_index(&self) -> u64 {
+        self.raw.raft.raft_log.applied
+    }
+
     /// Last index of the log.
     pub fn last_index(&self) -> u64 {
         self.raw.raft.raft_log.last_index()
@@ -431,10 +450,23 @@ impl Machine {
         }
     }
 
+    /// Whether the election timeout in force is the one that our seed gave.
+    #[cfg(test)]
+    pub(crate) fn has_its_own_dice(&self) -> bool {
+        self.raw.raft.randomized_election_timeout() == self.timeout
+    }
+
     #[cfg(test)]
     pub(crate) fn raw(&mut self) -> &mut RawNode<Log> {
         &mut self.raw
     }
+}
+
+/// The index of the snapshot that a message announces, if it does: it is of no use without the state.
+pub fn announces(bytes: &[u8]) -> Option<u64> {
+    let message = Message::parse_from_bytes(bytes).ok()?;
+    let announces = message.get_msg_type() == MessageType::MsgSnapshot;
+    announces.then(|| message.get_snapshot().get_metadata().index)
 }
 
 /// Nothing if it can't be written, which for a message in memory doesn't happen.

@@ -1,1 +1,3 @@
-//! Empty yet.
+//! Glue between deciders, pure like they are, so that the simulation runs the very same.
+
+pub mod replica;
