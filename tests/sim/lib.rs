@@ -1,1 +1,4 @@
 //! Empty yet.
+
+#[cfg(test)]
+mod replica;
