@@ -6,7 +6,4 @@
 pub mod dispatch;
 pub mod leader;
 pub mod node;
-
-//! Glue between deciders, pure like they are, so that the simulation runs the very same.
-
 pub mod replica;
