@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures::StreamExt as _;
 use mill_api::plan::Warning;
+use mill_drivers::images::Images as _;
 use mill_fsm::Cluster;
 use mill_model::limits::IMAGES_RESOLVED_AT_ONCE;
 use mill_model::{ContainerSpec, Digest, Failure, ImageRef, ProjectSpec, Tempo, WorkloadName};
@@ -80,7 +81,8 @@ async fn resolve<B: Backend>(
     let one = |image: ImageRef| {
         let late = Failure::PullFailed { detail: format!("its registry gave no answer within {after}") };
         async move {
-            let digest = timeout_at(until, backend.resolve(&image)).await.unwrap_or(Err(late));
+            let asked = timeout_at(until, backend.images().resolve(&image)).await;
+            let digest = asked.map_or(Err(late), |asked| asked.map_err(|error| Failure::from(&error)));
             (image, digest)
         }
     };

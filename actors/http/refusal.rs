@@ -54,6 +54,9 @@ pub(super) fn not_proposed(error: ProposeError) -> ApiError {
             (Code::Unavailable, "the cluster has no leader at the moment: try again in a few seconds")
         }
         ProposeError::Overloaded => (Code::Overloaded, "nothing was written: try again in a moment"),
+        ProposeError::TooLong { .. } => {
+            (Code::TooLarge, "cut the project in two: each has a config of its own")
+        }
         ProposeError::Uncertain => {
             (Code::Deadline, "`mill status` and `mill events` show whether it was done")
         }
@@ -171,6 +174,7 @@ mod tests {
             (not_proposed(ProposeError::Overloaded), Code::Overloaded, false),
             (not_proposed(ProposeError::NotLeader { leader: None }), Code::Unavailable, false),
             (not_proposed(ProposeError::NotLeader { leader: Some(NodeId(2)) }), Code::Unavailable, false),
+            (not_proposed(ProposeError::TooLong { length: 9, limit: 8 }), Code::TooLarge, false),
             (not_proposed(ProposeError::Halted), Code::Unavailable, false),
         ] {
             assert_eq!(error.code, code);

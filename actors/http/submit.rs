@@ -5,11 +5,10 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Extension, State};
 use mill_api::deploys::{Deploy, DeployRequest};
-use mill_api::error::Complaint;
 use mill_api::names::closest;
 use mill_api::plan::{Plan, Warning};
 use mill_api::{ApiError, Code};
-use mill_config::{ClusterFacts, Complaints, Look, Parsed, Source, parse};
+use mill_config::{ClusterFacts, Complaints, Parsed, Source, parse};
 use mill_fsm::{Cluster, DeployKind};
 use mill_model::limits::PATH_BYTES_MAX;
 use mill_model::{ProjectSpec, Workload};
@@ -90,7 +89,7 @@ fn read(request: &DeployRequest, cluster: &Cluster) -> Result<Parsed, ApiError> 
     if !unserved.is_empty() {
         let error =
             ApiError::new(Code::NotYet, format!("{file} asks for what this version doesn't serve yet"));
-        return Err(error.complaints(drawn(request, &Complaints::from(unserved))));
+        return Err(error.complaints(unserved));
     }
     match parsed.against(&facts(cluster, &parsed.spec)) {
         complaints if complaints.is_empty() => Ok(parsed),
@@ -140,25 +139,16 @@ fn bad_config(request: &DeployRequest, complaints: Complaints) -> ApiError {
         0 => error,
         omitted => error.because(format!("these, and {omitted} more")),
     };
-    error.complaints(drawn(request, &complaints))
-}
-
-fn drawn(request: &DeployRequest, complaints: &Complaints) -> Vec<Complaint> {
-    complaints.list.iter().map(|complaint| drawn_one(request, complaint)).collect()
-}
-
-fn drawn_one(request: &DeployRequest, complaint: &mill_config::Complaint) -> Complaint {
-    Complaint {
-        file: complaint.file.clone(),
-        line: complaint.place.line,
-        column: complaint.place.column,
-        message: format!("{}: {}", complaint.message, complaint.reason),
-        hint: complaint.hint.clone(),
-        drawn: Complaints::from(vec![complaint.clone()]).render(&request.source, Look::default()),
-    }
+    error.complaints(complaints.list)
 }
 
 fn unresolvable(parsed: &Parsed, request: &DeployRequest, unresolved: &[Unresolved]) -> ApiError {
-    let _ = (parsed, unresolved);
-    bad_config(request, Complaints::default())
+    let why = unresolved.iter().map(|unresolved| {
+        let Unresolved { workload, image, failure } = unresolved;
+        (workload.clone(), format!("{image}: {failure}"))
+    });
+    let complaints = parsed.images_without_digest(&why.collect());
+    let failures = unresolved.iter().map(|unresolved| &unresolved.failure);
+    let hint = failures.map(|failure| present::failures::hint(failure, None)).next();
+    ApiError { hint, ..bad_config(request, complaints.into()) }
 }

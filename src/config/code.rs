@@ -197,6 +197,8 @@ codes! {
     TooMany "too-many" "everything that Mill keeps is bounded"
     /// More than any node has.
     TooLarge "too-large" "no node could ever hold it"
+    /// An image whose registry has none of that name, or can't be asked.
+    NoDigest "no-digest" "every replica runs the same digest, and the registry doesn't say which"
     /// Part of the grammar, but not served by this version.
     NotServed "not-served" "not served yet: the grammar knows it, this version of Mill doesn't do it"
 

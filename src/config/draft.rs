@@ -57,7 +57,7 @@ pub(crate) struct Task {
 
 #[derive(Debug, Clone)]
 pub(crate) struct Container {
-    pub(crate) image: Result<ImageRef, Complained>,
+    pub(crate) image: Result<Spanned<ImageRef>, Complained>,
     pub(crate) entrypoint: Option<Argv>,
     pub(crate) command: Option<Argv>,
     pub(crate) env: Vec<Variable>,

@@ -3,12 +3,13 @@
 //! `golden/NAME.kdl` beside `NAME.txt` (as drawn) and `NAME.json`. `UPDATE_GOLDEN=1` writes these two anew. Every
 //! file is read, held against what is served and against a small cluster; all complaints count.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use mill_model::names::{PortName, ProjectName, Workload, WorkloadName};
 use mill_model::ports::{Port, Protocol};
 use mill_model::resources::{Bytes, Millicores, Resources};
+use mill_model::spec::ProjectSpec;
 
 use crate::{ClusterFacts, Code, Complaints, Look, parse_bytes};
 
@@ -76,8 +77,20 @@ fn judge(name: &str, bytes: &[u8]) -> Complaints {
     };
     match parse_bytes("mill.kdl", bytes, default) {
         Err(complaints) => complaints,
-        Ok(parsed) => [parsed.warnings.clone(), parsed.unserved(), parsed.against(&facts())].concat().into(),
+        Ok(parsed) => {
+            let undigested = parsed.images_without_digest(&nowhere(&parsed.spec));
+            [parsed.warnings.clone(), parsed.unserved(), parsed.against(&facts()), undigested].concat().into()
+        }
     }
+}
+
+/// What a registry that has nothing says.
+fn nowhere(spec: &ProjectSpec) -> BTreeMap<WorkloadName, String> {
+    let services = spec.services.iter().map(|service| (&service.name, &service.container.image));
+    let images = services.chain(spec.tasks.iter().map(|task| (&task.name, &task.container.image)));
+    let gone = images.filter(|(_, image)| image.registry == "nowhere.test");
+    gone.map(|(name, image)| (name.clone(), format!("no such image: the registry has no `{image}`")))
+        .collect()
 }
 
 fn inputs() -> Vec<(String, Vec<u8>)> {

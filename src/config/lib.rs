@@ -32,6 +32,8 @@ mod soup;
 #[cfg(test)]
 mod strategies;
 
+use std::collections::BTreeMap;
+
 use mill_model::image::ImageRef;
 use mill_model::limits;
 use mill_model::names::WorkloadName;
@@ -153,6 +155,20 @@ impl Parsed {
     /// What only the cluster can tell to be wrong.
     pub fn against(&self, facts: &ClusterFacts) -> Vec<Complaint> {
         self.look(|out| check::cluster::check(&self.draft, facts, out))
+    }
+
+    /// What is wrong with images that only their registries know: of which services or tasks, and why. Each complaint
+    /// is at the image in the file, also where another image was given in its place.
+    pub fn images_without_digest(&self, why: &BTreeMap<WorkloadName, String>) -> Vec<Complaint> {
+        self.look(|out| {
+            for workload in &self.draft.workloads {
+                let Ok(name) = &workload.name else { continue };
+                let Some(reason) = why.get(&name.value) else { continue };
+                let span = workload.container.image.as_ref().map_or(workload.span, |image| image.span);
+                let message = format!("the image of {} `{}` can't be resolved", workload.what(), name.value);
+                out.error(Finding::new(Code::NoDigest, span, message).because(reason.clone()));
+            }
+        })
     }
 
     /// Replaces the image of a service or task: `--image web=registry.example.com/web:v2`. Says whether there is one

@@ -54,7 +54,7 @@ fn container(container: &Container) -> Result<ContainerSpec, Complained> {
     let cpu = container.cpu.as_ref().map_or(defaults::RESOURCES.cpu, |cpu| cpu.value);
     let memory = container.memory.as_ref().map_or(defaults::RESOURCES.memory, |memory| memory.value);
     Ok(ContainerSpec {
-        image: container.image.clone()?,
+        image: container.image.clone()?.value,
         entrypoint: container.entrypoint.as_ref().map(argv),
         command: container.command.as_ref().map(argv),
         env: env.map(|v| EnvVar { name: v.name.value.clone(), value: v.value.template.clone() }).collect(),

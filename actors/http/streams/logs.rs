@@ -1,5 +1,6 @@
 //! What programs wrote.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,16 +8,17 @@ use axum::extract::State;
 use axum::response::Response;
 use futures::StreamExt as _;
 use http::HeaderMap;
-use mill_api::logs::{LogLine, LogQuery};
+use mill_api::logs::{LogLine, LogQuery, LogStream};
 use mill_api::names::Target;
 use mill_api::{ApiError, Code};
+use mill_drivers::logs::{Line, Lines, LogError, Logs as _, Query, Runs, Stream};
 use mill_fsm::{Alloc, Cluster};
 use mill_model::limits::LOG_TAIL_LINES;
-use mill_model::{AllocId, Incarnation, ProjectName, Workload};
+use mill_model::{AllocId, Incarnation, ProjectName, Timestamp, Workload};
 
 use super::merge::{Cursor, Merge};
 use super::{Gone, Out, answer, last_event_id};
-use crate::http::backend::{Backend, Runs, Slice, Unreadable};
+use crate::http::backend::Backend;
 use crate::http::body::Asked;
 use crate::http::refusal::Refusal;
 use crate::http::server::Server;
@@ -24,19 +26,18 @@ use crate::http::server::Server;
 /// How long an answer waits for log lines that merely add to it.
 const TAIL_DEADLINE: Duration = Duration::from_secs(2);
 
-/// The last lines that a run of an alloc wrote; of its last run if none is named. Nothing if they can't be had: they
-/// only add to what is told.
+/// The last lines that a run of an alloc wrote. Nothing if they can't be had: they only add to what is told.
 pub(in crate::http) async fn tail<B: Backend>(
     backend: &B,
     alloc: &AllocId,
     run: Option<Incarnation>,
 ) -> Vec<String> {
-    let runs = run.map_or(Runs::Current, Runs::Only);
-    let slice = Slice { tail: Some(LOG_TAIL_LINES), runs, ..Slice::default() };
+    let Some(run) = run else { return vec![] };
+    let query = Query { tail: Some(LOG_TAIL_LINES), runs: Runs::Only(run), ..Query::default() };
     let read = async {
-        let lines = backend.logs(alloc, slice).await?;
+        let lines = backend.logs().read(alloc, query).await?;
         let lines: Vec<_> = lines.take(LOG_TAIL_LINES).collect().await;
-        lines.into_iter().map(|line| line.map(|line| line.text)).collect::<Result<Vec<_>, Unreadable>>()
+        lines.into_iter().map(|line| line.map(|line| line.text)).collect::<Result<Vec<_>, LogError>>()
     };
     let read = tokio::time::timeout(TAIL_DEADLINE, read).await;
     read.ok().and_then(Result::ok).unwrap_or_default()
@@ -62,8 +63,11 @@ pub(in crate::http) async fn stream<B: Backend>(
     };
     let from = last_event_id(&headers).map(|id| cursor(id)).transpose()?;
     Ok(answer(server.keeping(), |out| {
+        // What was, doesn't go on.
+        let query = LogQuery { follow: query.follow && !query.previous, ..query };
         let merge = Merge::new(server.tempo.log_window, query.follow, from.clone());
-        Reading { server, whose, query, from, merge, out }.to_the_end()
+        let reading = Reading { server, whose, query, from, merge, runs: BTreeMap::new(), out };
+        reading.to_the_end()
     }))
 }
 
@@ -82,26 +86,27 @@ enum Whose {
     Project(ProjectName),
 }
 
-struct Reading<B: Backend> {
+struct Reading<B> {
     server: Server<B>,
     whose: Whose,
     query: LogQuery,
     from: Option<Cursor>,
-    merge: Merge<B::Lines>,
+    merge: Merge<Lines>,
+    /// The first run of each alloc whose lines are asked for.
+    runs: BTreeMap<AllocId, Incarnation>,
     out: Out,
 }
 
 impl<B: Backend> Reading<B> {
     async fn to_the_end(mut self) -> Result<(), Gone> {
         let mut published = self.server.published.cluster.subscribe();
-        let mut slice = self.first_slice();
+        let mut is_first = true;
         loop {
             let cluster = published.borrow_and_update().clone();
-            if let Err(refused) = self.open_new(&cluster, slice).await {
+            if let Err(refused) = self.open_new(&cluster, is_first).await {
                 return self.out.fail(&refused).await;
             }
-            // Whoever comes while it is watched is heard from its first line on.
-            slice = Slice { tail: None, runs: Runs::All, ..slice };
+            is_first = false;
             loop {
                 let server = self.server.clone();
                 tokio::select! {
@@ -119,31 +124,8 @@ impl<B: Backend> Reading<B> {
         }
     }
 
-    fn first_slice(&self) -> Slice {
-        let query = &self.query;
-        let since = query.since.map(|since| {
-            let since = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
-            mill_model::Timestamp(self.server.now().0.saturating_sub(since))
-        });
-        let runs = match (query.all, query.previous) {
-            (true, _) => Runs::All,
-            (false, true) => Runs::Previous,
-            (false, false) => Runs::Current,
-        };
-        let tail = query.n.map(|n| usize::try_from(n).unwrap_or(usize::MAX));
-        let slice = Slice { tail, since, runs, follow: query.follow };
-        match &self.from {
-            None => slice,
-            // Of whatever run it is: the one that was current then may have ended since.
-            Some(from) => {
-                let runs = if runs == Runs::Current { Runs::All } else { runs };
-                Slice { tail: None, since: since.max(Some(from.at)), runs, ..slice }
-            }
-        }
-    }
-
     /// Opens the logs of allocs that aren't read yet, and forgets those that have ended.
-    async fn open_new(&mut self, cluster: &Cluster, slice: Slice) -> Result<(), ApiError> {
+    async fn open_new(&mut self, cluster: &Cluster, is_first: bool) -> Result<(), ApiError> {
         let settled = self.server.now().0.saturating_sub(millis(self.server.tempo.log_window * 4));
         self.merge.forget(|id| {
             cluster.allocs.get(id).is_none_or(|alloc| !alloc.is_live() && alloc.status.since.0 < settled)
@@ -152,10 +134,36 @@ impl<B: Backend> Reading<B> {
             if self.merge.has(&alloc.id) {
                 continue;
             }
-            let lines = self.server.backend.logs(&alloc.id, slice).await;
+            let run = alloc.status.incarnation;
+            let first_run = if self.is_anew() && is_first { run } else { Incarnation(0) };
+            self.runs.insert(alloc.id.clone(), first_run);
+            let lines = self.server.backend.logs().read(&alloc.id, self.slice(run, is_first)).await;
             self.merge.add(alloc.id.clone(), lines.map_err(|error| unreadable(&error))?);
         }
         Ok(())
+    }
+
+    /// Whether it begins with the current runs.
+    fn is_anew(&self) -> bool {
+        self.from.is_none() && !self.query.all && !self.query.previous
+    }
+
+    /// What to read of an alloc that is in its `run`.
+    fn slice(&self, run: Incarnation, is_first: bool) -> Query {
+        let LogQuery { n, since, previous, follow, .. } = &self.query;
+        let before = || Incarnation(run.0.saturating_sub(1));
+        let runs = match (previous, self.is_anew() && is_first && !follow) {
+            (true, _) => Runs::Only(before()),
+            (false, true) => Runs::Only(run),
+            // The runs to come are asked for too, and after a cut those that ended meanwhile.
+            (false, false) => Runs::All,
+        };
+        let since = since.map(|since| Timestamp(self.server.now().0.saturating_sub(millis(since))));
+        let since = since.max(self.from.as_ref().map(|from| from.at));
+        let tail = n.map(|n| usize::try_from(n).unwrap_or(usize::MAX));
+        // Whoever comes while it is watched is heard from the first line on.
+        let tail = tail.filter(|_| is_first && self.from.is_none());
+        Query { tail, since, runs, follow: *follow }
     }
 
     /// The allocs whose lines are asked for: those that live; if none does, the last one; with `all` every one that is
@@ -183,13 +191,13 @@ impl<B: Backend> Reading<B> {
         }
     }
 
-    async fn tell(
-        &mut self,
-        cluster: &Cluster,
-        alloc: AllocId,
-        line: crate::http::backend::Line,
-    ) -> Result<(), Gone> {
-        if self.query.stream.is_some_and(|wanted| wanted != line.stream) {
+    async fn tell(&mut self, cluster: &Cluster, alloc: AllocId, line: Line) -> Result<(), Gone> {
+        let stream = match line.stream {
+            Stream::Stdout => LogStream::Stdout,
+            Stream::Stderr => LogStream::Stderr,
+        };
+        let other_run = self.runs.get(&alloc).is_some_and(|first| line.incarnation < *first);
+        if other_run || self.query.stream.is_some_and(|wanted| wanted != stream) {
             return Ok(());
         }
         let Some(known) = cluster.allocs.get(&alloc) else { return Ok(()) };
@@ -199,7 +207,7 @@ impl<B: Backend> Reading<B> {
             workload: known.workload.clone(),
             alloc,
             incarnation: line.incarnation,
-            stream: line.stream,
+            stream,
             text: line.text,
         };
         self.out.item(&id, &line).await
@@ -210,8 +218,9 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn unreadable(error: &Unreadable) -> ApiError {
-    ApiError::new(Code::Crashed, error.to_string())
-        .because(error.source.to_string())
+fn unreadable(error: &LogError) -> ApiError {
+    let why = std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string);
+    ApiError::new(Code::Crashed, format!("a log can't be read: {error}"))
+        .because(why)
         .hint("`mill doctor` on its node looks at the disk")
 }

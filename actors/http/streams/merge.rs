@@ -12,10 +12,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::{Stream, StreamExt as _};
+use mill_drivers::logs::{Line, LogError};
 use mill_model::{AllocId, Timestamp};
 use tokio::time::Instant;
-
-use crate::http::backend::{Line, Unreadable};
 
 /// A place between two lines of a stream: after the `count`-th line of `alloc` with the time `at`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,7 +72,7 @@ pub(super) struct Merge<L> {
     /// After the last line that was given out.
     at: Option<Cursor>,
     /// A source that couldn't be read, not told yet.
-    failed: Option<Unreadable>,
+    failed: Option<LogError>,
 }
 
 struct Source<L> {
@@ -101,7 +100,7 @@ enum Step {
     Ended,
 }
 
-impl<L: Stream<Item = Result<Line, Unreadable>> + Unpin> Merge<L> {
+impl<L: Stream<Item = Result<Line, LogError>> + Unpin> Merge<L> {
     pub(super) fn new(window: Duration, follow: bool, from: Option<Cursor>) -> Self {
         Self { sources: BTreeMap::new(), seen: BTreeSet::new(), window, follow, from, at: None, failed: None }
     }
@@ -132,7 +131,7 @@ impl<L: Stream<Item = Result<Line, Unreadable>> + Unpin> Merge<L> {
     pub(super) async fn next(
         &mut self,
         now: impl Fn() -> Timestamp,
-    ) -> Option<Result<(AllocId, Line), Unreadable>> {
+    ) -> Option<Result<(AllocId, Line), LogError>> {
         loop {
             std::future::poll_fn(|context| Poll::Ready(self.fill(context))).await;
             if let Some(error) = self.failed.take() {
@@ -241,14 +240,14 @@ mod tests {
     use std::convert::identity;
 
     use futures::stream::{self, BoxStream};
-    use mill_api::logs::LogStream;
+    use mill_drivers::logs::Stream as LogStream;
     use mill_model::Incarnation;
     use tokio::sync::mpsc;
     use tokio_stream::wrappers::UnboundedReceiverStream;
 
     use super::*;
 
-    type Lines = BoxStream<'static, Result<Line, Unreadable>>;
+    type Lines = BoxStream<'static, Result<Line, LogError>>;
 
     const WINDOW: Duration = Duration::from_millis(250);
 
@@ -258,7 +257,8 @@ mod tests {
 
     fn line(at: u64, text: &str) -> Line {
         let text = text.to_owned();
-        Line { at: Timestamp(at), incarnation: Incarnation(1), stream: LogStream::Stdout, text }
+        let (alloc, stream) = (id("x-2"), LogStream::Stdout);
+        Line { at: Timestamp(at), alloc, incarnation: Incarnation(1), stream, text, dropped: None }
     }
 
     fn kept(lines: &[(u64, &str)]) -> Lines {
@@ -342,13 +342,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_log_that_fails_says_so() {
         let mut merge: Merge<Lines> = Merge::new(WINDOW, false, None);
-        let error = Unreadable { source: std::sync::Arc::new(Ill) };
-        merge.add(id("a-2"), stream::iter([Err(error)]).boxed());
+        merge.add(id("a-2"), stream::iter([Err(LogError::Interrupted)]).boxed());
         assert!(merge.next(|| Timestamp(0)).await.unwrap().is_err());
         assert!(merge.next(|| Timestamp(0)).await.is_none());
     }
-
-    #[derive(Debug, thiserror::Error)]
-    #[error("ill")]
-    struct Ill;
 }

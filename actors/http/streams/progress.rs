@@ -9,11 +9,12 @@ use http::HeaderMap;
 use mill_api::plan::NodeRefusal;
 use mill_api::{Progress, Step};
 use mill_control::leader::explain;
+use mill_drivers::images::Progress as Pulling;
 use mill_fsm::{Alloc, Cluster, Deploy, StepState};
 use mill_model::{AllocId, DeployId, NodeName, Phase, Timestamp, Workload, WorkloadName};
 
 use super::{Gone, Out, answer, last_event_id};
-use crate::http::backend::{Backend, Pulling};
+use crate::http::backend::Backend;
 use crate::http::body::Named;
 use crate::http::present::{node_name, node_refusals, progress};
 use crate::http::reads::add_tail;
@@ -99,7 +100,7 @@ impl<B: Backend> Watch<B> {
         for ((service, node), pulling) in &under_way {
             let key = (service.clone(), node.clone());
             if self.pulls.insert(key, *pulling) != Some(*pulling) {
-                let Pulling { bytes_done, bytes_total } = *pulling;
+                let Pulling { bytes_done, bytes_total, .. } = *pulling;
                 let step = Step::Pulling { node: node.clone(), bytes_done, bytes_total };
                 self.tell_now(Some(service.clone()), None, step).await?;
             }

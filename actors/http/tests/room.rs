@@ -1,28 +1,25 @@
 //! The room with a log that is a world, and a node that is a fake.
 
-use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
-use futures::StreamExt as _;
-use futures::stream::BoxStream;
 use mill_api::daemon::{InitRequest, Initialized};
 use mill_api::doctor::Finding;
-use mill_api::logs::LogStream;
 use mill_api::trust::Trust;
 use mill_api::{Api, ApiError, Code};
+use mill_drivers::images::{FakeImages, Progress as Pulling};
+use mill_drivers::logs::{FakeLogs, Line, Stream};
 use mill_fsm::Command;
-use mill_model::{AllocId, Digest, Failure, ImageRef, Incarnation, Tempo, Timestamp};
+use mill_model::{AllocId, Digest, ImageRef, Incarnation, Tempo, Timestamp};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::sync::{mpsc, watch};
-use tokio_stream::wrappers::UnboundedReceiverStream;
+use tokio::sync::watch;
 
 use super::world::{World, leading, token};
-use crate::http::backend::{Backend, Line, Pulling, Runs, Slice, Unreadable};
+use crate::http::backend::Backend;
 use crate::http::{About, Args, Http, Member, Msg};
 use crate::kit::{Actor, ActorInfo, Crash, Introspect, Me, Tree};
 use crate::raft;
@@ -30,21 +27,16 @@ use crate::raft;
 /// A node that does what a test says.
 #[derive(Clone, Default)]
 pub(super) struct Fake {
+    pub(super) images: FakeImages,
+    pub(super) logs: FakeLogs,
     state: Arc<Mutex<FakeState>>,
     actors: Arc<OnceLock<Introspect>>,
 }
 
 #[derive(Default)]
 struct FakeState {
-    /// What tags mean; others mean a digest of their own.
-    tags: BTreeMap<ImageRef, Result<Digest, Failure>>,
-    /// Registries that never answer.
-    silent: Vec<String>,
-    logs: BTreeMap<AllocId, Vec<Line>>,
-    followers: Vec<(AllocId, mpsc::UnboundedSender<Result<Line, Unreadable>>)>,
     pulling: Option<Pulling>,
     init: Option<Initialized>,
-    broken_log: bool,
 }
 
 impl Fake {
@@ -52,35 +44,26 @@ impl Fake {
         self.state.lock().unwrap()
     }
 
-    pub(super) fn tag(&self, image: &str, means: Result<Digest, Failure>) {
-        self.state().tags.insert(image.parse().unwrap(), means);
-    }
-
-    pub(super) fn silence(&self, registry: &str) {
-        self.state().silent.push(registry.to_owned());
-    }
-
     pub(super) fn pull(&self, pulling: Option<Pulling>) {
         self.state().pulling = pulling;
-    }
-
-    pub(super) fn breaks_log(&self) {
-        self.state().broken_log = true;
     }
 
     pub(super) fn inits(&self, initialized: Initialized) {
         self.state().init = Some(initialized);
     }
 
+    /// A line of an alloc's first run; `E ` before it: on standard error.
     pub(super) fn write(&self, alloc: &AllocId, at: u64, text: &str) {
+        self.write_in(alloc, 1, at, text);
+    }
+
+    pub(super) fn write_in(&self, alloc: &AllocId, run: u32, at: u64, text: &str) {
         let (stream, text) = match text.strip_prefix("E ") {
-            Some(text) => (LogStream::Stderr, text),
-            None => (LogStream::Stdout, text),
+            Some(text) => (Stream::Stderr, text),
+            None => (Stream::Stdout, text),
         };
-        let line = Line { at: Timestamp(at), incarnation: Incarnation(1), stream, text: text.to_owned() };
-        let mut state = self.state();
-        state.followers.retain(|(of, follower)| of != alloc || follower.send(Ok(line.clone())).is_ok());
-        state.logs.entry(alloc.clone()).or_default().push(line);
+        let (at, alloc, incarnation) = (Timestamp(at), alloc.clone(), Incarnation(run));
+        self.logs.lie(Line { at, alloc, incarnation, stream, text: text.to_owned(), dropped: None });
     }
 }
 
@@ -89,53 +72,24 @@ pub(super) fn digest(digit: char) -> Digest {
     format!("sha256:{}", digit.to_string().repeat(64)).parse().unwrap()
 }
 
-#[derive(Debug, thiserror::Error)]
-#[error("the disk is on fire")]
-struct Fire;
-
 impl Backend for Fake {
-    type Lines = BoxStream<'static, Result<Line, Unreadable>>;
+    type Images = FakeImages;
+    type Logs = FakeLogs;
+
+    fn images(&self) -> &FakeImages {
+        &self.images
+    }
+
+    fn logs(&self) -> &FakeLogs {
+        &self.logs
+    }
 
     fn now(&self) -> Timestamp {
         Timestamp(2_000_000)
     }
 
-    async fn resolve(&self, image: &ImageRef) -> Result<Digest, Failure> {
-        let silent = self.state().silent.contains(&image.registry);
-        if silent {
-            std::future::pending::<()>().await;
-        }
-        self.state().tags.get(image).cloned().unwrap_or_else(|| Ok(digest('a')))
-    }
-
     fn pulling(&self, _image: &ImageRef) -> Option<Pulling> {
         self.state().pulling
-    }
-
-    async fn logs(&self, alloc: &AllocId, slice: Slice) -> Result<Self::Lines, Unreadable> {
-        let mut state = self.state();
-        if state.broken_log {
-            return Err(Unreadable { source: Arc::new(Fire) });
-        }
-        let lines = state.logs.get(alloc).cloned().unwrap_or_default();
-        let asked = |line: &Line| {
-            let run = match slice.runs {
-                Runs::Only(run) => line.incarnation == run,
-                Runs::Previous => false,
-                Runs::Current | Runs::All => true,
-            };
-            run && slice.since.is_none_or(|since| line.at >= since)
-        };
-        let mut lines: Vec<Line> = lines.into_iter().filter(asked).collect();
-        let skip = slice.tail.map_or(0, |tail| lines.len().saturating_sub(tail));
-        let lines = lines.split_off(skip);
-        let kept = futures::stream::iter(lines.into_iter().map(Ok));
-        if !slice.follow {
-            return Ok(kept.boxed());
-        }
-        let (sender, receiver) = mpsc::unbounded_channel();
-        state.followers.push((alloc.clone(), sender));
-        Ok(kept.chain(UnboundedReceiverStream::new(receiver)).boxed())
     }
 
     async fn init(&self, request: InitRequest) -> Result<Initialized, ApiError> {

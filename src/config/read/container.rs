@@ -59,9 +59,10 @@ pub(super) fn read(fields: &Fields<'_>, out: &mut Findings) -> Container {
     }
 }
 
-fn image(field: &Field<'_>, out: &mut Findings) -> Result<ImageRef, Complained> {
+fn image(field: &Field<'_>, out: &mut Findings) -> Result<Spanned<ImageRef>, Complained> {
     let text = text(field, out)?;
-    text.value.parse().map_err(|error: ImageError| {
+    let image = text.value.parse().map(|image| Spanned::new(image, text.span));
+    image.map_err(|error: ImageError| {
         let finding =
             Finding::new(Code::BadImage, text.span, format!("{} names no image", quote(&text.value)));
         let lower = text.value.to_lowercase();

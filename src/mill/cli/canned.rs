@@ -175,6 +175,7 @@ pub(crate) fn allocs() -> Vec<Alloc> {
 
 pub(crate) fn deploy(action: Action) -> Deploy {
     Deploy {
+        warnings: vec![],
         id: DeployId(14),
         project: "shop".parse().unwrap(),
         action,
@@ -291,6 +292,7 @@ pub(crate) fn plan() -> Plan {
         hint: Some("`memory` of big".into()),
     };
     Plan {
+        warnings: vec![],
         project: "shop".parse().unwrap(),
         current: Some(DeployId(13)),
         behind: Some(DeployId(14)),
