@@ -5,11 +5,10 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Extension, State};
 use mill_api::deploys::{Deploy, DeployRequest};
-use mill_api::error::Complaint;
 use mill_api::names::closest;
 use mill_api::plan::{Plan, Warning};
 use mill_api::{ApiError, Code};
-use mill_config::{ClusterFacts, Complaints, Look, Parsed, Source, parse};
+use mill_config::{ClusterFacts, Complaints, Parsed, Source, parse};
 use mill_fsm::{Cluster, DeployKind};
 use mill_model::limits::PATH_BYTES_MAX;
 use mill_model::{ProjectSpec, Workload};
@@ -83,14 +82,14 @@ fn read(request: &DeployRequest, cluster: &Cluster) -> Result<Parsed, ApiError> 
         return Err(ApiError::new(Code::BadRequest, "the file's name is too long")
             .because(format!("a path has at most {PATH_BYTES_MAX} bytes")));
     }
-    let wrong = |complaints: Complaints| bad_config(request, &complaints);
+    let wrong = |complaints: Complaints| bad_config(request, complaints);
     let text = Source { file, text: source, default_project: Some(default_project.as_str()) };
     let parsed = parse(&text).map_err(wrong)?;
     let unserved = parsed.unserved();
     if !unserved.is_empty() {
         let error =
             ApiError::new(Code::NotYet, format!("{file} asks for what this version doesn't serve yet"));
-        return Err(error.complaints(drawn(request, &Complaints::from(unserved))));
+        return Err(error.complaints(unserved));
     }
     match parsed.against(&facts(cluster, &parsed.spec)) {
         complaints if complaints.is_empty() => Ok(parsed),
@@ -133,29 +132,14 @@ fn override_images(parsed: &mut Parsed, request: &DeployRequest) -> Result<(), A
     Ok(())
 }
 
-fn bad_config(request: &DeployRequest, complaints: &Complaints) -> ApiError {
+fn bad_config(request: &DeployRequest, complaints: Complaints) -> ApiError {
     let file = &request.file;
     let error = ApiError::new(Code::BadConfig, format!("{file} can't be deployed as it is"));
     let error = match complaints.omitted {
         0 => error,
         omitted => error.because(format!("these, and {omitted} more")),
     };
-    error.complaints(drawn(request, complaints))
-}
-
-fn drawn(request: &DeployRequest, complaints: &Complaints) -> Vec<Complaint> {
-    complaints.list.iter().map(|complaint| drawn_one(request, complaint)).collect()
-}
-
-fn drawn_one(request: &DeployRequest, complaint: &mill_config::Complaint) -> Complaint {
-    Complaint {
-        file: complaint.file.clone(),
-        line: complaint.place.line,
-        column: complaint.place.column,
-        message: format!("{}: {}", complaint.message, complaint.reason),
-        hint: complaint.hint.clone(),
-        drawn: complaint.render(&request.source, Look::default()),
-    }
+    error.complaints(complaints.list)
 }
 
 fn unresolvable(parsed: &Parsed, request: &DeployRequest, unresolved: &[Unresolved]) -> ApiError {
@@ -166,5 +150,5 @@ fn unresolvable(parsed: &Parsed, request: &DeployRequest, unresolved: &[Unresolv
     let complaints = parsed.images_without_digest(&why.collect());
     let failures = unresolved.iter().map(|unresolved| &unresolved.failure);
     let hint = failures.map(|failure| present::failures::hint(failure, None)).next();
-    ApiError { hint, ..bad_config(request, &complaints.into()) }
+    ApiError { hint, ..bad_config(request, complaints.into()) }
 }

@@ -1,6 +1,7 @@
 //! What every refusal looks like (product.md P10): what, why and what to do.
 
 use http::StatusCode;
+use mill_config::Complaint;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -46,25 +47,6 @@ impl ApiError {
     pub fn complaints(self, complaints: Vec<Complaint>) -> Self {
         Self { complaints, ..self }
     }
-}
-
-/// One complaint about a config file, as `mill-config` makes it: drawn already, and in pieces for programs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Complaint {
-    /// Which file.
-    pub file: String,
-    /// Line of the offending text, from 1.
-    pub line: usize,
-    /// Its first character, from 1.
-    pub column: usize,
-    /// What is wrong, in a sentence.
-    pub message: String,
-    /// What to do.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hint: Option<String>,
-    /// The complaint with the offending text underlined, for people.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub drawn: String,
 }
 
 /// Why a call was refused, for programs. Each has one HTTP status.

@@ -49,15 +49,6 @@ enum Paint {
     Strong,
 }
 
-impl Complaint {
-    /// This one as text. `text` is the file that it is about.
-    pub fn render(&self, text: &str, look: Look) -> String {
-        let (lines, mut drawn) = (Lines::of(text), String::new());
-        Page { text, lines: &lines, look, drawn: &mut drawn }.complaint(self);
-        drawn
-    }
-}
-
 impl Complaints {
     /// All of them as text. `text` is the file that they are about.
     pub fn render(&self, text: &str, look: Look) -> String {

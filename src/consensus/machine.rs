@@ -450,6 +450,12 @@ impl Machine {
         }
     }
 
+    /// Whether the election timeout in force is the one that our seed gave.
+    #[cfg(test)]
+    pub(crate) fn has_its_own_dice(&self) -> bool {
+        self.raw.raft.randomized_election_timeout() == self.timeout
+    }
+
     #[cfg(test)]
     pub(crate) fn raw(&mut self) -> &mut RawNode<Log> {
         &mut self.raw

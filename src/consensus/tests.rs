@@ -83,6 +83,7 @@ impl Cluster {
     /// Takes work out of a machine and does it, as far as it needs no disk.
     fn work(&mut self, id: u64) {
         let node = self.nodes.get_mut(&id).unwrap();
+        assert!(node.machine.has_its_own_dice());
         while node.up
             && let Some(mut work) = node.machine.ready()
         {

@@ -11,6 +11,7 @@ pub mod home;
 pub mod host;
 pub mod images;
 pub mod logs;
+pub mod machine;
 pub mod probes;
 pub mod random;
 pub mod records;

@@ -164,3 +164,21 @@ async fn a_runtime_that_is_away_is_waited_for() {
     world.reach(Phase::Stopped).await;
     assert!(world.running().is_empty());
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_actor_that_comes_back_is_told_what_it_missed() {
+    let world = World::new().await;
+    world.script(Script { obeys_after: None, ..Script::default() });
+    world.run(without_ports(plain())).await;
+    world.reach(Phase::Healthy).await;
+    // Its record knows nothing of the order.
+    world.fakes.records.be_full(true);
+    assert_eq!(world.stop().await, Outcome::Accepted);
+    world.reach(Phase::Stopping).await;
+    world.restart_actor().await;
+    let stopped = world.reach(Phase::Stopped).await;
+    assert!(world.running().is_empty());
+    let heard = world.heard.lock().unwrap().clone();
+    assert!(heard.windows(2).all(|pair| pair[0].revision < pair[1].revision), "{heard:#?}");
+    assert_eq!(heard.last(), Some(&stopped));
+}

@@ -175,3 +175,27 @@ fn a_full_disk_takes_what_fits_and_works_again_once_there_is_space() {
     assert!(matches!(directory.write("a", 0, b"x"), Err(DiskError::ReadOnly { .. })));
     assert!(directory.read("a").is_ok());
 }
+
+#[test]
+fn a_log_on_the_real_disk_reads_back_after_each_batch() {
+    use mill_wal::{EntryView, HardState, Limits, Mark, Recovery, Snapshot, Writer, recover};
+    let place = tempfile::tempdir().unwrap();
+    let limits = Limits { segment_bytes: 1000 };
+    let first = Snapshot { mark: Mark { index: 1, term: 1, members: vec![] }, data: b"state".to_vec() };
+    let mut writer = Writer::create(1, limits, Some(&first), HardState { term: 1, vote: 1, commit: 1 });
+    let mut directory = RealDisk.open(place.path()).unwrap();
+    for index in 2..40 {
+        while let Some(batch) = writer.batch() {
+            batch.ops.iter().for_each(|op| directory.perform(op).unwrap());
+            writer.done(batch.number);
+        }
+        drop(directory);
+        directory = RealDisk.open(place.path()).unwrap();
+        let Ok(Recovery::Log(log)) = recover(&LogFiles(&directory), limits) else { panic!() };
+        assert_eq!((log.snapshot.unwrap().data, log.cut), (b"state".to_vec(), None));
+        assert_eq!(log.entries.len() as u64, index - 2);
+        writer = log.writer;
+        writer.append(&[EntryView { index, term: 1, kind: 0, data: &[7; 100] }]).unwrap();
+    }
+    assert!(directory.list().unwrap().len() > 4, "several segments");
+}

@@ -33,11 +33,11 @@ impl std::fmt::Debug for Keys {
 pub struct CertificateError(#[from] rcgen::Error);
 
 impl Keys {
-    /// A new CA, and a certificate under it for a node at `addresses` and on the loopback addresses.
+    /// A new CA, and a certificate under it for a node called `name`, at `addresses` and on the loopback addresses.
     ///
     /// # Errors
     /// The keys can't be made.
-    pub fn make(addresses: &[IpAddr]) -> Result<Self, CertificateError> {
+    pub fn make(name: &str, addresses: &[IpAddr]) -> Result<Self, CertificateError> {
         let ca_key = KeyPair::generate()?;
         let mut ca = CertificateParams::default();
         ca.distinguished_name = named("mill cluster CA");
@@ -48,7 +48,7 @@ impl Keys {
         let issuer = Issuer::new(ca, ca_key);
 
         let key = KeyPair::generate()?;
-        let mut node = CertificateParams::new(vec!["localhost".to_owned()])?;
+        let mut node = CertificateParams::new(vec![name.to_owned(), "localhost".to_owned()])?;
         node.distinguished_name = named("mill node");
         let loopback = ["127.0.0.1", "::1"].iter().filter_map(|text| text.parse().ok());
         node.subject_alt_names.extend(loopback.chain(addresses.iter().copied()).map(SanType::IpAddress));

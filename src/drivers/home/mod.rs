@@ -187,7 +187,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let home = Home::open(dir.path()).unwrap();
         assert_eq!(home.identity().unwrap(), None);
-        let keys = Keys::make(&["10.0.0.1".parse().unwrap()]).unwrap();
+        let keys = Keys::make("api.test", &["10.0.0.1".parse().unwrap()]).unwrap();
         home.settle(&identity(), &keys).unwrap();
         assert_eq!(home.identity().unwrap(), Some(identity()));
         assert_eq!(home.keys().unwrap(), keys);
@@ -206,7 +206,7 @@ mod tests {
     fn a_key_that_others_can_read_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let home = Home::open(dir.path()).unwrap();
-        home.settle(&identity(), &Keys::make(&[]).unwrap()).unwrap();
+        home.settle(&identity(), &Keys::make("api.test", &[]).unwrap()).unwrap();
         let key = dir.path().join(NODE_KEY);
         assert_eq!(fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
         fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();

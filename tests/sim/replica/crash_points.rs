@@ -52,7 +52,10 @@ impl Run {
         let mut busy = false;
         loop {
             // Up to three proposals share a batch; some come while the disk is at work.
-            while (!busy || self.next % 4 == 0) && self.next < COMMANDS && self.host.disk.ops() < until {
+            while (!busy || self.next.is_multiple_of(4))
+                && self.next < COMMANDS
+                && self.host.disk.ops() < until
+            {
                 let size = usize::try_from(self.next * 37 % 190).unwrap();
                 let number = self.next;
                 let process = self.host.process().unwrap();
@@ -150,14 +153,14 @@ fn crashes_that_repeat_while_the_log_is_being_repaired_lose_nothing_either() {
         for _ in 0..12 {
             let until = run.host.disk.ops() + 1 + random.below(25);
             run.go_on(until).unwrap();
-            run.host.crash([Crash::Process, Crash::Forgetful, Crash::Torn][random.below(3) as usize]);
+            run.host.crash(random.pick(&[Crash::Process, Crash::Forgetful, Crash::Torn]));
             // Dies again in the middle of what recovery orders.
             for _ in 0..random.below(3) {
                 run.host.start().unwrap();
                 for _ in 0..random.below(5) {
                     run.host.process().unwrap().write().unwrap();
                 }
-                run.host.crash([Crash::Process, Crash::Torn][random.below(2) as usize]);
+                run.host.crash(random.pick(&[Crash::Process, Crash::Torn]));
             }
             run.restart(&context);
         }

@@ -130,13 +130,13 @@ impl World {
     /// Something bad, at times.
     fn disturb(&mut self) {
         let id = 1 + self.random.below(3);
-        let crash = [Crash::Process, Crash::Forgetful, Crash::Torn][self.random.below(3) as usize];
+        let crash = self.random.pick(&[Crash::Process, Crash::Forgetful, Crash::Torn]);
         let host = self.hosts.get_mut(&id).unwrap();
         match self.random.below(70) {
             0 | 1 => host.crash(crash),
             2 => {
                 let at = host.disk.ops() + self.random.below(20);
-                host.disk.fail_at(at, if at % 2 == 0 { Fault::Broken } else { Fault::Full });
+                host.disk.fail_at(at, if at.is_multiple_of(2) { Fault::Broken } else { Fault::Full });
             }
             3 => {
                 self.cut.insert(id);

@@ -1,0 +1,273 @@
+//! What to make of what was seen.
+
+use mill_api::doctor::Finding;
+use mill_model::Bytes;
+
+use super::host::{Cgroups, Disk, Host};
+use crate::cli::ui::memory;
+
+/// Overlayfs with several lower layers and the cgroup v2 cpu controller came before it.
+const KERNEL_MIN: (u64, u64) = (4, 18);
+/// What Mill speaks (architecture §7).
+const CONTAINERD_MIN: (u64, u64) = (1, 6);
+/// The first with cgroup v2 that isn't experimental.
+const RUNC_MIN: (u64, u64) = (1, 0);
+/// Less than an image and its logs need.
+const DISK_MIN: Bytes = Bytes(512 << 20);
+/// Less than a handful of images needs.
+const DISK_GOOD: Bytes = Bytes(5 << 30);
+/// An unpacked image has tens of thousands of files.
+const INODES_GOOD: u64 = 100_000;
+
+/// One finding per check, each with its fix unless all is well.
+pub(super) fn judge(host: &Host) -> Vec<Finding> {
+    let mut findings = vec![
+        root(host.is_root),
+        kernel(&host.kernel),
+        program("containerd", host.containerd.as_deref(), CONTAINERD_MIN),
+        program("runc", host.runc.as_deref(), RUNC_MIN),
+        cgroups(&host.cgroups),
+        overlay(host.overlay),
+        disk(host.disk.as_ref()),
+    ];
+    findings.push(port(host, mill_api::client::DEFAULT_PORT, "the API"));
+    findings
+}
+
+fn root(is_root: bool) -> Finding {
+    match is_root {
+        true => Finding::ok("root", "yes"),
+        false => Finding::warn(
+            "root",
+            "not root: the daemon needs it, and not everything can be seen",
+            "run it with sudo",
+        ),
+    }
+}
+
+fn kernel(release: &str) -> Finding {
+    let (major, minor) = KERNEL_MIN;
+    match version_in(release) {
+        Some(version) if version >= KERNEL_MIN => Finding::ok("kernel", release),
+        Some(_) => Finding::fail("kernel", release, format!("upgrade to Linux {major}.{minor} or later")),
+        None => Finding::warn(
+            "kernel",
+            format!("{release}: not a version"),
+            format!("Linux {major}.{minor} or later is known to work"),
+        ),
+    }
+}
+
+fn program(name: &str, said: Option<&str>, min: (u64, u64)) -> Finding {
+    let own = match name {
+        "containerd" => ", or let Mill run its own: it needs the program all the same",
+        _ => "",
+    };
+    let Some(said) = said else {
+        return Finding::fail(name, "not found in PATH", format!("`apt-get install {name}`{own}"));
+    };
+    match said.split_whitespace().find_map(version_in) {
+        Some(version) if version >= min => Finding::ok(name, said),
+        Some(_) => Finding::fail(name, said, format!("upgrade to {}.{} or later", min.0, min.1)),
+        None => Finding::warn(
+            name,
+            format!("{said}: no version in it"),
+            format!("{}.{} or later is needed", min.0, min.1),
+        ),
+    }
+}
+
+/// Two numbers with a dot between, at the beginning: `v1.7.24`, `1.6.20~ds1`, `6.1.0-18-amd64`.
+fn version_in(word: &str) -> Option<(u64, u64)> {
+    let word = word.strip_prefix('v').unwrap_or(word);
+    let (major, rest) = word.split_once('.')?;
+    let minor: String = rest.chars().take_while(char::is_ascii_digit).collect();
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
+fn cgroups(cgroups: &Cgroups) -> Finding {
+    let fix = "boot with systemd's defaults, or mount cgroup2 at /sys/fs/cgroup";
+    let controllers = |list: &[String]| {
+        let missing: Vec<&str> = ["cpu", "memory", "pids"]
+            .into_iter()
+            .filter(|need| !list.iter().any(|have| have == need))
+            .collect();
+        missing.join(", ")
+    };
+    let (layout, all) = match (&cgroups.v2, cgroups.v1.is_empty()) {
+        (None, true) => return Finding::fail("cgroups", "not mounted", fix),
+        (Some(_), true) => ("v2", cgroups.v2_controllers.clone()),
+        (Some(_), false) => ("hybrid", [cgroups.v1.clone(), cgroups.v2_controllers.clone()].concat()),
+        (None, false) => ("v1", cgroups.v1.clone()),
+    };
+    match controllers(&all) {
+        missing if missing.is_empty() => Finding::ok("cgroups", layout),
+        missing => Finding::fail(
+            "cgroups",
+            format!("{layout}, without {missing}: no ceilings for containers"),
+            "boot without `cgroup_disable`, and with `cgroup_enable=memory` where the kernel asks for it",
+        ),
+    }
+}
+
+fn overlay(known: bool) -> Finding {
+    match known {
+        true => Finding::ok("overlayfs", "known to the kernel"),
+        false => Finding::fail(
+            "overlayfs",
+            "unknown to the kernel",
+            "`modprobe overlay`, and /etc/modules to keep it",
+        ),
+    }
+}
+
+fn disk(disk: Option<&Disk>) -> Finding {
+    let Some(disk) = disk else {
+        return Finding::warn(
+            "disk",
+            "it can't be measured",
+            "does the data directory's parent exist, and may you read it?",
+        );
+    };
+    let what = format!("{} of {} free at {}", memory(disk.free), memory(disk.size), disk.path.display());
+    let fix = "make room, or put the data elsewhere with `--data-dir`";
+    match disk.free {
+        free if free < DISK_MIN => Finding::fail("disk", what, fix),
+        free if free < DISK_GOOD => Finding::warn("disk", what, fix),
+        _ if disk.inodes_free > 0 && disk.inodes_free < INODES_GOOD => {
+            Finding::warn("disk", format!("{what}, but only {} files more", disk.inodes_free), fix)
+        }
+        _ => Finding::ok("disk", what),
+    }
+}
+
+/// Mill's own ports must be free, or Mill's.
+fn port(host: &Host, port: u16, what: &str) -> Finding {
+    let check = format!("port {port}");
+    match host.listeners.iter().find(|listener| listener.port == port) {
+        None => Finding::ok(&check, format!("free for {what}")),
+        Some(holder) if holder.process.as_ref().is_some_and(|(_, name)| name == "mill") => {
+            Finding::ok(&check, "held by mill")
+        }
+        Some(holder) => {
+            let who = match &holder.process {
+                Some((pid, name)) => format!("held by {name} (process {pid})"),
+                None => "held by a process that can't be seen".to_owned(),
+            };
+            Finding::fail(&check, who, format!("stop it, or give {what} another port with `--listen`"))
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use mill_api::doctor::Level;
+
+    use super::super::listeners::Listener;
+    use super::*;
+
+    fn well() -> Host {
+        Host {
+            is_root: true,
+            kernel: "6.1.0-18-amd64".into(),
+            containerd: Some(
+                "containerd github.com/containerd/containerd 1.6.20~ds1 1.6.20~ds1-1+deb12u1".into(),
+            ),
+            runc: Some("runc version 1.1.5+ds1".into()),
+            cgroups: Cgroups {
+                v2: Some("/sys/fs/cgroup".into()),
+                v1: vec![],
+                v2_controllers: ["cpu", "memory", "pids"].map(str::to_owned).to_vec(),
+            },
+            overlay: true,
+            disk: Some(Disk {
+                path: "/var/lib/mill".into(),
+                free: Bytes(50 << 30),
+                size: Bytes(100 << 30),
+                inodes_free: 1_000_000,
+            }),
+            listeners: vec![Listener { port: 22, process: Some((1, "sshd".into())) }],
+        }
+    }
+
+    /// A machine where nothing is right.
+    pub(in super::super) fn broken() -> Host {
+        Host {
+            is_root: false,
+            kernel: "3.10.0-1160.el7.x86_64".into(),
+            containerd: None,
+            runc: Some("runc version 0.1".into()),
+            cgroups: Cgroups { v2: None, v1: vec!["cpu".into(), "pids".into()], v2_controllers: vec![] },
+            overlay: false,
+            disk: Some(Disk {
+                path: "/var".into(),
+                free: Bytes(100 << 20),
+                size: Bytes(20 << 30),
+                inodes_free: 9,
+            }),
+            listeners: vec![Listener { port: 4400, process: Some((77, "nginx".into())) }],
+        }
+    }
+
+    fn levels(host: &Host) -> String {
+        let letter = |finding: &Finding| match finding.level {
+            Level::Ok => 'o',
+            Level::Warn => 'w',
+            Level::Fail => 'F',
+        };
+        judge(host).iter().map(letter).collect()
+    }
+
+    #[test]
+    fn a_machine_that_is_well_passes_and_a_broken_one_fails_everywhere() {
+        assert_eq!(levels(&well()), "oooooooo");
+        assert_eq!(levels(&broken()), "wFFFFFFF");
+        for finding in judge(&broken()) {
+            assert!(finding.fix.is_some(), "{finding:?} has no fix");
+        }
+    }
+
+    #[test]
+    fn each_check_sees_its_own_trouble() {
+        type Change = fn(&mut Host);
+        let cases: [(&str, Change); 9] = [
+            ("wooooooo", |host| host.is_root = false),
+            ("owoooooo", |host| host.kernel = "custom".into()),
+            ("ooFooooo", |host| host.containerd = Some("containerd x v1.5.9 abc".into())),
+            ("oowooooo", |host| host.containerd = Some("hello".into())),
+            ("ooooFooo", |host| host.cgroups = Cgroups::default()),
+            ("oooooowo", |host| host.disk = None),
+            ("oooooowo", |host| host.disk.as_mut().unwrap().inodes_free = 5),
+            ("oooooooo", |host| {
+                host.listeners.push(Listener { port: 4400, process: Some((9, "mill".into())) });
+            }),
+            ("oooooooF", |host| {
+                host.listeners.push(Listener { port: 4400, process: None });
+            }),
+        ];
+        for (expected, change) in cases {
+            let mut host = well();
+            change(&mut host);
+            assert_eq!(levels(&host), expected, "{host:?}");
+        }
+        let mut hybrid = well();
+        hybrid.cgroups.v1 = ["cpu", "memory", "pids"].map(str::to_owned).to_vec();
+        hybrid.cgroups.v2_controllers.clear();
+        assert_eq!(levels(&hybrid), "oooooooo");
+    }
+
+    #[test]
+    fn versions_are_read_as_programs_print_them() {
+        for (word, version) in [
+            ("v1.7.24", Some((1, 7))),
+            ("1.6.20~ds1", Some((1, 6))),
+            ("2.0.0-rc.1", Some((2, 0))),
+            ("6.18", Some((6, 18))),
+            ("github.com/containerd", None),
+            ("version", None),
+            ("v.1", None),
+        ] {
+            assert_eq!(version_in(word), version, "{word}");
+        }
+    }
+}

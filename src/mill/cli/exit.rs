@@ -1,0 +1,95 @@
+//! Exit codes: one enum, documented in `--help` and docs/cli.md.
+
+use std::process::ExitCode;
+
+use mill_api::Code;
+use mill_api::client::ClientError;
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// Done.
+    Ok = 0,
+    /// It was tried and failed.
+    Failed = 1,
+    /// The command line or a config file is wrong; nothing was tried.
+    Usage = 2,
+    /// No daemon or cluster could be asked, or none answered.
+    Unreachable = 3,
+    /// The cluster was asked and said no.
+    Refused = 4,
+    /// Interrupted by the user; what was begun goes on.
+    Interrupted = 130,
+}
+
+/// What `--help` says.
+pub(crate) const HELP: &str = "\
+Exit codes:
+  0    done
+  1    tried and failed: a deploy was rolled back, a check failed
+  2    the command line or a config file is wrong; nothing was tried
+  3    no daemon or cluster could be reached
+  4    the cluster refused: token, conflict, no such thing
+  130  interrupted; what was begun goes on";
+
+impl Exit {
+    /// How a call that has no answer ends its command.
+    pub(crate) fn of(error: &ClientError) -> Self {
+        match error {
+            ClientError::Refused(refused) => match refused.code {
+                Code::BadRequest | Code::BadConfig | Code::TooLarge => Self::Usage,
+                Code::Crashed | Code::Unknown => Self::Failed,
+                _ if error.is_unreachable() => Self::Unreachable,
+                _ => Self::Refused,
+            },
+            ClientError::Untrusted { .. } => Self::Refused,
+            _ if error.is_unreachable() => Self::Unreachable,
+            _ => Self::Failed,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mill_api::ApiError;
+
+    use super::*;
+
+    #[test]
+    fn every_refusal_has_its_exit_code() {
+        for (code, exit) in [
+            (Code::BadRequest, Exit::Usage),
+            (Code::BadConfig, Exit::Usage),
+            (Code::TooLarge, Exit::Usage),
+            (Code::Unauthorized, Exit::Refused),
+            (Code::Forbidden, Exit::Refused),
+            (Code::NotFound, Exit::Refused),
+            (Code::Ambiguous, Exit::Refused),
+            (Code::Conflict, Exit::Refused),
+            (Code::Unplaceable, Exit::Refused),
+            (Code::NotYet, Exit::Refused),
+            (Code::Overloaded, Exit::Unreachable),
+            (Code::Unavailable, Exit::Unreachable),
+            (Code::Deadline, Exit::Unreachable),
+            (Code::Crashed, Exit::Failed),
+        ] {
+            let error = ClientError::Refused(Box::new(ApiError::new(code, "no")));
+            assert_eq!(Exit::of(&error), exit, "{code:?}");
+        }
+    }
+
+    #[test]
+    fn the_help_names_every_code() {
+        for exit in [Exit::Ok, Exit::Failed, Exit::Usage, Exit::Unreachable, Exit::Refused, Exit::Interrupted]
+        {
+            let number = format!("\n  {:<3}  ", exit as u8);
+            assert!(HELP.contains(&number), "{exit:?}");
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! The command line: one file per command.
+//!
+//! A command's `Args` doc is its help text. Answers go to stdout, all else to stderr; `--json` makes answers JSON. An
+//! error says what, why and what to do, and ends with one of [`exit::Exit`]'s codes.
+//!
+//! `daemon`, `dev`, `plane` and `clean` are only read here: `main` runs them, since they are the program itself.
+
+mod actors;
+mod allocs;
+#[cfg_attr(not(test), expect(dead_code, reason = "the drivers that it is to sweep with aren't here yet"))]
+mod clean;
+mod completions;
+mod daemon;
+mod deploy;
+mod dev;
+mod doctor;
+mod error;
+mod events;
+mod exit;
+mod follow;
+mod history;
+mod init;
+mod inspect;
+mod logs;
+mod nodes;
+mod reach;
+mod restart;
+mod rollback;
+mod scale;
+mod services;
+mod source;
+mod status;
+mod undeploy;
+mod why;
+mod words;
+mod workload;
+
+mod contexts;
+pub(crate) mod node;
+mod plan;
+mod plane;
+mod ui;
+
+#[cfg(test)]
+mod canned;
+#[cfg(test)]
+mod docs;
+#[cfg(test)]
+mod golden;
+#[cfg(test)]
+mod tests;
+
+use std::ffi::OsString;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{CommandFactory as _, Parser, Subcommand};
+use mill_model::DeployId;
+
+pub(crate) use clean::CleanArgs;
+pub(crate) use error::CliError;
+pub(crate) use exit::Exit;
+pub(crate) use node::NodeConfig;
+pub(crate) use plane::PlaneConfig;
+use reach::ReachArgs;
+use words::Word;
+
+/// Run containers on one to fifty machines
+#[derive(Debug, Parser)]
+#[command(
+    name = "mill",
+    version,
+    max_term_width = 100,
+    after_help = exit::HELP,
+    disable_help_subcommand = true,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    #[command(alias = "validate")]
+    Plan(Box<plan::PlanArgs>),
+    Deploy(Box<deploy::DeployArgs>),
+    Rollback(rollback::RollbackArgs),
+    History(history::HistoryArgs),
+    Scale(scale::ScaleArgs),
+    Restart(restart::RestartArgs),
+    Undeploy(undeploy::UndeployArgs),
+
+    Status(status::StatusArgs),
+    #[command(alias = "service-list", alias = "ls")]
+    Services(services::ServicesArgs),
+    #[command(alias = "ps", alias = "pods")]
+    Allocs(allocs::AllocsArgs),
+    Nodes(nodes::NodesArgs),
+    #[command(alias = "describe", alias = "show")]
+    Inspect(inspect::InspectArgs),
+    #[command(alias = "explain")]
+    Why(why::WhyArgs),
+    #[command(alias = "log")]
+    Logs(logs::LogsArgs),
+    Events(events::EventsArgs),
+    Actors(actors::ActorsArgs),
+
+    Init(init::InitArgs),
+    Dev(dev::DevArgs),
+    Daemon(Box<daemon::DaemonArgs>),
+    Plane(plane::PlaneArgs),
+    Doctor(doctor::DoctorArgs),
+    Clean(CleanArgs),
+    #[command(alias = "completion")]
+    Completions(completions::CompletionsArgs),
+}
+
+/// What was typed, as far as the command line itself can't do it.
+#[expect(dead_code, reason = "main doesn't start the daemon yet, and so doesn't read how")]
+pub(crate) enum Invocation {
+    /// A command that asks a cluster, or looks at this machine: [`run`] does it.
+    Client(Client),
+    /// The daemon.
+    Daemon(Box<NodeConfig>),
+    /// Daemon and cluster in one.
+    Dev(Box<NodeConfig>),
+    /// The plane.
+    Plane(PlaneConfig),
+    /// The removal of what is left.
+    Clean(CleanArgs),
+    /// Nothing is left to do but to end: help was printed, or the command line was wrong.
+    Over(Exit),
+}
+
+/// A command for [`run`].
+pub(crate) struct Client(Command);
+
+/// Reads the command line. What is wrong with it is said here.
+pub(crate) fn read(args: impl IntoIterator<Item = OsString>) -> Invocation {
+    let args: Vec<OsString> = args.into_iter().collect();
+    match Cli::try_parse_from(&args) {
+        Ok(cli) => invocation(cli.command).unwrap_or_else(|error| Invocation::Over(report(&error, false))),
+        Err(wrong) => Invocation::Over(match misread(&wrong, &args) {
+            Some(error) => report(&error, args.iter().any(|arg| arg == "--json")),
+            None => {
+                // Nobody is left to tell when even this can't be written.
+                drop(wrong.print());
+                if wrong.use_stderr() { Exit::Usage } else { Exit::Ok }
+            }
+        }),
+    }
+}
+
+fn invocation(command: Command) -> Result<Invocation, CliError> {
+    Ok(match command {
+        Command::Daemon(args) => Invocation::Daemon(Box::new(args.resolve()?)),
+        Command::Dev(args) => Invocation::Dev(Box::new(args.resolve()?)),
+        Command::Plane(args) => Invocation::Plane(args.resolve()?),
+        Command::Clean(args) => Invocation::Clean(args),
+        other => Invocation::Client(Client(other)),
+    })
+}
+
+/// For a first word that is another tool's, or a later version's, a better answer than clap's.
+fn misread(wrong: &clap::Error, args: &[OsString]) -> Option<CliError> {
+    if wrong.kind() != ErrorKind::InvalidSubcommand {
+        return None;
+    }
+    let Some(ContextValue::String(typed)) = wrong.get(ContextKind::InvalidSubcommand) else { return None };
+    let words: Vec<String> = args
+        .iter()
+        .filter_map(|arg| arg.to_str())
+        .skip_while(|arg| arg != typed)
+        .filter(|arg| !arg.starts_with('-'))
+        .map(str::to_owned)
+        .collect();
+    Some(match words::look_up(&words)? {
+        Word::Later => CliError::usage(format!("`mill {typed}` is not yet in this version"))
+            .because("a later version of Mill has it")
+            .hint("`mill --help` lists what there is"),
+        Word::Called(here) => CliError::usage(format!("there is no `mill {typed}`"))
+            .because("Mill calls it something else")
+            .hint(format!("did you mean `{here}`?")),
+    })
+}
+
+/// Runs a command to its end.
+pub(crate) async fn run(client: &Client) -> Exit {
+    let Client(command) = client;
+    let json = command.reach().is_some_and(|reach| reach.json);
+    let mut process = ui::Process::new(json);
+    match Box::pin(run_on(&mut process.ui(), command)).await {
+        Ok(()) => Exit::Ok,
+        Err(error) => report(&error, json),
+    }
+}
+
+async fn run_on(ui: &mut ui::Ui<'_>, command: &Command) -> Result<(), CliError> {
+    match command {
+        Command::Plan(args) => return plan::run(ui, args).await,
+        Command::Deploy(args) => return deploy::run(ui, args).await,
+        Command::Doctor(args) => return doctor::run(ui, args).await,
+        Command::Completions(args) => return completions::run(ui, args, Cli::command()),
+        _ => {}
+    }
+    let Some(reach) = command.reach() else { return Ok(()) };
+    let api = &reach.api()?;
+    match command {
+        Command::Init(args) => init::run(ui, api, args).await,
+        Command::Rollback(args) => rollback::run(ui, api, args).await,
+        Command::History(args) => history::run(ui, api, args).await,
+        Command::Scale(args) => scale::run(ui, api, args).await,
+        Command::Restart(args) => restart::run(ui, api, args).await,
+        Command::Undeploy(args) => undeploy::run(ui, api, args).await,
+        Command::Status(args) => status::run(ui, api, args).await,
+        Command::Services(args) => services::run(ui, api, args).await,
+        Command::Allocs(args) => allocs::run(ui, api, args).await,
+        Command::Nodes(args) => nodes::run(ui, api, args).await,
+        Command::Inspect(args) => inspect::run(ui, api, args).await,
+        Command::Why(args) => why::run(ui, api, args).await,
+        Command::Logs(args) => logs::run(ui, api, args).await,
+        Command::Events(args) => events::run(ui, api, args).await,
+        Command::Actors(args) => actors::run(ui, api, args).await,
+        _ => Ok(()),
+    }
+}
+
+impl Command {
+    /// Whom the command asks; `None`: nobody.
+    const fn reach(&self) -> Option<&ReachArgs> {
+        Some(match self {
+            Self::Plan(args) => &args.reach,
+            Self::Deploy(args) => &args.reach,
+            Self::Rollback(args) => &args.reach,
+            Self::History(args) => &args.reach,
+            Self::Scale(args) => &args.reach,
+            Self::Restart(args) => &args.reach,
+            Self::Undeploy(args) => &args.reach,
+            Self::Status(args) => &args.reach,
+            Self::Services(args) => &args.reach,
+            Self::Allocs(args) => &args.reach,
+            Self::Nodes(args) => &args.reach,
+            Self::Inspect(args) => &args.reach,
+            Self::Why(args) => &args.reach,
+            Self::Logs(args) => &args.reach,
+            Self::Events(args) => &args.reach,
+            Self::Actors(args) => args.reach(),
+            Self::Init(args) => &args.reach,
+            Self::Doctor(args) => &args.reach,
+            Self::Dev(_) | Self::Daemon(_) | Self::Plane(_) | Self::Clean(_) | Self::Completions(_) => {
+                return None;
+            }
+        })
+    }
+}
+
+/// Says an error: on stderr for people, on stdout for programs that asked for JSON.
+pub(crate) fn report(error: &CliError, json: bool) -> Exit {
+    let mut process = ui::Process::new(json);
+    let ui = process.ui();
+    if !error.is_silent() {
+        // Nobody is left to tell when even this can't be written.
+        drop(match json {
+            true => writeln!(ui.data, "{}", error.json()),
+            false => write!(ui.talk, "{}", error.render(&ui.talk_terminal)),
+        });
+    }
+    error.exit
+}
+
+/// `14` or `#14`
+fn parse_deploy(text: &str) -> Result<DeployId, String> {
+    let number = text.strip_prefix('#').unwrap_or(text);
+    number.parse().map(DeployId).map_err(|_| "a deploy is a number, as `mill history` lists them".to_owned())
+}
