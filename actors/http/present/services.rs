@@ -18,8 +18,10 @@ pub(in crate::http) fn services(view: &View<'_>) -> Vec<Service> {
 /// One service or task; `None`: the state knows none of this name.
 pub(in crate::http) fn service(view: &View<'_>, workload: &Workload) -> Option<Service> {
     let bare = without_problem(view, workload)?;
-    let problem = why::reasons(view, workload).into_iter().next().map(|reason| reason.what);
-    Some(Service { problem, ..bare })
+    // A service as wanted has no problem, though its last deploy may have failed: `mill why` tells that.
+    let is_well = matches!(bare.state, ServiceState::Healthy | ServiceState::Stopped | ServiceState::Done);
+    let reasons = if is_well { vec![] } else { why::reasons(view, workload) };
+    Some(Service { problem: reasons.into_iter().next().map(|reason| reason.what), ..bare })
 }
 
 fn without_problem(view: &View<'_>, workload: &Workload) -> Option<Service> {

@@ -136,6 +136,7 @@ async fn why_names_what_fails_what_finds_no_room_and_what_was_rolled_back() {
     let api = room.api();
     let why = api.why(&workload("shop/web")).await.unwrap();
     assert_eq!(why.service.state, ServiceState::Healthy, "the old version goes on");
+    assert_eq!(why.service.problem, None);
     assert!(why.reasons[0].what.contains("deploy #3 was rolled back: web-"), "{:?}", why.reasons);
     assert!(why.reasons[0].what.ends_with("exited with code 3"), "{:?}", why.reasons);
     assert!(why.reasons[0].hint.as_ref().unwrap().contains("mill logs"));
