@@ -125,8 +125,8 @@ pub struct Args<B> {
     pub bound: watch::Sender<Option<SocketAddr>>,
     /// What the log publishes.
     pub published: raft::Published,
-    /// Where writes go.
-    pub raft: Address<raft::Msg>,
+    /// Where writes go; `None`: this node has no log yet.
+    pub raft: watch::Receiver<Option<Address<raft::Msg>>>,
     /// The node beyond the state.
     pub backend: B,
 }

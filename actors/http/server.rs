@@ -16,7 +16,7 @@ use super::refusal::{not_proposed, unanswered};
 use super::streams::Keeping;
 use super::{About, Member};
 use crate::kit::{Address, Path};
-use crate::raft;
+use crate::raft::{self, ProposeError};
 
 /// What every handler has at hand. Cheap to clone.
 pub(super) struct Server<B> {
@@ -28,7 +28,7 @@ pub(super) struct Inner<B> {
     pub(super) member: watch::Receiver<Option<Arc<Member>>>,
     pub(super) bound: watch::Sender<Option<std::net::SocketAddr>>,
     pub(super) published: raft::Published,
-    pub(super) raft: Address<raft::Msg>,
+    pub(super) raft: watch::Receiver<Option<Address<raft::Msg>>>,
     pub(super) backend: B,
     pub(super) tempo: Arc<Tempo>,
     /// Where this actor is in its tree.
@@ -93,7 +93,10 @@ impl<B: Backend> Inner<B> {
     /// Has a command written, and waits until it is applied here.
     pub(super) async fn propose(&self, command: Command) -> Result<Done, ApiError> {
         let deadline = self.tempo.write_deadline;
-        let asked = self.raft.ask(deadline, |reply| raft::Msg::Propose { command, reply }).await;
+        let Some(log) = self.raft.borrow().clone() else {
+            return Err(not_proposed(ProposeError::NotLeader { leader: None }));
+        };
+        let asked = log.ask(deadline, |reply| raft::Msg::Propose { command, reply }).await;
         asked.map_err(|error| unanswered(&error))?.map_err(not_proposed)
     }
 

@@ -82,7 +82,7 @@ fn read(request: &DeployRequest, cluster: &Cluster) -> Result<Parsed, ApiError> 
         return Err(ApiError::new(Code::BadRequest, "the file's name is too long")
             .because(format!("a path has at most {PATH_BYTES_MAX} bytes")));
     }
-    let wrong = |complaints: Complaints| bad_config(request, complaints);
+    let wrong = |complaints: Complaints| bad_config(request, &complaints);
     let text = Source { file, text: source, default_project: Some(default_project.as_str()) };
     let parsed = parse(&text).map_err(wrong)?;
     let unserved = parsed.unserved();
@@ -132,14 +132,14 @@ fn override_images(parsed: &mut Parsed, request: &DeployRequest) -> Result<(), A
     Ok(())
 }
 
-fn bad_config(request: &DeployRequest, complaints: Complaints) -> ApiError {
+fn bad_config(request: &DeployRequest, complaints: &Complaints) -> ApiError {
     let file = &request.file;
     let error = ApiError::new(Code::BadConfig, format!("{file} can't be deployed as it is"));
     let error = match complaints.omitted {
         0 => error,
         omitted => error.because(format!("these, and {omitted} more")),
     };
-    error.complaints(complaints.list)
+    error.complaints(complaints.list.clone())
 }
 
 fn unresolvable(parsed: &Parsed, request: &DeployRequest, unresolved: &[Unresolved]) -> ApiError {
@@ -150,5 +150,5 @@ fn unresolvable(parsed: &Parsed, request: &DeployRequest, unresolved: &[Unresolv
     let complaints = parsed.images_without_digest(&why.collect());
     let failures = unresolved.iter().map(|unresolved| &unresolved.failure);
     let hint = failures.map(|failure| present::failures::hint(failure, None)).next();
-    ApiError { hint, ..bad_config(request, complaints.into()) }
+    ApiError { hint, ..bad_config(request, &complaints.into()) }
 }

@@ -1,6 +1,12 @@
 //! Nonsense of three kinds: bytes, tokens, and examples with slips. None panics or hangs, and whatever is
 //! accepted prints as itself.
 
+#![expect(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "hostile input must be read in bounded time, so time is measured here"
+)]
+
 use std::time::{Duration, Instant};
 
 use proptest::collection::vec;

@@ -237,8 +237,8 @@ fn two_nodes_can_not_have_one_name() {
 #[test]
 fn events_are_bounded_and_a_reader_that_is_too_late_is_told() {
     let mut cluster = bootstrapped();
-    for now in 0..2000 {
-        apply(&mut cluster, now, Command::RegisterNode(facts(2, "two", 1000))).unwrap();
+    for moment in 0..2000 {
+        apply(&mut cluster, moment, Command::RegisterNode(facts(2, "two", 1000))).unwrap();
     }
     assert_eq!(cluster.events.len(), mill_model::limits::EVENTS_KEPT);
     let last = cluster.events.last().unwrap().id;

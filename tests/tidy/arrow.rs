@@ -3,8 +3,8 @@
 use super::Rule;
 use super::tree::Tree;
 
-/// The arrow: a crate may name crates of earlier rows only, never one beside it. `mill-sim` runs the deciders
-/// alone, so it stands where it can name nothing else.
+/// The arrow: a crate may name crates of earlier rows only, never one beside it. `mill-sim` runs the deciders over
+/// the fakes of drivers, so it stands where it can name no actor.
 const ROWS: &[&[&str]] = &[
     &["mill-protos", "mill-model"],
     &[
@@ -18,8 +18,8 @@ const ROWS: &[&[&str]] = &[
         "mill-wal",
     ],
     &["mill-control"],
-    &["mill-api", "mill-drivers", "mill-rpc", "mill-sim"],
-    &["mill-actors"],
+    &["mill-api", "mill-drivers", "mill-rpc"],
+    &["mill-actors", "mill-sim"],
     &["mill", "mill-init"],
     &["mill-tests", "mill-e2e"],
 ];

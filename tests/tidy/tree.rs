@@ -89,9 +89,12 @@ impl Tree {
         self.files().filter(|file| file.path.ends_with(".rs"))
     }
 
-    /// The manifests of crates, the workspace's own excepted.
+    /// The manifests of crates, the workspace's own excepted, and those of fuzz targets, which need a toolchain that
+    /// the workspace doesn't.
     pub(super) fn manifests(&self) -> impl Iterator<Item = Manifest<'_>> {
-        self.files().filter(|file| file.path.ends_with("/Cargo.toml")).map(Manifest)
+        self.files()
+            .filter(|file| file.path.ends_with("/Cargo.toml") && !file.path.ends_with("/fuzz/Cargo.toml"))
+            .map(Manifest)
     }
 
     pub(super) fn text(&self, path: &str) -> Option<&str> {

@@ -204,7 +204,7 @@ impl Room {
             member: member.subscribe(),
             bound: bound.clone(),
             published: published.clone(),
-            raft: log.root(),
+            raft: watch::Sender::new(Some(log.root())).subscribe(),
             backend: fake.clone(),
         };
         let tree = Tree::start::<Http<Fake>>("http", args, shared).await.unwrap();

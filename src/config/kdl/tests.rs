@@ -1,5 +1,11 @@
 //! The reader beside the `kdl` crate, and against what overflows or stalls that one.
 
+#![expect(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "hostile input must be read in bounded time, so time is measured here"
+)]
+
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 

@@ -26,7 +26,7 @@ async fn an_image_is_pulled_a_container_runs_and_nothing_is_left() {
     assert_eq!(found.len(), 1);
     assert!(matches!(found[0].state, State::Running { pid, .. } if pid == running.pid));
     runtime.remove(&service.name).await.unwrap();
-    host.nothing_but(&before).await;
+    host.until_nothing_but(&before).await;
     let _ = host.images().list().await.unwrap();
 }
 

@@ -207,7 +207,7 @@ async fn what_cannot_start_says_why_and_leaves_nothing() {
     let error = runtime.start(&Launch { mounts: vec![missing], ..plain.clone() }).await.unwrap_err();
     let failure = mill_model::Failure::from(&error);
     assert!(failure.to_string().contains("/no/such/source"), "{failure}");
-    host.nothing_but(&before).await;
+    host.until_nothing_but(&before).await;
     assert_eq!(runtime.leftovers(&BTreeSet::new()).await.unwrap(), BTreeSet::new());
 }
 
@@ -281,7 +281,7 @@ async fn whatever_a_crash_leaves_is_found_by_name_and_removed() {
     for name in restarted.leftovers(&BTreeSet::new()).await.unwrap() {
         restarted.remove(&name).await.unwrap();
     }
-    host.nothing_but(&before).await;
+    host.until_nothing_but(&before).await;
 }
 
 #[tokio::test]

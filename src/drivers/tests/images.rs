@@ -223,7 +223,7 @@ async fn unused_images_go_and_used_and_kept_ones_stay() {
     runtime.remove(&service.name).await.unwrap();
     store.remove_unused(&BTreeSet::new()).await.unwrap();
     assert_eq!(store.remove_unused(&BTreeSet::new()).await.unwrap(), Default::default());
-    host.nothing_but(&BTreeSet::new()).await;
+    host.until_nothing_but(&BTreeSet::new()).await;
     // And it can all be had again.
     store.pull(&unused, |_| {}).await.unwrap();
     let (output, _) = output_of(&host, shell("web-2222.4", &unused, "cat /etc/unused")).await;

@@ -179,13 +179,7 @@ async fn a_reader_that_left_leaves_no_task_behind() {
         let mut lines = rig.logs().read(&alloc(), Query { follow, ..Query::default() }).await.unwrap();
         next(&mut lines).await;
         drop(lines);
-        for _ in 0..1000 {
-            if tasks() == before {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        assert_eq!(tasks(), before);
+        until_equal(&tasks, before).await;
     }
 }
 
@@ -217,4 +211,13 @@ async fn the_fake_keeps_to_the_same_rules() {
     assert!(capture.drain().await.is_err());
     drop((held, capture));
     assert_eq!((logs.held(), logs.captured()), (vec![], vec![]));
+}
+
+/// Waits until a count is what it was.
+async fn until_equal(count: &dyn Fn() -> usize, wanted: usize) {
+    let end = tokio::time::Instant::now() + Duration::from_secs(5);
+    while count() != wanted {
+        assert!(tokio::time::Instant::now() < end, "still {} instead of {wanted}", count());
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
 }

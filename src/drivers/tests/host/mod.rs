@@ -154,7 +154,7 @@ impl Host {
 
     /// Waits until what there is is what there was. A snapshot's directory goes with containerd's next collection,
     /// which mostly follows at once; Mill has one run each `Tempo::collect_every`.
-    pub(crate) async fn nothing_but(&self, before: &BTreeSet<String>) {
+    pub(crate) async fn until_nothing_but(&self, before: &BTreeSet<String>) {
         let images = self.images();
         let keep = images.list().await.unwrap().into_iter().map(|stored| stored.digest).collect();
         images.remove_unused(&keep).await.unwrap();
