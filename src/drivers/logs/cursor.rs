@@ -174,7 +174,7 @@ impl Cursor {
         Ok(self.ready.drain(..).collect())
     }
 
-    /// A line that has begun and goes on no further for now.
+    /// A line that has begun and seems to go on no further.
     pub(super) fn flushed(&mut self) -> Option<Line> {
         self.flush();
         self.ready.pop_front()

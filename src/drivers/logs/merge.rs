@@ -42,7 +42,7 @@ enum Head {
 /// What a step read.
 pub(super) struct Batch {
     pub(super) lines: Vec<Line>,
-    /// There is no more for now.
+    /// There is no more as yet.
     pub(super) ended: bool,
     /// A line has begun and waits for its end.
     pub(super) partial: bool,

@@ -179,13 +179,7 @@ async fn a_reader_that_left_leaves_no_task_behind() {
         let mut lines = rig.logs().read(&alloc(), Query { follow, ..Query::default() }).await.unwrap();
         next(&mut lines).await;
         drop(lines);
-        for _ in 0..1000 {
-            if tasks() == before {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        assert_eq!(tasks(), before);
+        until("its task is gone", || tasks() == before).await;
     }
 }
 
