@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::actor::Actor;
 use super::address::{Address, Mailbox, Slot};
 use super::errand::{self, Task, TaskPanicked, Timer};
+use super::introspect::Introspect;
 use super::life::Life;
 use super::node::{Order, Path};
 use super::supervise::{self, Restart};
@@ -59,6 +60,11 @@ impl<A: Actor> Me<A> {
     /// The durations of this tree.
     pub fn tempo(&self) -> &Arc<Tempo> {
         &self.life().world.tempo
+    }
+
+    /// A view of this actor and all under it.
+    pub fn introspect(&self) -> Introspect {
+        Introspect::new(Arc::clone(&self.life().node), Arc::clone(self.tempo()))
     }
 
     /// Tells itself `msg` after `delay`, unless the timer is dropped or this life ends before.

@@ -13,6 +13,7 @@ pub mod images;
 pub mod logs;
 pub mod machine;
 pub mod probes;
+pub mod process;
 pub mod random;
 pub mod records;
 pub mod sockets;

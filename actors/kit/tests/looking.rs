@@ -113,3 +113,19 @@ async fn an_actor_that_is_stopping_is_not_restarted() {
     let error = tree.introspect().restart("root").await.unwrap_err();
     assert_eq!(error.to_string(), "actor `root` is stopping");
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_actor_can_show_itself_and_those_under_it() {
+    let diary = Diary::default();
+    let tree = tree(&diary).await;
+    let middle = child(&tree.root(), "middle", Args::new(&diary), Restart::OnCrash).await;
+    child(&middle, "leaf", Args::new(&diary), Restart::OnCrash).await;
+    let (reply, view) = Reply::channel();
+    order(&middle, move |me, _| {
+        reply.send(me.introspect());
+        Ok(())
+    });
+    let seen = view.await.unwrap().tree().await;
+    let paths: Vec<&str> = seen.flat().iter().map(|info| info.path.as_str()).collect();
+    assert_eq!(paths, ["root/middle", "root/middle/leaf"]);
+}

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 use super::index;
@@ -26,8 +27,10 @@ const BUFFER_BYTES: usize = 64 << 10;
 /// Captures a pipe into files.
 pub struct FifoCapture {
     pipe: AsyncFd<Arc<OwnedFd>>,
-    /// Away while a go is under way on another thread.
+    /// Away while a go is under way.
     writer: Option<Box<Writer>>,
+    /// The go under way on another thread: whoever gave up waiting for it finds it here.
+    going: Option<JoinHandle<(Box<Writer>, Gone)>>,
 }
 
 /// Registers a pipe for readiness.
@@ -57,7 +60,7 @@ impl FifoCapture {
         let writer = writer.await.map_err(|_| LogError::Interrupted)??;
         let pipe = watched(Arc::clone(&writer.pipe))
             .map_err(|source| LogError::Open { path: writer.directory.clone(), source })?;
-        Ok(Self { pipe, writer: Some(Box::new(writer)) })
+        Ok(Self { pipe, writer: Some(Box::new(writer)), going: None })
     }
 
     /// As on a file system that knows no splice.
@@ -69,14 +72,21 @@ impl FifoCapture {
         self
     }
 
-    /// One go, on a thread that may wait for the disk.
-    async fn go(writer: &mut Option<Box<Writer>>) -> Result<Gone, LogError> {
-        let mut taken = writer.take().ok_or(LogError::Interrupted)?;
-        let going = tokio::task::spawn_blocking(move || {
-            let gone = taken.go();
-            (taken, gone)
-        });
-        let (back, gone) = going.await.map_err(|_| LogError::Interrupted)?;
+    /// One go, on a thread that may wait for the disk. Given up in the middle, it is the next one's result.
+    async fn go(
+        writer: &mut Option<Box<Writer>>,
+        going: &mut Option<JoinHandle<(Box<Writer>, Gone)>>,
+    ) -> Result<Gone, LogError> {
+        if let Some(mut taken) = writer.take() {
+            *going = Some(tokio::task::spawn_blocking(move || {
+                let gone = taken.go();
+                (taken, gone)
+            }));
+        }
+        let under_way = going.as_mut().ok_or(LogError::Interrupted)?;
+        let done = under_way.await;
+        *going = None;
+        let (back, gone) = done.map_err(|_| LogError::Interrupted)?;
         *writer = Some(back);
         Ok(gone)
     }
@@ -86,7 +96,7 @@ impl Capture for FifoCapture {
     async fn pump(&mut self) -> Result<Moved, LogError> {
         loop {
             let mut ready = self.pipe.readable().await.map_err(|_| LogError::Interrupted)?;
-            let gone = Self::go(&mut self.writer).await?;
+            let gone = Self::go(&mut self.writer, &mut self.going).await?;
             if gone.emptied {
                 // What came since then has made the pipe ready anew; this doesn't clear that.
                 ready.clear_ready();
@@ -100,7 +110,7 @@ impl Capture for FifoCapture {
     async fn drain(&mut self) -> Result<Moved, LogError> {
         let mut all = Moved::default();
         loop {
-            let gone = Self::go(&mut self.writer).await?;
+            let gone = Self::go(&mut self.writer, &mut self.going).await?;
             all.kept += gone.moved.kept;
             all.dropped += gone.moved.dropped;
             if gone.emptied {

@@ -175,6 +175,8 @@ impl Cursor {
     }
 
     /// A line that has begun and goes on no further yet.
+
+    /// A line that has begun and seems to go on no further.
     pub(super) fn flushed(&mut self) -> Option<Line> {
         self.flush();
         self.ready.pop_front()

@@ -22,6 +22,7 @@ pub struct FakeLogs {
 #[derive(Debug, Default)]
 struct Inner {
     pipes: BTreeMap<StreamName, Vec<u8>>,
+    made: BTreeSet<StreamName>,
     held: BTreeMap<StreamName, usize>,
     captured: BTreeSet<StreamName>,
     lines: Vec<Line>,
@@ -210,14 +211,26 @@ impl Logs for FakeLogs {
         Path::new("/fake").join(name.to_string())
     }
 
+    async fn pipes(&self) -> Result<Vec<StreamName>, LogError> {
+        self.answer(PathBuf::from("/fake")).await?;
+        Ok(self.inner().made.iter().cloned().collect())
+    }
+
     async fn hold(&self, name: &StreamName) -> Result<FakeHeld, LogError> {
         self.answer(self.fifo(name)).await?;
-        self.change(|inner| *inner.held.entry(name.clone()).or_default() += 1);
+        self.change(|inner| {
+            inner.made.insert(name.clone());
+            *inner.held.entry(name.clone()).or_default() += 1;
+        });
         Ok(FakeHeld { logs: self.clone(), name: name.clone() })
     }
 
     async fn release(&self, name: &StreamName) -> Result<(), LogError> {
-        self.answer(self.fifo(name)).await
+        self.answer(self.fifo(name)).await?;
+        self.change(|inner| {
+            inner.made.remove(name);
+        });
+        Ok(())
     }
 
     async fn capture(&self, name: &StreamName, fifo: &Path) -> Result<FakeCapture, LogError> {
@@ -264,7 +277,10 @@ impl Logs for FakeLogs {
 
     async fn remove(&self, alloc: &AllocId) -> Result<(), LogError> {
         self.answer(Path::new("/fake").join(alloc.as_str())).await?;
-        self.change(|inner| inner.lines.retain(|line| line.alloc != *alloc));
+        self.change(|inner| {
+            inner.lines.retain(|line| line.alloc != *alloc);
+            inner.made.retain(|name| name.alloc != *alloc);
+        });
         Ok(())
     }
 }

@@ -73,6 +73,11 @@ impl Logs for FileLogs {
         layout::fifo(&self.root, name)
     }
 
+    async fn pipes(&self) -> Result<Vec<StreamName>, LogError> {
+        let path = self.root.clone();
+        blocking(move || layout::fifos(&path).map_err(|source| LogError::Read { path, source })).await
+    }
+
     async fn hold(&self, name: &StreamName) -> Result<Held, LogError> {
         let directory = layout::directory(&self.root, &name.alloc);
         let fifo = self.fifo(name);
@@ -116,7 +121,11 @@ impl Logs for FileLogs {
         let path = layout::directory(&self.root, alloc);
         blocking(move || match fs::remove_dir_all(&path) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => Err(LogError::Remove { path, source }),
-            _ => Ok(()),
+            _ => {
+                // The alloc's own directory goes with the last that is in it; it may not be ours.
+                let _ = path.parent().map(fs::remove_dir);
+                Ok(())
+            }
         })
         .await
     }

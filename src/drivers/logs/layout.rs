@@ -69,6 +69,33 @@ pub(super) fn segments(directory: &Path, stream: Stream) -> io::Result<Vec<Segme
     Ok(found)
 }
 
+/// Every pipe under `root`.
+pub(super) fn fifos(root: &Path) -> io::Result<Vec<StreamName>> {
+    let entries = |path: &Path| match fs::read_dir(path) {
+        Ok(entries) => entries.collect::<io::Result<Vec<_>>>(),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Ok(vec![])
+        }
+        Err(error) => Err(error),
+    };
+    let mut found = vec![];
+    for alloc in entries(root)? {
+        let Some(Ok(id)) = alloc.file_name().to_str().map(str::parse::<AllocId>) else { continue };
+        for entry in entries(&directory(root, &id))? {
+            found.extend(entry.file_name().to_str().and_then(|name| parse_fifo(name, &id)));
+        }
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+fn parse_fifo(name: &str, alloc: &AllocId) -> Option<StreamName> {
+    let (stream, rest) = name.split_once('.')?;
+    let stream = Stream::ALL.into_iter().find(|known| known.as_str() == stream)?;
+    let incarnation = Incarnation(rest.strip_suffix(".fifo")?.parse().ok()?);
+    Some(StreamName { alloc: alloc.clone(), incarnation, stream })
+}
+
 fn parse(name: &str, stream: Stream) -> Option<SegmentId> {
     let rest = name.strip_prefix(stream.as_str())?.strip_prefix('.')?;
     let (incarnation, number) = rest.strip_suffix(".log")?.split_once('.')?;

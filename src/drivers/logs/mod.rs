@@ -233,8 +233,8 @@ pub enum LogError {
         /// The system's reason.
         source: io::Error,
     },
-    /// The capture was given up in the middle of a go; it must be made anew.
-    #[error("the capture was interrupted")]
+    /// The thread that did it is gone; the capture must be made anew.
+    #[error("the work was interrupted")]
     Interrupted,
 }
 
@@ -247,6 +247,9 @@ pub trait Logs: Clone + Send + Sync + 'static {
 
     /// Where a stream's pipe is, or will be.
     fn fifo(&self, name: &StreamName) -> PathBuf;
+
+    /// Every pipe that there is: those of runs whose output isn't drained.
+    fn pipes(&self) -> impl Future<Output = Result<Vec<StreamName>, LogError>> + Send;
 
     /// Makes a stream's pipe, unless it is there already, and holds it open.
     fn hold(&self, name: &StreamName) -> impl Future<Output = Result<Self::Held, LogError>> + Send;
@@ -270,8 +273,8 @@ pub trait Logs: Clone + Send + Sync + 'static {
 
 /// A capture under way.
 pub trait Capture: Send + 'static {
-    /// Waits for output and moves some of it. Dropped in the middle, the capture is [`LogError::Interrupted`] and
-    /// nothing is lost.
+    /// Waits for output and moves some of it. May be given up at any time: nothing is lost, and what was moved
+    /// meanwhile is part of the next answer.
     fn pump(&mut self) -> impl Future<Output = Result<Moved, LogError>> + Send;
 
     /// Moves what is in the pipe now, until there is nothing more.

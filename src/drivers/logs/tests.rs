@@ -107,6 +107,17 @@ fn texts(lines: &[Line]) -> Vec<&str> {
     lines.iter().map(|line| line.text.as_str()).collect()
 }
 
+/// Polls until `so` holds.
+async fn until(what: &str, so: impl Fn() -> bool) {
+    for _ in 0..10_000 {
+        if so() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    panic!("never came: {what}");
+}
+
 async fn next(lines: &mut Lines) -> Line {
     let next = tokio::time::timeout(Duration::from_secs(30), lines.next()).await;
     next.expect("no line came").expect("the lines ended").unwrap()

@@ -33,6 +33,41 @@ async fn a_pump_waits_for_output() {
 }
 
 #[tokio::test]
+async fn a_pump_that_is_given_up_at_any_moment_loses_nothing() {
+    let rig = Rig::new();
+    let Running { mut writer, mut capture, _held, .. } = Running::begin(&rig, 1, Stream::Stdout).await;
+    for line in 0..500 {
+        writer.write_all(format!("{line}\n").as_bytes()).unwrap();
+        let given_up = async {
+            for _ in 0..line % 7 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            moved = capture.pump() => drop(moved.unwrap()),
+            () = given_up => {}
+        }
+    }
+    capture.drain().await.unwrap();
+    let wanted: Vec<String> = (0..500).map(|line| line.to_string()).collect();
+    assert_eq!(texts(&rig.all().await), wanted);
+}
+
+#[tokio::test]
+async fn pipes_that_were_not_drained_are_found_again() {
+    let rig = Rig::new();
+    assert_eq!(rig.logs().pipes().await.unwrap(), []);
+    let mut out = Running::begin(&rig, 12, Stream::Stdout).await;
+    let err = Running::begin(&rig, 12, Stream::Stderr).await;
+    out.print("x\n").await;
+    std::fs::write(rig.directory.path().join("odd"), "").unwrap();
+    assert_eq!(rig.logs().pipes().await.unwrap(), [out.name.clone(), err.name]);
+    rig.logs().release(&out.name).await.unwrap();
+    assert_eq!(rig.logs().pipes().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
 async fn a_restart_goes_on_where_the_capture_was_killed() {
     let rig = Rig::new();
     let mut out = Running::begin(&rig, 1, Stream::Stdout).await;

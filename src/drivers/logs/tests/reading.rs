@@ -180,6 +180,8 @@ async fn a_reader_that_left_leaves_no_task_behind() {
         next(&mut lines).await;
         drop(lines);
         until_equal(&tasks, before).await;
+
+        until("its task is gone", || tasks() == before).await;
     }
 }
 

@@ -1,0 +1,51 @@
+//! What a process owes to those beside it: one of a kind per directory, a socket for root alone, a state that is
+//! replaced whole, and the starting of another process that outlives this one.
+
+mod kept;
+mod lock;
+mod socket;
+mod spawn;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+pub use kept::Kept;
+pub use lock::Lock;
+pub use socket::listen;
+pub use spawn::{Ended, FakeOther, Other, OtherProcess};
+
+/// Why something between processes failed.
+#[derive(Debug, Error)]
+pub enum ProcessError {
+    /// Another process has the lock.
+    #[error("another process holds {}", path.display())]
+    Locked {
+        /// The lock.
+        path: PathBuf,
+    },
+    /// The disk or the kernel refuses.
+    #[error("failed to {doing} {}", path.display())]
+    Io {
+        /// What was tried.
+        doing: &'static str,
+        /// With what.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A file isn't what was written: its checksum says so.
+    #[error("{} is damaged", path.display())]
+    Damaged {
+        /// Which.
+        path: PathBuf,
+    },
+}
+
+fn failed(doing: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> ProcessError {
+    let path = path.into();
+    move |source| ProcessError::Io { doing, path, source }
+}

@@ -1,0 +1,107 @@
+//! Another process of Mill's own program, in a session of its own: it outlives this one.
+
+use std::ffi::OsString;
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::process::Command;
+use tokio::sync::Notify;
+
+use super::{ProcessError, failed};
+
+/// How a process ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    /// As the kernel tells it.
+    Status(ExitStatus),
+    /// It was a test's.
+    Fake,
+}
+
+/// Another process that can be started.
+pub trait Other: Clone + Send + Sync + 'static {
+    /// Starts it and waits for its end. Dropped, the waiting ends and the process goes on.
+    fn run(&self) -> impl Future<Output = Result<Ended, ProcessError>> + Send;
+}
+
+/// A program with arguments; what it says goes to a file.
+#[derive(Debug, Clone)]
+pub struct OtherProcess {
+    /// The program.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub arguments: Vec<OsString>,
+    /// Standard output and error, appended; the program keeps it small by saying little.
+    pub output: PathBuf,
+}
+
+impl OtherProcess {
+    /// This very program with other arguments.
+    ///
+    /// # Errors
+    /// The kernel doesn't tell what runs here.
+    pub fn myself(arguments: Vec<OsString>, output: PathBuf) -> Result<Self, ProcessError> {
+        // The link, not what it points to: after an upgrade the old file is gone, the running one is still there.
+        let link = PathBuf::from("/proc/self/exe");
+        let program = std::env::current_exe().map_err(failed("read", link.clone()))?;
+        let program = if program.exists() { program } else { link };
+        Ok(Self { program, arguments, output })
+    }
+}
+
+impl Other for OtherProcess {
+    async fn run(&self) -> Result<Ended, ProcessError> {
+        let output = OpenOptions::new().create(true).append(true).mode(0o600).open(&self.output);
+        let output = output.map_err(failed("open", &self.output))?;
+        let errors = output.try_clone().map_err(failed("open", &self.output))?;
+        let mut command = Command::new(&self.program);
+        command.args(&self.arguments).stdin(Stdio::null()).stdout(output).stderr(errors).current_dir("/");
+        own_session(&mut command);
+        let mut child = command.spawn().map_err(failed("start", &self.program))?;
+        let status = child.wait().await.map_err(failed("wait for", &self.program))?;
+        Ok(Ended::Status(status))
+    }
+}
+
+/// A session of its own: no signal to our terminal or our group reaches it.
+#[expect(unsafe_code, reason = "there is no safe way to a new session")]
+fn own_session(command: &mut Command) {
+    // SAFETY: between fork and exec only async-signal-safe calls are allowed; setsid(2) is one, and making an error of
+    // its number allocates nothing.
+    unsafe {
+        command.pre_exec(|| rustix::process::setsid().map(drop).map_err(io::Error::from));
+    }
+}
+
+/// A process that does nothing but be counted, for tests.
+#[derive(Debug, Clone, Default)]
+pub struct FakeOther {
+    started: Arc<AtomicUsize>,
+    end: Arc<Notify>,
+}
+
+impl FakeOther {
+    /// How often it was started.
+    pub fn started(&self) -> usize {
+        self.started.load(Ordering::SeqCst)
+    }
+
+    /// Ends those that run.
+    pub fn end(&self) {
+        self.end.notify_waiters();
+    }
+}
+
+impl Other for FakeOther {
+    async fn run(&self) -> Result<Ended, ProcessError> {
+        let end = self.end.notified();
+        self.started.fetch_add(1, Ordering::SeqCst);
+        end.await;
+        Ok(Ended::Fake)
+    }
+}

@@ -1,0 +1,77 @@
+//! Locks, sockets, kept states and processes, on the real kernel.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use super::*;
+
+#[test]
+fn a_lock_has_one_holder() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("plane/lock");
+    let held = Lock::take(&path).unwrap();
+    let error = Lock::take(&path).unwrap_err();
+    assert_eq!(error.to_string(), format!("another process holds {}", path.display()));
+    drop(held);
+    Lock::take(&path).unwrap();
+}
+
+#[tokio::test]
+async fn a_socket_is_roots_alone_and_replaces_a_dead_ones() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("run/mill.sock");
+    for _ in 0..2 {
+        let listener = listen(&path).unwrap();
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let (accepted, connected) = tokio::join!(listener.accept(), tokio::net::UnixStream::connect(&path));
+        assert!(accepted.is_ok() && connected.is_ok());
+    }
+    let long = directory.path().join("x".repeat(120));
+    assert!(matches!(listen(&long), Err(ProcessError::Io { .. })));
+}
+
+#[tokio::test]
+async fn a_kept_state_is_whole_or_damaged() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("tables");
+    let kept = Kept::at(path.clone());
+    assert_eq!(kept.read().await.unwrap(), None);
+    for state in [&b"one"[..], b"", b"three"] {
+        kept.write(state.to_vec()).await.unwrap();
+        assert_eq!(kept.read().await.unwrap().as_deref(), Some(state));
+    }
+    let whole = std::fs::read(&path).unwrap();
+    for cut in 0..whole.len() {
+        std::fs::write(&path, &whole[..cut]).unwrap();
+        assert!(matches!(kept.read().await, Err(ProcessError::Damaged { .. })), "cut at {cut}");
+    }
+    for byte in 0..whole.len() {
+        let mut flipped = whole.clone();
+        flipped[byte] ^= 1;
+        std::fs::write(&path, &flipped).unwrap();
+        assert!(matches!(kept.read().await, Err(ProcessError::Damaged { .. })), "byte {byte}");
+    }
+    std::fs::write(path.with_extension("new"), "left by a crash").unwrap();
+    kept.write(b"four".to_vec()).await.unwrap();
+    assert_eq!(kept.read().await.unwrap().as_deref(), Some(&b"four"[..]));
+}
+
+#[tokio::test]
+async fn another_process_has_its_own_session_and_its_words_are_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = directory.path().join("plane.log");
+    let script = "read -r _ _ _ _ _ session _ < /proc/self/stat; echo session $session of $$; exit 7";
+    let other = OtherProcess {
+        program: "/bin/sh".into(),
+        arguments: ["-c", script].map(Into::into).to_vec(),
+        output: output.clone(),
+    };
+    let Ended::Status(status) = other.run().await.unwrap() else { panic!("not a process") };
+    assert_eq!(status.code(), Some(7));
+    let said = std::fs::read_to_string(output).unwrap();
+    let words: Vec<&str> = said.split_whitespace().collect();
+    assert_eq!(words.len(), 4, "{said}");
+    assert_eq!(words[1], words[3], "the process leads its own session: {said}");
+    let nobody = OtherProcess { program: "/nonexistent".into(), ..other };
+    assert!(matches!(nobody.run().await, Err(ProcessError::Io { doing: "start", .. })));
+}
