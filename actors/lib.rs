@@ -5,6 +5,7 @@
 
 pub mod agent;
 pub mod alloc;
+pub mod containerd;
 pub mod dispatch;
 pub mod http;
 pub mod images;
@@ -12,6 +13,7 @@ pub mod introspect;
 pub mod kit;
 pub mod leader;
 pub mod logs;
+pub mod node;
 pub mod outlet;
 pub mod plane;
 pub mod plane_link;

@@ -2,6 +2,8 @@
 //! cluster, the daemon, or the plane.
 
 mod cli;
+mod daemon;
+mod plane;
 
 use std::process::ExitCode;
 
@@ -11,7 +13,10 @@ fn main() -> ExitCode {
     let exit = match cli::read(std::env::args_os()) {
         Invocation::Client(client) => block_on(cli::run(&client)),
         Invocation::Over(exit) => exit,
-        Invocation::Daemon(_) | Invocation::Dev(_) | Invocation::Plane(_) | Invocation::Clean(_) => unwired(),
+        Invocation::Daemon(config) => over(daemon::run(&config, false)),
+        Invocation::Dev(config) => over(daemon::run(&config, true)),
+        Invocation::Plane(config) => over(plane::run(&config)),
+        Invocation::Clean(_args) => Exit::Failed,
     };
     exit.into()
 }
@@ -29,9 +34,6 @@ fn block_on(work: impl Future<Output = Exit>) -> Exit {
     }
 }
 
-fn unwired() -> Exit {
-    let error = CliError::new(Exit::Failed, "this build has no daemon")
-        .because("the command line came first; daemon, plane and their clean-up are being put together")
-        .hint("use a later build");
-    cli::report(&error, false)
+fn over(result: Result<Exit, CliError>) -> Exit {
+    result.unwrap_or_else(|error| cli::report(&error, false))
 }

@@ -174,8 +174,6 @@ impl Cursor {
         Ok(self.ready.drain(..).collect())
     }
 
-    /// A line that has begun and goes on no further yet.
-
     /// A line that has begun and seems to go on no further.
     pub(super) fn flushed(&mut self) -> Option<Line> {
         self.flush();

@@ -1,20 +1,19 @@
 //! Logs in files: the real driver.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use mill_model::{AllocId, Incarnation};
+use mill_model::AllocId;
 use tokio::sync::mpsc;
 
 use super::capture::FifoCapture;
 use super::layout::{self, Bounds};
 use super::merge::{Batch, Merge};
 use super::pipe::{self, Held};
-use super::{Line, Lines, LogError, Logs, Now, Query, Stream, StreamName};
+use super::{Line, Lines, LogError, Logs, Now, Query, StreamName};
 
 /// Lines that wait for a slow reader, beyond the batch in hand.
 const LINES_AHEAD: usize = 64;
@@ -34,22 +33,6 @@ impl FileLogs {
     /// Logs under `<data>/allocs`; followers look for more every `poll` (`Tempo::log_poll`).
     pub fn new(allocs: PathBuf, now: Now, poll: Duration) -> Self {
         Self { root: allocs, now, poll, bounds: Bounds::default() }
-    }
-
-    /// The runs of an alloc that have left a log, oldest first.
-    ///
-    /// # Errors
-    /// The directory can't be read.
-    pub async fn runs(&self, alloc: &AllocId) -> Result<Vec<Incarnation>, LogError> {
-        let directory = layout::directory(&self.root, alloc);
-        blocking(move || {
-            let read = |stream| layout::segments(&directory, stream);
-            let segments = Stream::ALL.into_iter().map(read).collect::<io::Result<Vec<_>>>();
-            let segments = segments.map_err(|source| LogError::Read { path: directory.clone(), source })?;
-            let runs: BTreeSet<Incarnation> = segments.iter().flatten().map(|id| id.incarnation).collect();
-            Ok(runs.into_iter().collect())
-        })
-        .await
     }
 
     /// The same with other bounds, so that tests needn't write megabytes.

@@ -42,8 +42,6 @@ enum Head {
 /// What a step read.
 pub(super) struct Batch {
     pub(super) lines: Vec<Line>,
-    /// There is no more yet.
-
     /// There is no more as yet.
     pub(super) ended: bool,
     /// A line has begun and waits for its end.

@@ -13,7 +13,7 @@ mod completions;
 mod daemon;
 mod deploy;
 mod dev;
-mod doctor;
+pub(crate) mod doctor;
 mod error;
 mod events;
 mod exit;
@@ -117,7 +117,6 @@ enum Command {
 }
 
 /// What was typed, as far as the command line itself can't do it.
-#[expect(dead_code, reason = "main doesn't start the daemon yet, and so doesn't read how")]
 pub(crate) enum Invocation {
     /// A command that asks a cluster, or looks at this machine: [`run`] does it.
     Client(Client),
@@ -267,6 +266,13 @@ pub(crate) fn report(error: &CliError, json: bool) -> Exit {
         });
     }
     error.exit
+}
+
+/// Says something to a person, beside all answers.
+pub(crate) fn say(text: &str) {
+    let mut process = ui::Process::new(false);
+    // Nobody is left to tell when even this can't be written.
+    drop(process.ui().say(text));
 }
 
 /// `14` or `#14`

@@ -47,10 +47,15 @@ pub(crate) async fn run(ui: &mut Ui<'_>, args: &DoctorArgs) -> Result<(), CliErr
     }
 }
 
+/// What the machine looks like to a node that keeps its data at `data_dir`.
+pub(crate) async fn findings(data_dir: &std::path::Path) -> Vec<Finding> {
+    judge::judge(&host::look(data_dir).await)
+}
+
 async fn here(args: &DoctorArgs) -> Report {
     let from_env = || std::env::var_os("MILL_DATA_DIR").map(PathBuf::from);
     let data_dir = args.data_dir.clone().or_else(from_env).unwrap_or_else(|| DATA_DIR.into());
-    Report { node: None, findings: judge::judge(&host::look(&data_dir).await) }
+    Report { node: None, findings: findings(&data_dir).await }
 }
 
 /// Adds what the daemon found, where it knows more.

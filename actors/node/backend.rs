@@ -1,0 +1,111 @@
+//! What the API asks of its node beyond the replicated state.
+
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
+use futures::future::BoxFuture;
+use mill_api::daemon::{InitRequest, Initialized};
+use mill_api::doctor::Finding;
+use mill_api::{ApiError, Code};
+use mill_drivers::bundle::Drivers;
+use mill_drivers::clock::Clock as _;
+use mill_drivers::images::Progress;
+use mill_drivers::logs::FileLogs;
+use mill_model::{ImageRef, Timestamp};
+
+use tonic::transport::Endpoint;
+
+use super::Msg;
+use crate::http::Backend;
+use crate::introspect;
+use crate::kit::{ActorInfo, Address, Introspect};
+
+/// Looks at the machine.
+pub type Doctor = Arc<dyn Fn() -> BoxFuture<'static, Vec<Finding>> + Send + Sync>;
+
+/// Where answers come from.
+#[derive(Clone)]
+pub struct Source<D> {
+    /// The node's hands.
+    pub drivers: D,
+    /// Containers' output.
+    pub logs: FileLogs,
+    /// The daemon's tree, once it is up.
+    pub tree: Arc<OnceLock<Introspect>>,
+    /// What looks at the machine.
+    pub doctor: Doctor,
+}
+
+/// The node behind its API.
+#[derive(Clone)]
+pub struct NodeBackend<D> {
+    pub(super) source: Source<D>,
+    pub(super) root: Address<Msg>,
+    /// The plane's socket.
+    pub(super) plane: PathBuf,
+    pub(super) tempo: Arc<mill_model::Tempo>,
+}
+
+impl<D: Drivers> Backend for NodeBackend<D> {
+    type Images = D::Images;
+    type Logs = FileLogs;
+
+    fn images(&self) -> &D::Images {
+        self.source.drivers.images()
+    }
+
+    fn logs(&self) -> &FileLogs {
+        &self.source.logs
+    }
+
+    fn now(&self) -> Timestamp {
+        self.source.drivers.clock().now()
+    }
+
+    fn pulling(&self, _image: &ImageRef) -> Option<Progress> {
+        None
+    }
+
+    async fn init(&self, request: InitRequest) -> Result<Initialized, ApiError> {
+        let deadline = self.tempo.write_deadline * 3;
+        let answer = self.root.ask(deadline, |reply| Msg::Init { request, reply }).await;
+        answer.unwrap_or_else(|error| {
+            Err(ApiError::new(Code::Unavailable, "the daemon did not answer").because(error.to_string()))
+        })
+    }
+
+    async fn doctor(&self) -> Vec<Finding> {
+        (self.source.doctor)().await
+    }
+
+    fn daemon_actors(&self) -> Option<Introspect> {
+        self.source.tree.get().cloned()
+    }
+
+    async fn plane_actors(&self) -> Result<ActorInfo, ApiError> {
+        self.plane_tree()?.tree().await.map_err(|error| away(&error))
+    }
+
+    async fn restart_plane_actor(&self, path: &str) -> Result<(), ApiError> {
+        self.plane_tree()?.restart(path).await.map_err(|error| away(&error))
+    }
+
+    fn plane_pid(&self) -> Option<u32> {
+        rustix::net::sockopt::socket_peercred(std::os::unix::net::UnixStream::connect(&self.plane).ok()?)
+            .ok()
+            .and_then(|peer| u32::try_from(peer.pid.as_raw_nonzero().get()).ok())
+    }
+}
+
+fn away(error: &dyn std::error::Error) -> ApiError {
+    ApiError::new(Code::Unavailable, "the plane did not answer").because(error.to_string())
+}
+
+impl<D> NodeBackend<D> {
+    /// The plane's tree, over a connection of its own: it is looked at rarely.
+    fn plane_tree(&self) -> Result<introspect::Client, ApiError> {
+        let endpoint = Endpoint::from_shared(format!("unix:{}", self.plane.display()));
+        let channel = endpoint.map_err(|error| away(&error))?.connect_lazy();
+        Ok(introspect::Client::new(channel, self.tempo.ask_deadline))
+    }
+}

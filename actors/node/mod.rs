@@ -1,0 +1,355 @@
+//! The root of the daemon's tree: who this node is, and which rooms it therefore has.
+//!
+//! - owns: the node's directory and identity; its children
+//! - told by: the API (`init`), the published role
+//! - fails when: the directory can't be read, or a child gives up
+//! - restarted by: nobody; the process ends and its supervisor starts it again (systemd, `mill dev`'s user)
+//!
+//! A node without an identity has the API and the link to its plane, nothing else. With one it has the log, the
+//! agent, and, where the log leads, the leader.
+
+pub mod backend;
+mod init;
+mod register;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::marker::PhantomData;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use mill_api::ApiError;
+use mill_api::daemon::{InitRequest, Initialized};
+use mill_drivers::bundle::Drivers;
+use mill_drivers::containers::own::OwnConfig;
+use mill_drivers::containers::{ContainerName, Containers as _};
+use mill_drivers::disk::Disk;
+use mill_drivers::home::{Home, Identity};
+use mill_drivers::logs::FileLogs;
+use mill_drivers::process::OtherProcess;
+use mill_drivers::random::Random;
+use mill_model::{NodeName, Resources};
+use serde_json::json;
+use tokio::sync::watch;
+use tracing::warn;
+
+use crate::agent::{self, Agent};
+use crate::alloc;
+use crate::containerd::Containerd;
+use crate::http::{self, Http, Member};
+use crate::kit::{Actor, Address, AskError, Crash, Me, Message, Reply, Restart, Task, TaskPanicked};
+use crate::leader::{self, Leader};
+use crate::outlet::Outlet;
+use crate::plane_link::{self, PlaneLink};
+use crate::raft::{self, Published, Raft};
+use backend::NodeBackend;
+use init::{Bootstrapped, Waiting};
+
+/// The room.
+pub struct Node<D, K, R>(PhantomData<(D, K, R)>);
+
+/// What the root is told.
+#[derive(Debug)]
+pub enum Msg {
+    /// Make a cluster of this node.
+    Init {
+        /// How.
+        request: InitRequest,
+        /// Told when the node is its member.
+        reply: Reply<Result<Initialized, ApiError>>,
+    },
+    /// The first command of the cluster was applied, or wasn't.
+    Bootstrapped(Result<Bootstrapped, TaskPanicked>),
+    /// This node leads, or does no longer, or the state has changed.
+    Changed,
+    /// Which containers there are, or that nobody can say.
+    Listed(Result<BTreeSet<ContainerName>, TaskPanicked>),
+    /// The node has said what it is, or couldn't.
+    Registered(Result<Result<Result<mill_fsm::Done, raft::ProposeError>, AskError>, TaskPanicked>),
+}
+
+impl Message for Msg {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Init { .. } => "init",
+            Self::Bootstrapped(_) => "bootstrapped",
+            Self::Changed => "changed",
+            Self::Listed(_) => "listed",
+            Self::Registered(_) => "registered",
+        }
+    }
+}
+
+/// What an operator says of a node.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// What to call it, unless `init` says so.
+    pub name: NodeName,
+    /// Where others reach it, unless `init` says so.
+    pub advertise: IpAddr,
+    /// Where the API listens.
+    pub listen: SocketAddr,
+    /// The local control socket.
+    pub socket: PathBuf,
+    /// What it has for containers.
+    pub capacity: Resources,
+    /// Version of this binary.
+    pub version: String,
+}
+
+/// What the root needs.
+pub struct Args<D, K, R> {
+    /// What the operator said.
+    pub settings: Settings,
+    /// The node's directory.
+    pub home: Arc<Home>,
+    /// What allocs work with.
+    pub drivers: D,
+    /// Where the log is kept.
+    pub disk: K,
+    /// Ids and keys.
+    pub random: R,
+    /// Where the state and the role are published.
+    pub published: Published,
+    /// A containerd of Mill's own to keep alive; `None`: the machine's is used.
+    pub containerd: Option<OwnConfig>,
+    /// How to find or start the plane.
+    pub plane: plane_link::Args<FileLogs, OtherProcess>,
+    /// What the API asks beyond the state.
+    pub backend: backend::Source<D>,
+}
+
+impl<D: Clone, K: Clone, R: Clone> Clone for Args<D, K, R> {
+    fn clone(&self) -> Self {
+        Self {
+            settings: self.settings.clone(),
+            home: Arc::clone(&self.home),
+            drivers: self.drivers.clone(),
+            disk: self.disk.clone(),
+            random: self.random.clone(),
+            published: self.published.clone(),
+            containerd: self.containerd.clone(),
+            plane: self.plane.clone(),
+            backend: self.backend.clone(),
+        }
+    }
+}
+
+/// What the root holds.
+pub struct State<D, K, R> {
+    args: Args<D, K, R>,
+    link: Address<plane_link::Msg>,
+    member: watch::Sender<Option<Arc<Member>>>,
+    log: watch::Sender<Option<Address<raft::Msg>>>,
+    identity: Option<Identity>,
+    rooms: Option<Rooms>,
+    leads: Option<mill_model::Term>,
+    waiting: Option<Waiting>,
+    registering: Option<Task>,
+    listing: Option<Task>,
+    watching: Task,
+}
+
+/// The rooms of a node that is somebody.
+struct Rooms {
+    raft: Address<raft::Msg>,
+    agent: Address<agent::Msg>,
+}
+
+impl<D, K, R> Actor for Node<D, K, R>
+where
+    D: Drivers,
+    K: Disk,
+    R: Random + Clone,
+{
+    type Msg = Msg;
+    type Args = Args<D, K, R>;
+    type State = State<D, K, R>;
+
+    async fn start(me: &Me<Self>, args: Self::Args) -> Result<Self::State, Crash> {
+        if let Some(own) = args.containerd.clone() {
+            me.child::<Containerd>("containerd", own, Restart::Forever)?;
+        }
+        let link = me.child::<PlaneLink<FileLogs, OtherProcess>>(
+            "plane-link",
+            args.plane.clone(),
+            Restart::Forever,
+        )?;
+        let identity = args.home.identity()?;
+        let member = watch::Sender::new(None);
+        let watching = watch_changes(me, &args.published);
+        let mut state = State {
+            args,
+            link,
+            member,
+            log: watch::Sender::new(None),
+            identity: None,
+            rooms: None,
+            leads: None,
+            waiting: None,
+            registering: None,
+            listing: None,
+            watching,
+        };
+        if let Some(identity) = identity {
+            state.become_somebody(me, identity)?;
+        }
+        state.open_api(me)?;
+        Ok(state)
+    }
+
+    async fn handle(me: &Me<Self>, msg: Msg, state: &mut Self::State) -> Result<(), Crash> {
+        match msg {
+            Msg::Init { request, reply } => state.init(me, request, reply),
+            Msg::Bootstrapped(result) => state.bootstrapped(result),
+            Msg::Changed => state.changed(me),
+            Msg::Listed(containers) => state.listed(containers?),
+            Msg::Registered(result) => {
+                state.registered(result);
+                Ok(())
+            }
+        }
+    }
+
+    fn observe(state: &Self::State) -> serde_json::Value {
+        json!({
+            "node": state.identity.as_ref().map(|identity| identity.node),
+            "name": state.identity.as_ref().map(|identity| &identity.name),
+            "leads": state.leads,
+        })
+    }
+}
+
+impl<D, K, R> State<D, K, R>
+where
+    D: Drivers,
+    K: Disk,
+    R: Random + Clone,
+{
+    /// Starts what a node with an identity has.
+    fn become_somebody(&mut self, me: &Me<Node<D, K, R>>, identity: Identity) -> Result<(), Crash> {
+        let keys = self.args.home.keys()?;
+        let raft = raft::Args {
+            disk: self.args.disk.clone(),
+            directory: self.args.home.path().join("raft"),
+            clock: self.args.drivers.clock().clone(),
+            node: identity.node,
+            log: init::log_id(&identity.cluster),
+            seed: self.args.random.number()?,
+            published: self.args.published.clone(),
+        };
+        let raft = me.child::<Raft<K, D::Clock>>("raft", raft, Restart::OnCrash)?;
+        let link = self.link.clone();
+        let streams = Outlet::new(move |news| link.tell(plane_link::Msg::Streams(news)));
+        let home = alloc::Home {
+            drivers: self.args.drivers.clone(),
+            node: identity.name.clone(),
+            address: identity.advertise,
+            streams,
+        };
+        let agent = me.child::<Agent<D>>("agent", agent::Args { home }, Restart::OnCrash)?;
+        let listen = self.args.settings.listen;
+        let certificate_chain = format!("{}{}", keys.certificate, keys.ca_certificate);
+        let member = Member { name: identity.name.clone(), listen, certificate_chain, private_key: keys.key };
+        self.member.send_replace(Some(Arc::new(member)));
+        self.list_containers(me);
+        self.log.send_replace(Some(raft.clone()));
+        self.rooms = Some(Rooms { raft, agent });
+        self.identity = Some(identity);
+        Ok(())
+    }
+
+    /// Has the link told which containers there are: pipes of others are what an earlier daemon left.
+    fn list_containers(&mut self, me: &Me<Node<D, K, R>>) {
+        let (containers, again) = (self.args.drivers.containers().clone(), me.tempo().collect_every);
+        let list = async move {
+            loop {
+                match containers.list().await {
+                    Ok(found) => break found.into_iter().map(|found| found.name).collect(),
+                    Err(error) => warn!(%error, "containers can't be listed"),
+                }
+                tokio::time::sleep(again).await;
+            }
+        };
+        self.listing = Some(me.task("list", list, Msg::Listed));
+    }
+
+    fn listed(&mut self, containers: BTreeSet<ContainerName>) -> Result<(), Crash> {
+        self.listing = None;
+        Ok(self.link.tell(plane_link::Msg::Compare { containers })?)
+    }
+
+    fn open_api(&self, me: &Me<Node<D, K, R>>) -> Result<(), Crash> {
+        let settings = &self.args.settings;
+        let name = self.identity.as_ref().map_or(&settings.name, |identity| &identity.name);
+        let about = http::About {
+            node: name.clone(),
+            version: settings.version.clone(),
+            since: mill_drivers::clock::Clock::now(self.args.drivers.clock()),
+            data_dir: self.args.home.path().to_owned(),
+        };
+        let root = me.address();
+        let source = self.args.backend.clone();
+        let plane = self.args.plane.socket.clone();
+        let backend = NodeBackend { source, root, plane, tempo: Arc::clone(me.tempo()) };
+        let args = http::Args {
+            about,
+            socket: settings.socket.clone(),
+            member: self.member.subscribe(),
+            bound: watch::Sender::new(None),
+            published: self.args.published.clone(),
+            raft: self.log.subscribe(),
+            backend,
+        };
+        me.child::<Http<NodeBackend<D>>>("http", args, Restart::OnCrash)?;
+        Ok(())
+    }
+
+    /// Follows the role: a leader where the log leads, for as long as it does.
+    fn changed(&mut self, me: &Me<Node<D, K, R>>) -> Result<(), Crash> {
+        self.watching = watch_changes(me, &self.args.published);
+        let role = *self.args.published.role.borrow();
+        let leads = role.is_leading.then_some(role.term);
+        if leads != self.leads {
+            if self.leads.take().is_some() {
+                me.drop_child("leader");
+            }
+            if let Some(term) = leads {
+                self.lead(me, term)?;
+            }
+        }
+        self.register(me);
+        Ok(())
+    }
+
+    fn lead(&mut self, me: &Me<Node<D, K, R>>, term: mill_model::Term) -> Result<(), Crash> {
+        let Some((rooms, identity)) = self.rooms.as_ref().zip(self.identity.as_ref()) else { return Ok(()) };
+        let args = leader::Args {
+            term,
+            cluster: self.args.published.cluster.subscribe(),
+            raft: rooms.raft.clone(),
+            agents: BTreeMap::from([(identity.node, rooms.agent.clone())]),
+            clock: self.args.drivers.clock().clone(),
+            random: self.args.random.clone(),
+        };
+        me.child::<Leader<D::Clock, R>>("leader", args, Restart::OnCrash)?;
+        self.leads = Some(term);
+        Ok(())
+    }
+}
+
+fn watch_changes<D, K, R>(me: &Me<Node<D, K, R>>, published: &Published) -> Task
+where
+    D: Drivers,
+    K: Disk,
+    R: Random + Clone,
+{
+    let (mut role, mut cluster) = (published.role.subscribe(), published.cluster.subscribe());
+    let changed = async move {
+        tokio::select! {
+            _ = role.changed() => {}
+            _ = cluster.changed() => {}
+        }
+    };
+    me.task("watch", changed, |_| Msg::Changed)
+}

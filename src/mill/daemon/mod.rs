@@ -1,0 +1,201 @@
+//! `mill daemon` and `mill dev`: the composition root of a node.
+
+mod containerd;
+
+use std::ffi::OsString;
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
+use mill_actors::kit::{Ended, Tree};
+use mill_actors::node::{self, Node, backend};
+use mill_actors::plane_link;
+use mill_actors::raft::Published;
+use mill_api::daemon::InitRequest;
+use mill_drivers::clock::{Clock as _, SystemClock};
+use mill_drivers::containers::RuntimeConfig;
+use mill_drivers::disk::RealDisk;
+use mill_drivers::home::Home;
+use mill_drivers::host;
+use mill_drivers::logs::FileLogs;
+use mill_drivers::machine::Machine;
+use mill_drivers::process::OtherProcess;
+use mill_drivers::random::KernelRandom;
+use mill_model::Tempo;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::cli::node::Log;
+use crate::cli::{self, CliError, Exit, NodeConfig};
+
+/// The actors of one node.
+type Root = Node<Machine, RealDisk, KernelRandom>;
+
+/// The cgroup of all containers.
+const CGROUP_PARENT: &str = "/mill";
+
+/// Runs a node until it is told to stop.
+pub(crate) fn run(config: &NodeConfig, dev: bool) -> Result<Exit, CliError> {
+    start_logging(&config.log);
+    // The one provider that is compiled in; refused only if somebody was faster.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| failed("the runtime can't be started").source(&error))?;
+    runtime.block_on(live(config, dev))
+}
+
+async fn live(config: &NodeConfig, dev: bool) -> Result<Exit, CliError> {
+    let tempo = Arc::new(Tempo::default());
+    let home = Home::open(&config.data_dir).map_err(|error| {
+        failed("the data directory can't be used")
+            .source(&error)
+            .hint("a daemon needs root; `--data-dir DIR` names another directory")
+    })?;
+    let fresh = home.identity().is_ok_and(|identity| identity.is_none());
+    let found = containerd::find(config, &tempo).await?;
+    let tree_view = Arc::new(OnceLock::new());
+    let args = arguments(config, Arc::new(home), found, &tempo, &tree_view)?;
+    let published = args.published.clone();
+    let tree = Tree::start::<Root>("daemon", args, Arc::clone(&tempo)).await.map_err(|error| {
+        failed("the daemon can't be started").source(&error).hint("`mill doctor` looks for the cause")
+    })?;
+    // Set once: this is the only place.
+    drop(tree_view.set(tree.introspect()));
+    if dev {
+        become_cluster(&tree, &published, &tempo, fresh).await?;
+        welcome(config);
+    }
+    wait(&tree, &tempo).await
+}
+
+fn arguments(
+    config: &NodeConfig,
+    home: Arc<Home>,
+    found: containerd::Found,
+    tempo: &Arc<Tempo>,
+    tree: &Arc<OnceLock<mill_actors::kit::Introspect>>,
+) -> Result<node::Args<Machine, RealDisk, KernelRandom>, CliError> {
+    let runtime = RuntimeConfig {
+        socket: found.socket,
+        cgroup_parent: CGROUP_PARENT.to_owned(),
+        state: state_dir(config).join("containers"),
+    };
+    let drivers = Machine::new(&config.data_dir, &runtime, tempo).map_err(|error| {
+        failed("containers can't be run on this machine")
+            .source(&error)
+            .hint("`mill doctor` looks for the cause")
+    })?;
+    let capacity =
+        host::capacity().map_err(|error| failed("this machine can't be looked at").source(&error))?;
+    let settings = node::Settings {
+        name: config.name.clone(),
+        advertise: config.advertise.unwrap_or_else(host::default_address),
+        listen: config.listen,
+        socket: config.socket.clone(),
+        capacity,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    let now = Arc::new(|| SystemClock.now());
+    let logs = FileLogs::new(config.data_dir.join("allocs"), now, tempo.log_poll);
+    let data_dir = config.data_dir.clone();
+    let doctor: backend::Doctor = Arc::new(move || {
+        let data_dir = data_dir.clone();
+        Box::pin(async move { cli::doctor::findings(&data_dir).await })
+    });
+    let backend =
+        backend::Source { drivers: drivers.clone(), logs: logs.clone(), tree: Arc::clone(tree), doctor };
+    let plane = plane(config)?;
+    Ok(node::Args {
+        settings,
+        home,
+        drivers,
+        disk: RealDisk,
+        random: KernelRandom,
+        published: Published::default(),
+        containerd: found.own,
+        plane: plane_link::Args { logs, plane, socket: config.plane_socket.clone() },
+        backend,
+    })
+}
+
+/// How to start a plane if none is found: this very program, which says what goes wrong to a file.
+fn plane(config: &NodeConfig) -> Result<OtherProcess, CliError> {
+    let mut arguments: Vec<OsString> = vec!["plane".into(), "--data-dir".into()];
+    arguments.push(config.data_dir.clone().into());
+    arguments.extend(["--plane-socket".into(), config.plane_socket.clone().into()]);
+    OtherProcess::myself(arguments, config.data_dir.join("plane.log"))
+        .map_err(|error| failed("the plane can't be started").source(&error))
+}
+
+/// What doesn't survive a reboot lies beside the control socket.
+fn state_dir(config: &NodeConfig) -> PathBuf {
+    config.socket.parent().map_or_else(|| PathBuf::from("/run/mill"), std::path::Path::to_owned)
+}
+
+/// A daemon that was told to stop leaves its containers running (product.md P2).
+async fn wait(tree: &Tree<node::Msg>, tempo: &Tempo) -> Result<Exit, CliError> {
+    let hook = |kind| signal(kind).map_err(|error| failed("signals can't be received").source(&error));
+    let (mut terminate, mut interrupt) = (hook(SignalKind::terminate())?, hook(SignalKind::interrupt())?);
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        ended = tree.ended() => {
+            if let Ended::GaveUp { error } = ended {
+                return Err(failed("the daemon gave up").because(error));
+            }
+        }
+    }
+    tracing::info!("stopping; containers go on");
+    match tree.stop(tempo.shutdown_deadline).await {
+        Ok(()) => Ok(Exit::Ok),
+        Err(error) => Err(failed("not everything stopped in time").source(&error)),
+    }
+}
+
+/// `mill dev` needs no `mill init`: the first start makes the cluster.
+async fn become_cluster(
+    tree: &Tree<node::Msg>,
+    published: &Published,
+    tempo: &Tempo,
+    fresh: bool,
+) -> Result<(), CliError> {
+    // Whoever leads has applied all that was committed before.
+    let mut role = published.role.subscribe();
+    let leads = async { role.wait_for(|role| role.is_leading).await.is_ok() };
+    let known = !fresh && tokio::time::timeout(tempo.write_deadline, leads).await.unwrap_or_default();
+    if known && published.cluster.borrow().is_bootstrapped() {
+        return Ok(());
+    }
+    let request = InitRequest::default();
+    let answer = tree.root().ask(tempo.write_deadline * 3, |reply| node::Msg::Init { request, reply }).await;
+    match answer {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(failed("the cluster could not be made").source(&error)),
+        Err(error) => Err(failed("the cluster could not be made").source(&error)),
+    }
+}
+
+/// Told to a person in front of a terminal; a log has it in the daemon's own words.
+fn welcome(config: &NodeConfig) {
+    if std::io::stderr().is_terminal() {
+        cli::say(&format!(
+            "mill dev runs here; Ctrl-C ends it, containers go on\n\
+             next, in another terminal: MILL_SOCKET={} mill deploy -f hello.kdl",
+            config.socket.display()
+        ));
+    }
+}
+
+pub(crate) fn start_logging(log: &Log) {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_new(&log.filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    let to_stderr = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Refused only if logging was started before.
+    let _ = match log.json {
+        true => to_stderr.json().try_init(),
+        false => to_stderr.with_ansi(std::io::stderr().is_terminal()).try_init(),
+    };
+}
+
+pub(crate) fn failed(message: &str) -> CliError {
+    CliError::new(Exit::Failed, message)
+}
