@@ -150,5 +150,5 @@ fn unresolvable(parsed: &Parsed, request: &DeployRequest, unresolved: &[Unresolv
     let complaints = parsed.images_without_digest(&why.collect());
     let failures = unresolved.iter().map(|unresolved| &unresolved.failure);
     let hint = failures.map(|failure| present::failures::hint(failure, None)).next();
-    ApiError { hint, ..bad_config(request, &complaints.into()) }
+    ApiError { code: Code::NoImage, hint, ..bad_config(request, &complaints.into()) }
 }

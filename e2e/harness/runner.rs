@@ -96,7 +96,7 @@ fn run_one(setup: &Setup, story: &Story, folder: &Path, storage: &Path) -> Resul
     Ok(status.success())
 }
 
-/// Tells the story that [`run_one`] named, on the machine made for it.
+/// Tells the story that `run_one` named, on the machine made for it.
 ///
 /// # Errors
 /// The story's failure.

@@ -13,8 +13,8 @@ use super::{Story, Tell};
 use crate::harness::failed::expect;
 use crate::harness::{Context as _, Failed, World};
 
-pub(super) const CONFIGS: Story = Story { name: "bad_configs", proves: false, tell: Tell::Node(configs) };
-pub(super) const REQUESTS: Story = Story { name: "bad_requests", proves: false, tell: Tell::Node(requests) };
+pub(super) const CONFIGS: Story = Story { name: "bad_configs", proves: true, tell: Tell::Node(configs) };
+pub(super) const REQUESTS: Story = Story { name: "bad_requests", proves: true, tell: Tell::Node(requests) };
 
 const GOOD: &str = r#"project "shop"
 service "web" {

@@ -8,8 +8,8 @@ use crate::harness::failed::expect;
 use crate::harness::{Context as _, Failed, World, http};
 
 pub(super) const NGINX_REDIS: Story =
-    Story { name: "unmodified_nginx_redis", proves: false, tell: Tell::Node(nginx_and_redis) };
-pub(super) const CLASH: Story = Story { name: "port_clash", proves: false, tell: Tell::Node(clash) };
+    Story { name: "unmodified_nginx_redis", proves: true, tell: Tell::Node(nginx_and_redis) };
+pub(super) const CLASH: Story = Story { name: "port_clash", proves: true, tell: Tell::Node(clash) };
 
 const CONFIG: &str = r#"project "stock"
 service "nginx" {

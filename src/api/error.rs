@@ -57,6 +57,8 @@ pub enum Code {
     BadRequest,
     /// The config file is wrong; `complaints` says where.
     BadConfig,
+    /// A registry doesn't have, or doesn't give, an image that the config file names; `complaints` says which.
+    NoImage,
     /// The token is missing or unknown.
     Unauthorized,
     /// The token may not do this.
@@ -88,9 +90,10 @@ pub enum Code {
 
 impl Code {
     /// All that a server sends.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::BadRequest,
         Self::BadConfig,
+        Self::NoImage,
         Self::Unauthorized,
         Self::Forbidden,
         Self::NotFound,
@@ -109,7 +112,7 @@ impl Code {
     pub const fn status(self) -> StatusCode {
         match self {
             Self::BadRequest => StatusCode::BAD_REQUEST,
-            Self::BadConfig | Self::Unplaceable => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::BadConfig | Self::NoImage | Self::Unplaceable => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::Forbidden => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,

@@ -190,7 +190,7 @@ async fn an_image_that_is_nowhere_is_complained_of_at_its_place() {
     let api = room.api();
     room.fake.images.lose(&"r.test/web:1".parse().unwrap());
     let error = refused(api.deploy(&file(SHOP)).await);
-    assert_eq!((error.code, error.complaints.len()), (Code::BadConfig, 1));
+    assert_eq!((error.code, error.complaints.len()), (Code::NoImage, 1));
     let complaint = &error.complaints[0];
     let place = complaint.place;
     assert_eq!((place.line, place.end - place.start), (3, "\"r.test/web:1\"".len()), "{complaint:?}");
@@ -216,7 +216,7 @@ async fn a_registry_that_can_not_be_asked_does_not_hold_up_what_runs_already() {
     assert!(plan.is_empty() && plan.services.iter().all(|service| service.warnings.len() == 1));
     // A new tag can't be known, so it is refused, in time.
     let error = refused(api.deploy(&file(&SHOP.replace("web:1", "web:2"))).await);
-    assert_eq!((error.code, error.complaints.len()), (Code::BadConfig, 1));
+    assert_eq!((error.code, error.complaints.len()), (Code::NoImage, 1));
     assert!(error.complaints[0].reason.contains("no answer within 200ms"), "{error:?}");
     // One that says no is believed.
     room.fake.images.slow_down(Duration::ZERO);

@@ -181,6 +181,7 @@ const fn default_hint(code: Code) -> &'static str {
             "try again in a moment; `mill doctor` on the node looks for the cause"
         }
         Code::Crashed => "the part that failed was started again: try again; `mill actors` shows its error",
+        Code::NoImage => "check the image's name and tag, and that it was pushed",
         Code::Conflict | Code::Unplaceable => "`mill status` shows how things stand",
         Code::NotYet => "a later version of Mill does this",
         Code::BadRequest | Code::BadConfig | Code::TooLarge => "`--help` shows what the command takes",

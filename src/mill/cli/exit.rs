@@ -38,7 +38,8 @@ impl Exit {
         match error {
             ClientError::Refused(refused) => match refused.code {
                 Code::BadRequest | Code::BadConfig | Code::TooLarge => Self::Usage,
-                Code::Crashed | Code::Unknown => Self::Failed,
+                // The file may be right: it was tried, and a registry said no.
+                Code::NoImage | Code::Crashed | Code::Unknown => Self::Failed,
                 _ if error.is_unreachable() => Self::Unreachable,
                 _ => Self::Refused,
             },
@@ -66,6 +67,7 @@ mod tests {
         for (code, exit) in [
             (Code::BadRequest, Exit::Usage),
             (Code::BadConfig, Exit::Usage),
+            (Code::NoImage, Exit::Failed),
             (Code::TooLarge, Exit::Usage),
             (Code::Unauthorized, Exit::Refused),
             (Code::Forbidden, Exit::Refused),

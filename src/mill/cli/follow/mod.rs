@@ -30,7 +30,15 @@ use draw::Live;
 const DRAW_EVERY: Duration = Duration::from_millis(100);
 
 /// Shows a deploy that was just begun; follows it to its end unless `detach`.
+///
+/// One that is over already was never begun: nothing would have changed.
 pub(crate) async fn begun(ui: &mut Ui<'_>, api: &Api, deploy: &Deploy, detach: bool) -> Result<(), CliError> {
+    for warning in &deploy.warnings {
+        ui.say(&format!("warning: {}", warning.message))?;
+    }
+    if deploy.state.is_over() {
+        return ui.answer(deploy, |deploy, _| unchanged(deploy));
+    }
     if !detach {
         return to_the_end(ui, api, deploy, interrupted()).await;
     }
@@ -38,6 +46,14 @@ pub(crate) async fn begun(ui: &mut Ui<'_>, api: &Api, deploy: &Deploy, detach: b
         let (project, id) = (&deploy.project, deploy.id);
         format!("{project} #{id} is under way; `mill deploy --attach {id}` follows it\n")
     })
+}
+
+/// `web  unchanged`, and that this was all.
+fn unchanged(deploy: &Deploy) -> String {
+    let width = deploy.services.iter().map(|service| service.name.as_str().len()).max().unwrap_or_default();
+    let lines =
+        deploy.services.iter().map(|service| format!("  {:<width$}  unchanged\n", service.name.as_str()));
+    format!("{}nothing changed in {}\n", lines.collect::<String>(), deploy.project)
 }
 
 /// Ends at Ctrl-C. Where signals can't be had, never.
