@@ -124,7 +124,11 @@ where
                 .because(error.to_string())
                 .hint("`mill init` again goes on from here")
         };
-        reply.send(match result? {
+        let result = result?;
+        if let Ok(Ok(_)) = &result {
+            self.args.home.note_member()?;
+        }
+        reply.send(match result {
             Ok(Ok(_)) => Ok(initialized),
             Ok(Err(error)) => Err(failed(&error)),
             Err(error) => Err(failed(&error)),

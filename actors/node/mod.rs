@@ -235,6 +235,7 @@ where
             clock: self.args.drivers.clock().clone(),
             node: identity.node,
             log: init::log_id(&identity.cluster),
+            had_state: self.args.home.was_member(),
             seed: self.args.random.number()?,
             published: self.args.published.clone(),
         };

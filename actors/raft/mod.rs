@@ -44,6 +44,8 @@ pub struct Args<K, C> {
     pub node: NodeId,
     /// Tells this cluster's log from others.
     pub log: u64,
+    /// Whether this node had state before: an empty directory is then a loss, not a beginning.
+    pub had_state: bool,
     /// Where election timeouts are drawn from.
     pub seed: u64,
     /// Where the state and the role are published.

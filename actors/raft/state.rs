@@ -50,6 +50,7 @@ impl<K: Disk, C: Clock> State<K, C> {
         });
         let (directory, recovery) = read.await??;
         let replica = match recovery {
+            Recovery::Empty if args.had_state => return Err(Lost { directory: args.directory }.into()),
             Recovery::Empty => Replica::bootstrap(&config, args.log, Cluster::default().to_snapshot())?,
             Recovery::Log(recovered) => {
                 if let Some(cut) = recovered.cut {
@@ -254,6 +255,13 @@ impl<K: Disk, C: Clock> State<K, C> {
             "halted": self.halted.as_ref().map(ToString::to_string),
         })
     }
+}
+
+/// A member's log is gone.
+#[derive(Debug, thiserror::Error)]
+#[error("{} holds no log, and this node was a member of its cluster: restore it, or start anew elsewhere", directory.display())]
+struct Lost {
+    directory: std::path::PathBuf,
 }
 
 fn is_idle(effects: &Effects) -> bool {

@@ -22,6 +22,7 @@ const CA_CERTIFICATE: &str = "keys/ca.pem";
 const CA_KEY: &str = "keys/ca.key";
 const NODE_CERTIFICATE: &str = "keys/node.pem";
 const NODE_KEY: &str = "keys/node.key";
+const MEMBER: &str = "member";
 
 /// Why the directory can't be used.
 #[derive(Debug, Error)]
@@ -128,6 +129,19 @@ impl Home {
         self.write(NODE_CERTIFICATE, &keys.certificate)?;
         self.write(NODE_KEY, &keys.key)?;
         self.write(IDENTITY, &identity.to_string())
+    }
+
+    /// Whether the node has been a member of its cluster: it had state that it must not start without.
+    pub fn was_member(&self) -> bool {
+        self.path.join(MEMBER).exists()
+    }
+
+    /// Notes that the node is a member.
+    ///
+    /// # Errors
+    /// It can't be written.
+    pub fn note_member(&self) -> Result<(), HomeError> {
+        self.write(MEMBER, "This node has state in `raft/`. Without it, it must be removed and join anew.\n")
     }
 
     fn read(&self, name: &str) -> Result<String, HomeError> {
