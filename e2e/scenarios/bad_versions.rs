@@ -12,7 +12,7 @@ use crate::harness::world::{self, endpoint};
 use crate::harness::{Context as _, Failed, World, http};
 
 pub(super) const ROLL_BACK: Story =
-    Story { name: "bad_versions_roll_back", proves: false, tell: Tell::Node(roll_back) };
+    Story { name: "bad_versions_roll_back", proves: true, tell: Tell::Node(roll_back) };
 
 const REPLICAS: usize = 2;
 

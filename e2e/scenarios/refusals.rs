@@ -65,7 +65,9 @@ fn configs(world: &mut World) -> Result<(), Failed> {
             continue;
         }
         let ran = world.mill.run(&["deploy", "-f", path])?;
-        expect(ran.code == 2, "it is refused before anything is tried", (path, &ran))?;
+        // some are right but for an image that no registry has: that was tried, so it is a failure
+        let wanted = if ran.err.contains("error[no-digest]") { 1 } else { 2 };
+        expect(ran.code == wanted, "it is refused before anything changes", (path, &ran))?;
         expect(ran.err.contains(name), "the complaint says in which file", (path, &ran))?;
         let json = world.mill.run(&["deploy", "-f", path, "--json"])?;
         let document =
