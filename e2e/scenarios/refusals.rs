@@ -72,7 +72,7 @@ fn configs(world: &mut World) -> Result<(), Failed> {
         let json = world.mill.run(&["deploy", "-f", path, "--json"])?;
         let document =
             [&json.out, &json.err].into_iter().any(|text| serde_json::from_str::<Value>(text).is_ok());
-        expect(json.code == 2 && document, "the same for programs", (path, &json))?;
+        expect(json.code == wanted && document, "the same for programs", (path, &json))?;
     }
     expect(state(world)? == before, "nothing changed", &before)
 }
