@@ -6,7 +6,8 @@
 //! What holds at every step (product.md P3, P5):
 //! - start-first: an old replica is stopped only for a new one that is healthy, so the number that serve
 //!   never drops below the smaller of the two counts;
-//! - stop-first: at most `parallel` replicas are missing at a time;
+//! - stop-first: at most `parallel` of the wanted replicas are missing at a time, and a number is given again only
+//!   when whoever had it has ended, whatever its version: two of them would write to one place;
 //! - a new version that doesn't become healthy takes no old replica with it (start-first).
 
 use std::collections::BTreeSet;
@@ -181,9 +182,12 @@ impl Rollout {
         surplus.into_iter().map(|replica| Action::Stop { id: replica.id.clone() }).collect()
     }
 
-    /// The lowest numbers that no new replica has.
+    /// The lowest numbers that no new replica has; stop-first, that nobody has.
     fn free_indexes(&self) -> impl Iterator<Item = u32> {
-        let taken: BTreeSet<u32> = Self::staying(&self.new).map(|replica| replica.index).collect();
+        let taken: BTreeSet<u32> = match self.order {
+            UpdateOrder::StartFirst => Self::staying(&self.new).map(|replica| replica.index).collect(),
+            UpdateOrder::StopFirst => self.new.iter().chain(&self.old).map(|replica| replica.index).collect(),
+        };
         (0..self.want).filter(move |index| !taken.contains(index))
     }
 
@@ -209,7 +213,7 @@ impl Rollout {
     fn stop_first_starts(&self) -> usize {
         let slots = size(self.want.max(self.keep));
         // A stopping replica may still write: its place is free when it has ended.
-        let taken = self.new_count() + self.old.len();
+        let taken = self.new.len() + self.old.len();
         let cautious = match self.old.is_empty() {
             true => usize::MAX,
             false => size(self.parallel).saturating_sub(self.new_on_their_way()),
@@ -223,7 +227,8 @@ impl Rollout {
             return staying;
         }
         let serving = staying + self.new_healthy();
-        let missing = size(self.want.max(self.keep)).saturating_sub(serving);
+        // Of those that are wanted: if fewer are than before, the others' numbers may be all that new ones wait for.
+        let missing = size(self.want).saturating_sub(serving);
         size(self.parallel).saturating_sub(missing).min(staying)
     }
 }

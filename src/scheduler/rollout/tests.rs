@@ -80,6 +80,12 @@ fn the_next_step_by_what_there_is() {
         (StopFirst, 1, 3, "s", 3, "hh", "+0 -0 ~0"),
         (StopFirst, 1, 3, "h", 3, "hh", "+0 -0 ~1"),
         (StopFirst, 1, 1, "F", 1, "", "failed"),
+        // One that is leaving keeps its number until it has ended, whatever its version.
+        (StopFirst, 1, 1, "x", 0, "", "+0 -0 ~0"),
+        (StopFirst, 1, 2, "hx", 0, "", "+0 -0 ~0"),
+        (StopFirst, 1, 3, "hx", 0, "", "+1 -0 ~0"),
+        (StopFirst, 1, 3, "", 1, "h", "+1 -0 ~0"),
+        (StopFirst, 1, 2, "", 3, "hhx", "+0 -0 ~1"),
     ] {
         let rollout =
             Rollout { new: replicas("new", new), want, old: replicas("old", old), keep, parallel, order };
@@ -126,6 +132,12 @@ impl Play {
         for action in actions {
             match action {
                 Action::Start { index } => {
+                    let all = || self.rollout.new.iter().chain(&self.rollout.old);
+                    let alone = all().all(|replica| replica.index != index);
+                    assert!(
+                        alone || self.rollout.order == UpdateOrder::StartFirst,
+                        "two have number {index}"
+                    );
                     let id = id("new", 1000 + self.born.len());
                     self.born.insert(id.clone(), fails(self.born.len()));
                     self.rollout.new.push(Replica { id, index, health: Health::Starting });
