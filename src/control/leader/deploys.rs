@@ -142,8 +142,11 @@ impl Work<'_, '_, '_> {
         let mut posed =
             Posed { workload: &workload, cluster: self.facts.cluster, to: step.from, keep: 0, update };
         let mut rollout = posed.rollout();
-        let healthy = rollout.old.iter().filter(|replica| replica.health == Health::Healthy).count();
-        posed.keep = u32::try_from(healthy).unwrap_or(u32::MAX);
+        // All that serve, of either version: counted anew each time, those that were stopped would be missed by
+        // nobody, and the count would fall step by step.
+        let all = rollout.new.iter().chain(&rollout.old);
+        let serving = all.filter(|replica| replica.health == Health::Healthy).count();
+        posed.keep = u32::try_from(serving).unwrap_or(u32::MAX).min(rollout.want);
         rollout.keep = posed.keep;
         let deadline = step.since.after(update.deadline);
         match rollout.next_regardless() {

@@ -368,6 +368,23 @@ fn a_cancelled_deploy_takes_back_what_it_had_done() {
 }
 
 #[test]
+fn a_rollback_keeps_as_many_serving_as_there_were() {
+    let mut world = World::new();
+    let target = |a, b| project("shop", vec![service("a", a, 4, &[]), service("b", b, 1, &["a"])], vec![]);
+    world.begin(&target("a1", "b1"), DeployKind::Deploy);
+    world.settle("shop/a");
+    world.fails = vec![("b2", Failure::PullFailed { detail: "slow".into() })];
+    let id = world.begin(&target("a2", "b2"), DeployKind::Deploy);
+    while world.state(id, "b") != StepState::Rolling {
+        world.decide();
+        world.work();
+    }
+    world.apply(Command::CancelDeploy { deploy: id, outcome: Outcome::Cancelled }).unwrap();
+    assert_eq!(world.settle("shop/a"), 4);
+    assert_eq!(world.images("shop/a"), ["a1"; 4]);
+}
+
+#[test]
 fn a_deploy_that_takes_too_long_is_rolled_back() {
     let mut world = World::new();
     let mut big = service("web", "web1", 1, &[]);
