@@ -18,6 +18,8 @@ pub struct Session {
     node: NodeId,
     term: Term,
     held: BTreeMap<AllocId, Held>,
+    /// What the node said of each at the beginning, until that was compared.
+    inventory: BTreeMap<AllocId, AllocStatus>,
 }
 
 /// An alloc that the node has, or was told to have.
@@ -53,14 +55,19 @@ impl Session {
             told: if held.stopping { Told::Stop } else { Told::Run },
         };
         let held = inventory.allocs.iter().map(|alloc| (alloc.status.id.clone(), held(alloc))).collect();
-        Self { node, term, held }
+        let said = |alloc: &crate::dispatch::Held| (alloc.status.id.clone(), alloc.status.clone());
+        Self { node, term, held, inventory: inventory.allocs.iter().map(said).collect() }
     }
 
     /// What is to be said now. Each thing is said once in a session.
     pub fn next(&mut self, cluster: &Cluster) -> Dispatch {
         let mut dispatch = Dispatch::default();
         let mut never_begun = vec![];
+        let inventory = std::mem::take(&mut self.inventory);
         for alloc in cluster.allocs_on(self.node).filter(|alloc| alloc.is_live()) {
+            if inventory.get(&alloc.id).is_some_and(|said| is_behind(said, &alloc.status)) {
+                dispatch.orders.extend(self.remind(cluster, alloc));
+            }
             match (self.held.get(&alloc.id).copied(), alloc.stop) {
                 (None, None) => dispatch.orders.extend(self.run(cluster, alloc)),
                 (None, Some(_)) => never_begun.push(stopped(alloc)),
@@ -78,19 +85,31 @@ impl Session {
     }
 
     fn run(&mut self, cluster: &Cluster, alloc: &Alloc) -> Option<Order> {
-        let assignment = assignment(cluster, alloc)?;
+        let order = self.remind(cluster, alloc)?;
         self.held.insert(alloc.id.clone(), Held { ended: false, told: Told::Run });
+        Some(order)
+    }
+
+    /// To run it, with what was heard of it last: a node that has it already learns how far it was.
+    fn remind(&self, cluster: &Cluster, alloc: &Alloc) -> Option<Order> {
+        let assignment = assignment(cluster, alloc)?;
         let status = &alloc.status;
         let heard = Heard { incarnation: status.incarnation, revision: status.revision };
         Some(Order::Run { term: self.term, assignment: Arc::new(assignment), heard })
     }
 
-    /// Stops and forgets what nobody agreed on any more.
+    /// Stops and forgets what nobody agreed on any more. What counts as ended is stopped too: a node that couldn't
+    /// write the end down has begun it again.
     fn clear(&mut self, cluster: &Cluster) -> Vec<Order> {
-        let unknown = |id: &AllocId| cluster.allocs.get(id).is_none_or(|alloc| alloc.node != self.node);
         let due = |(id, held): (&AllocId, &Held)| {
-            let next = if held.ended { Told::Forget } else { Told::Stop };
-            (unknown(id) && held.told != next).then(|| (id.clone(), next))
+            let known = cluster.allocs.get(id).filter(|alloc| alloc.node == self.node);
+            let next = match (known, held.ended) {
+                (None, true) => Told::Forget,
+                (None, false) => Told::Stop,
+                (Some(alloc), false) if !alloc.is_live() => Told::Stop,
+                (Some(_), _) => return None,
+            };
+            (held.told != next).then(|| (id.clone(), next))
         };
         let due: Vec<(AllocId, Told)> = self.held.iter().filter_map(due).collect();
         due.into_iter().map(|(id, next)| self.say(&id, next)).collect()
@@ -138,6 +157,12 @@ impl Session {
         }
         Command::ReportAllocs { node: self.node, statuses: batch.statuses.clone() }
     }
+}
+
+/// Whether a node says something else than what was heard of it last, and would not be believed: its record is older
+/// than its report, because the disk was full.
+fn is_behind(said: &AllocStatus, heard: &AllocStatus) -> bool {
+    heard.revision > 0 && said != heard && said.revision <= heard.revision
 }
 
 /// What a node needs to run an alloc; `None` if nobody knows its text.
@@ -239,6 +264,53 @@ mod tests {
         let mut session = Session::open(NodeId(1), Term(1), &node.open(Term(1)).unwrap());
         assert_eq!(talk(&mut world, &mut session, &mut node), Vec::<String>::new());
         assert!(world.cluster.allocs.values().all(|alloc| alloc.status.phase == Phase::Stopped));
+    }
+
+    /// What a node says of the only alloc, if its record is `revision` of it.
+    fn says(world: &World, phase: Phase, revision: u64) -> Inventory {
+        let alloc = world.cluster.allocs.values().next().unwrap();
+        let status = AllocStatus { phase, revision, ..alloc.status.clone() };
+        let (workload, hash) = (alloc.workload.clone(), alloc.version.hash);
+        let held = crate::dispatch::Held {
+            workload,
+            hash,
+            deploy: alloc.deploy,
+            status,
+            stopping: alloc.stop.is_some(),
+        };
+        Inventory { allocs: vec![held] }
+    }
+
+    fn report(world: &mut World, phase: Phase, revision: u64) {
+        let status = says(world, phase, revision).allocs.remove(0).status;
+        world.apply(Command::ReportAllocs { node: NodeId(1), statuses: vec![status] }).unwrap();
+    }
+
+    #[test]
+    fn a_node_whose_record_is_older_than_its_report_is_told_what_was_heard() {
+        for (phase, revision, orders) in
+            [(Phase::Running, 3, 1), (Phase::Waiting, 4, 1), (Phase::Healthy, 4, 0), (Phase::Waiting, 5, 0)]
+        {
+            let mut world = deployed(1);
+            report(&mut world, Phase::Healthy, 4);
+            let mut session = Session::open(NodeId(1), Term(1), &says(&world, phase, revision));
+            let told = session.next(&world.cluster).orders;
+            assert_eq!(told.len(), orders, "{phase} {revision}: {told:?}");
+            let four = |order: &Order| matches!(order, Order::Run { heard, .. } if heard.revision == 4);
+            assert!(told.iter().all(four), "{told:?}");
+            assert_eq!(session.next(&world.cluster).orders, [], "once in a session");
+        }
+    }
+
+    #[test]
+    fn what_counts_as_ended_and_runs_again_is_stopped() {
+        let mut world = deployed(1);
+        report(&mut world, Phase::Stopped, 4);
+        let mut session = Session::open(NodeId(1), Term(1), &says(&world, Phase::Waiting, 3));
+        let told = session.next(&world.cluster).orders;
+        assert!(matches!(told.as_slice(), [Order::Stop { .. }]), "{told:?}");
+        let mut session = Session::open(NodeId(1), Term(1), &says(&world, Phase::Stopped, 3));
+        assert_eq!(session.next(&world.cluster).orders, []);
     }
 
     #[test]

@@ -176,9 +176,17 @@ impl Node {
             }
             // The leader asks because it doesn't know.
             self.reports.changed(&id);
-            let behind = heard.revision > entry.status.revision;
-            let effects = if behind { vec![Effect::Heard { alloc: id, heard }] } else { vec![] };
-            return (Outcome::Already, effects);
+            if heard.revision == 0 || heard.revision < entry.status.revision {
+                return (Outcome::Already, vec![]);
+            }
+            // The record is older than what was reported. One of the same revision may say something else.
+            let heard = Heard { revision: heard.revision.saturating_add(1), ..heard };
+            if entry.status.phase.is_terminal() {
+                // Its actor is gone.
+                entry.status.revision = heard.revision;
+                return (Outcome::Already, vec![]);
+            }
+            return (Outcome::Already, vec![Effect::Heard { alloc: id, heard }]);
         }
         let ports = match self.pool.allocate(&id, &assignment.container.ports, |port| taken.contains(&port)) {
             Ok(ports) => ports,

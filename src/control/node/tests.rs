@@ -234,10 +234,21 @@ fn a_restarted_daemon_has_the_same_allocs_ports_and_orders() {
 #[test]
 fn a_leader_that_heard_more_than_the_node_remembers_is_believed() {
     let mut node = node_with("web-aaaa");
-    let heard = Heard { incarnation: Incarnation(1), revision: 9 };
-    let order = Order::Run { term: TERM, assignment: assignment("web-aaaa", 1), heard };
-    assert_eq!(
-        give(&mut node, order),
-        (Outcome::Already, vec![Effect::Heard { alloc: id("web-aaaa"), heard }])
-    );
+    let said = |revision| {
+        let heard = Heard { incarnation: Incarnation(1), revision };
+        let order = Order::Run { term: TERM, assignment: assignment("web-aaaa", 1), heard };
+        let effect =
+            Effect::Heard { alloc: id("web-aaaa"), heard: Heard { revision: revision + 1, ..heard } };
+        (order, effect)
+    };
+    for revision in [9, 1] {
+        let (order, effect) = said(revision);
+        assert_eq!(give(&mut node, order), (Outcome::Already, vec![effect]), "{revision}");
+    }
+    assert_eq!(give(&mut node, said(0).0), (Outcome::Already, vec![]), "it heard less");
+
+    report(&mut node, "web-aaaa", 5, Phase::Stopped);
+    assert_eq!(give(&mut node, said(8).0), (Outcome::Already, vec![]));
+    let batch = node.batch().unwrap();
+    assert_eq!((batch.statuses[0].phase, batch.statuses[0].revision), (Phase::Stopped, 9));
 }
