@@ -1,0 +1,232 @@
+//! The node's agent: orders in, statuses out, one actor for each alloc.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use mill_alloc::{Input, Record};
+use mill_control::node::{Begin, Effect, Node};
+use mill_model::AllocId;
+
+use super::alloc::Actor;
+use super::{Due, Letter, Who};
+use crate::world::log::note;
+use crate::world::{Event, Go, World, broken};
+
+/// The agent.
+pub(crate) struct Agent {
+    pub(crate) node: Node,
+    pub(crate) actors: BTreeMap<AllocId, Actor>,
+    /// What each actor begins with, also the next time.
+    pub(crate) begun: BTreeMap<AllocId, Begin>,
+    /// The session that batches go to.
+    session: Option<u64>,
+}
+
+impl Agent {
+    pub(crate) const fn new(node: Node) -> Self {
+        Self { node, actors: BTreeMap::new(), begun: BTreeMap::new(), session: None }
+    }
+}
+
+impl World {
+    /// Begins what was here before this daemon.
+    pub(super) fn restore_allocs(&mut self) -> Go {
+        for bytes in self.records.clone().into_values() {
+            let record = match Record::decode(&bytes) {
+                Ok(record) => record,
+                Err(error) => return broken(format!("a record can't be read: {error}")),
+            };
+            let (effect, ports) = self.daemon()?.agent.node.restore(&record);
+            if let Err(clashes) = ports {
+                return broken(format!("ports of two records clash: {clashes}"));
+            }
+            self.carry_out_of_node(vec![effect])?;
+        }
+        self.sweep_later();
+        Ok(())
+    }
+
+    fn sweep_later(&mut self) {
+        let every = u64::try_from(self.tempo.collect_every.as_millis()).unwrap_or(60_000);
+        self.due_in(every, Due::Letter(Who::Agent, Letter::Sweep));
+    }
+
+    pub(super) fn agent_reads(&mut self, letter: Letter) -> Go {
+        let now = self.now;
+        let daemon = self.daemon()?;
+        let node = &mut daemon.agent.node;
+        match letter {
+            Letter::Open { term, serial } => {
+                let opened = node.open(term);
+                if opened.is_ok() {
+                    daemon.agent.session = Some(serial);
+                }
+                daemon.post(Who::Session, Letter::Opened(opened));
+            }
+            Letter::AllSaid { term } => match node.caught_up(term) {
+                Ok(effect) => {
+                    daemon.post(Who::Session, Letter::CaughtUp(Ok(())));
+                    self.carry_out_of_node(vec![effect])?;
+                }
+                Err(refusal) => daemon.post(Who::Session, Letter::CaughtUp(Err(refusal))),
+            },
+            Letter::Orders { serial, mut orders, mut acks } => {
+                let mut effects = vec![];
+                if let Some(order) = orders.pop_front() {
+                    let said = format!("{order:?}");
+                    let (ack, follow) = node.order(order, &BTreeSet::new(), now);
+                    effects = follow;
+                    note!(self, "order {}: {:?}", said.split_whitespace().next().unwrap_or_default(), ack);
+                    acks.push(ack);
+                }
+                let daemon = self.daemon()?;
+                if !orders.is_empty() {
+                    daemon.post(Who::Agent, Letter::Orders { serial, orders, acks });
+                } else if daemon.talk.as_ref().is_some_and(|talk| talk.serial == serial) {
+                    daemon.post(Who::Session, Letter::Answered(acks));
+                }
+                self.carry_out_of_node(effects)?;
+            }
+            Letter::Acknowledged { sequence } => node.acknowledged(sequence),
+            Letter::Unacknowledged { sequence } => node.batch_lost(sequence),
+            Letter::Woke(alloc) => {
+                let effects = node.woke(&alloc);
+                self.carry_out_of_node(effects)?;
+            }
+            Letter::Said(status) => node.reported(status),
+            Letter::Over(alloc) => {
+                daemon.agent.actors.remove(&alloc);
+                daemon.burn(&Who::Alloc(alloc));
+                return Ok(());
+            }
+            Letter::Sweep => return self.sweep(),
+            Letter::Swept { containers, records, scratch } => {
+                return self.swept(&containers, records, scratch);
+            }
+            _ => return Ok(()),
+        }
+        self.send_batch()
+    }
+
+    fn send_batch(&mut self) -> Go {
+        let daemon = self.daemon()?;
+        let Some(serial) = daemon.agent.session else { return Ok(()) };
+        let Some(batch) = daemon.agent.node.batch() else { return Ok(()) };
+        let sequence = batch.sequence;
+        if daemon.talk.as_ref().is_some_and(|talk| talk.serial == serial) {
+            daemon.post(Who::Session, Letter::Reported(batch));
+        }
+        let patience = u64::try_from(self.tempo.ask_deadline.as_millis()).unwrap_or(5000);
+        self.due_in(patience, Due::Letter(Who::Agent, Letter::Unacknowledged { sequence }));
+        Ok(())
+    }
+
+    fn carry_out_of_node(&mut self, effects: Vec<Effect>) -> Go {
+        for effect in effects {
+            self.spark()?;
+            let daemon = self.daemon()?;
+            let mut tell = |alloc, input| {
+                // One that is away asks for what it missed when it is back.
+                if daemon.agent.actors.contains_key(&alloc) {
+                    daemon.post(Who::Alloc(alloc), Letter::Input { task: None, input });
+                }
+            };
+            match effect {
+                Effect::Stop { alloc } => tell(alloc, Input::Stop),
+                Effect::Restart { alloc, incarnation } => tell(alloc, Input::Restart { incarnation }),
+                Effect::Heard { alloc, heard } => tell(alloc, Input::Heard(heard)),
+                Effect::Begin(begin) => {
+                    let alloc = begin.assignment.alloc.clone();
+                    daemon.agent.begun.insert(alloc.clone(), begin);
+                    self.begin_actor(&alloc)?;
+                }
+                Effect::Forget { alloc } => {
+                    daemon.agent.actors.remove(&alloc);
+                    daemon.agent.begun.remove(&alloc);
+                    daemon.burn(&Who::Alloc(alloc.clone()));
+                    note!(self, "{alloc} is forgotten");
+                    self.spark()?;
+                    self.records.remove(&alloc);
+                }
+                Effect::Collect => return self.sweep(),
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks what there is; what of it is too much is decided a moment later.
+    fn sweep(&mut self) -> Go {
+        let away = self.runtime.is_away(self.now);
+        let containers = if away { vec![] } else { self.runtime.containers.keys().cloned().collect() };
+        let (records, scratch) =
+            (self.records.keys().cloned().collect(), self.runtime.scratch.iter().cloned().collect());
+        if let Some(used) = self.daemon()?.agent.node.images() {
+            self.collect_images(&used)?;
+        }
+        let pause = self.dice.below(200);
+        self.due_in(pause, Due::Letter(Who::Agent, Letter::Swept { containers, records, scratch }));
+        self.sweep_later();
+        Ok(())
+    }
+
+    fn collect_images(&mut self, used: &BTreeSet<mill_model::Digest>) -> Go {
+        // Those that nobody waits for and nothing uses, now and then: how long they are kept is another room's.
+        if self.wild && !self.dice.percent(20) {
+            return Ok(());
+        }
+        let waited: BTreeSet<_> = self.daemon()?.pulls.keys().cloned().collect();
+        let running: Vec<_> = self
+            .runtime
+            .running()
+            .filter(|(_, container)| container.known)
+            .filter_map(|(name, container)| {
+                Some((name, container.assignment.container.image.digest.as_ref()?))
+            })
+            .collect();
+        if let Some((name, _)) = running.iter().find(|(_, digest)| !used.contains(*digest)) {
+            return broken(format!("the image of {}.{} counts as unused while it runs", name.0, name.1));
+        }
+        self.runtime.images.retain(|digest| used.contains(digest) || waited.contains(digest));
+        Ok(())
+    }
+
+    fn swept(
+        &mut self,
+        containers: &[crate::outside::Name],
+        records: Vec<AllocId>,
+        scratch: Vec<AllocId>,
+    ) -> Go {
+        let node = &self.daemon()?.agent.node;
+        let (containers, records) = (node.leftovers(containers), node.unknown(records));
+        let scratch = node.unknown(scratch);
+        for name in containers {
+            self.spark()?;
+            if !self.call_fails() {
+                note!(self, "{}.{} belongs to nothing", name.0, name.1);
+                self.judge_end_of(&name)?;
+                self.remove_container(&name);
+            }
+        }
+        for alloc in scratch {
+            self.spark()?;
+            self.runtime.scratch.remove(&alloc);
+        }
+        for alloc in records {
+            self.spark()?;
+            self.records.remove(&alloc);
+        }
+        Ok(())
+    }
+
+    /// An alloc's actor panics; its supervisor begins it again.
+    pub(crate) fn actor_crashes(&mut self) {
+        let Some(daemon) = &mut self.daemon else { return };
+        let allocs: Vec<AllocId> = daemon.agent.actors.keys().cloned().collect();
+        let Some(alloc) = self.dice.pick(&allocs).cloned() else { return };
+        daemon.agent.actors.remove(&alloc);
+        daemon.burn(&Who::Alloc(alloc.clone()));
+        note!(self, "the actor of {alloc} crashes");
+        self.abandon(|event| event.alloc == alloc, true);
+        let life = self.life;
+        self.at(50, Event::Due(life, Due::ActorAgain(alloc)));
+    }
+}

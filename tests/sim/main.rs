@@ -1,0 +1,132 @@
+//! One machine's whole stack of deciders, played from a seed: a user deploys well and badly, programs crash, the disk
+//! tears, the daemon dies at any step, and what Mill promises is checked all along.
+//!
+//! - `mill-sim --seeds N [--from S]` plays N seeds from S (0) on, after those that once found a bug.
+//! - `mill-sim --seed S` plays one and prints its whole log.
+//!
+//! # What is real
+//! The log (`mill-wal`, `mill-consensus`, `control::replica`) over the disk that tears, the state (`mill-fsm`), the
+//! leader's decisions and its session, the node, the lives of allocs, their records as bytes. What is told here again
+//! is what actors do between them, the runtime, the programs, and the user.
+
+mod daemon;
+mod dice;
+mod outside;
+mod seeds;
+mod world;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
+
+use world::World;
+use world::log::Log;
+
+/// What was asked for.
+struct Asked {
+    from: u64,
+    seeds: u64,
+    one: Option<u64>,
+}
+
+const USAGE: &str = "usage: mill-sim [--seeds N] [--from S] | --seed S";
+
+fn asked() -> Option<Asked> {
+    let mut asked = Asked { from: 0, seeds: 2000, one: None };
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        let number = words.next()?.parse().ok()?;
+        match word.as_str() {
+            "--seeds" => asked.seeds = number,
+            "--from" => asked.from = number,
+            "--seed" => asked.one = Some(number),
+            _ => return None,
+        }
+    }
+    Some(asked)
+}
+
+fn main() -> ExitCode {
+    let mut out = std::io::stdout().lock();
+    let Some(asked) = asked() else {
+        let _ = writeln!(out, "{USAGE}");
+        return ExitCode::FAILURE;
+    };
+    let failed = match asked.one {
+        Some(seed) => one(&mut out, seed),
+        None => many(&mut out, &asked),
+    };
+    // Whoever reads this may have gone away.
+    match failed {
+        Ok(0) => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    }
+}
+
+fn one(out: &mut impl std::io::Write, seed: u64) -> std::io::Result<u64> {
+    let mut world = World::new(seed, Log::whole());
+    let result = world.play();
+    for line in world.log.lines() {
+        writeln!(out, "{line}")?;
+    }
+    let failed = u64::from(result.is_err());
+    if let Err(what) = result {
+        writeln!(out, "seed {seed} failed: {what}")?;
+    }
+    writeln!(out, "{} passed, {failed} failed", 1 - failed)?;
+    Ok(failed)
+}
+
+fn many(out: &mut impl std::io::Write, asked: &Asked) -> std::io::Result<u64> {
+    let known = seeds::REGRESSIONS.iter().map(|(seed, _)| *seed);
+    let seeds: Vec<u64> = known.chain(asked.from..asked.from.saturating_add(asked.seeds)).collect();
+    let failures = play_all(&seeds);
+    for (seed, what) in &failures {
+        // Played again, with its log.
+        let mut world = World::new(*seed, Log::last());
+        let again = world.play();
+        writeln!(out, "seed {seed} failed: {what}")?;
+        if again.as_ref().err() != Some(what) {
+            writeln!(out, "  played again: {again:?}")?;
+        }
+        for line in world.log.lines() {
+            writeln!(out, "  {line}")?;
+        }
+        writeln!(out, "  again, with all of its log: cargo xtask sim --seed {seed}")?;
+    }
+    let failed = failures.len() as u64;
+    writeln!(out, "{} passed, {failed} failed", seeds.len() as u64 - failed)?;
+    Ok(failed)
+}
+
+/// Plays on all cores; the failures, by seed.
+fn play_all(seeds: &[u64]) -> Vec<(u64, String)> {
+    let next = AtomicU64::new(0);
+    let (tell, told) = mpsc::channel();
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    std::thread::scope(|scope| {
+        for _ in 0..cores {
+            let tell = tell.clone();
+            scope.spawn(|| {
+                let tell = tell;
+                while let Some(seed) = take(seeds, &next) {
+                    let mut world = World::new(seed, Log::off());
+                    if let Err(what) = world.play() {
+                        let _ = tell.send((seed, what));
+                    }
+                }
+            });
+        }
+    });
+    drop(tell);
+    let mut failures: Vec<(u64, String)> = told.into_iter().collect();
+    failures.sort();
+    failures.dedup();
+    failures
+}
+
+fn take(seeds: &[u64], next: &AtomicU64) -> Option<u64> {
+    let index = usize::try_from(next.fetch_add(1, Ordering::Relaxed)).ok()?;
+    seeds.get(index).copied()
+}

@@ -1,0 +1,9 @@
+//! What lives outside of the daemon and goes on without it: containers and their programs, records on the disk,
+//! the user.
+
+pub(crate) mod program;
+pub(crate) mod runtime;
+pub(crate) mod user;
+
+pub(crate) use program::Kind;
+pub(crate) use runtime::{Container, Name, Runtime, State};
