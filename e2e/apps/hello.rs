@@ -105,10 +105,12 @@ impl Server {
     /// Whether another request has begun; false when the client or the program is done.
     fn wait_for_more(&self, requests: &mut BufReader<TcpStream>) -> io::Result<bool> {
         loop {
+            // Asked before looking: what had come by then is served, whenever this thread gets to it.
+            let draining = self.draining.load(Ordering::SeqCst);
             match requests.fill_buf() {
                 Ok(bytes) => return Ok(!bytes.is_empty()),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    if self.draining.load(Ordering::SeqCst) {
+                    if draining {
                         return Ok(false);
                     }
                 }
