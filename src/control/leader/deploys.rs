@@ -1,9 +1,9 @@
 //! Moves a deploy on: each step starts when what it depends on is done, rolls, and is rolled back if it fails.
 
 use mill_fsm::{Change, Command, Deploy, Step, StepReason, StepState, StopReason, Target};
-use mill_model::spec::Update;
+use mill_model::spec::{Update, defaults};
 use mill_model::{AllocId, Phase, Workload, WorkloadName};
-use mill_scheduler::{Health, Verdict};
+use mill_scheduler::Verdict;
 
 use super::placing::{Placing, Wanted};
 use super::rollouts::{OnBehalf, Posed, REMOVAL};
@@ -139,17 +139,11 @@ impl Work<'_, '_, '_> {
         let before = self.deploy.before.get(&step.name);
         let update = before.map_or(&REMOVAL, |service| &service.spec.update);
         let workload = self.workload(step);
-        let mut posed =
-            Posed { workload: &workload, cluster: self.facts.cluster, to: step.from, keep: 0, update };
-        let mut rollout = posed.rollout();
-        // All that serve, of either version: counted anew each time, those that were stopped would be missed by
-        // nobody, and the count would fall step by step.
-        let all = rollout.new.iter().chain(&rollout.old);
-        let serving = all.filter(|replica| replica.health == Health::Healthy).count();
-        posed.keep = u32::try_from(serving).unwrap_or(u32::MAX).min(rollout.want);
-        rollout.keep = posed.keep;
+        let cluster = self.facts.cluster;
+        let posed =
+            Posed { workload: &workload, cluster, to: step.from, keep: 0, update }.keeping_what_serves();
         let deadline = step.since.after(update.deadline);
-        match rollout.next_regardless() {
+        match posed.rollout().next_regardless() {
             Verdict::Going(actions) if deadline > self.facts.now => {
                 self.decision.wake_at(deadline);
                 let on_behalf = OnBehalf { deploy: self.deploy.id, old: StopReason::RolledBack };
@@ -171,6 +165,12 @@ impl Work<'_, '_, '_> {
         let workload = self.workload(step);
         let mine = |alloc: &&std::sync::Arc<mill_fsm::Alloc>| alloc.deploy == self.deploy.id;
         let Some(alloc) = self.facts.cluster.allocs_of(&workload).find(mine) else {
+            let deadline = step.started_at.unwrap_or(step.since).after(defaults::UPDATE_DEADLINE);
+            if deadline <= self.facts.now {
+                let deadline = defaults::UPDATE_DEADLINE;
+                return self.advance(step, StepState::RollingBack, Some(StepReason::Deadline { deadline }));
+            }
+            self.decision.wake_at(deadline);
             return self.start_task(&workload, target);
         };
         let failure = alloc.status.last_end.as_ref().and_then(|end| end.failure.clone());

@@ -18,7 +18,8 @@ pub(super) fn services(facts: &Facts<'_>, placing: &mut Placing<'_>, decision: &
             }
             let workload = Workload { project: project.name.clone(), name: name.clone() };
             let to = Some(Target { version: service.version, replicas: service.spec.replicas });
-            let posed = Posed { workload: &workload, cluster, to, keep: 0, update: &service.spec.update };
+            let update = &service.spec.update;
+            let posed = Posed { workload: &workload, cluster, to, keep: 0, update }.keeping_what_serves();
             if let Verdict::Going(actions) = posed.rollout().next_regardless() {
                 let deploy = project.history.back().map_or(DeployId(0), |past| past.deploy);
                 posed.carry_out(actions, OnBehalf { deploy, old: StopReason::Replaced }, placing, decision);

@@ -35,6 +35,17 @@ impl Posed<'_> {
         }
     }
 
+    /// The same, with all that serve now, of either version, to be kept until those that shall run stand in for
+    /// them. Counted without the latter, those that were stopped would be missed by nobody, and the count would
+    /// fall step by step.
+    pub(super) fn keeping_what_serves(mut self) -> Self {
+        let rollout = self.rollout();
+        let all = rollout.new.iter().chain(&rollout.old);
+        let serving = all.filter(|replica| replica.health == Health::Healthy).count();
+        self.keep = u32::try_from(serving).unwrap_or(u32::MAX).min(rollout.want);
+        self
+    }
+
     /// Turns a rollout's actions into commands; what finds no room waits for the next decision.
     pub(super) fn carry_out(
         &self,

@@ -8,8 +8,8 @@ use mill_fsm::{Deploy, DeployKind, Done, Entry, Outcome, Rejected, StepState};
 use mill_model::node::NodeFacts;
 use mill_model::spec::defaults;
 use mill_model::{
-    AllocId, Bytes, DeployId, Ended, Failure, Incarnation, Millicores, NodeId, NodeName, Phase, ProjectSpec,
-    Resources, ServiceSpec, TaskSpec, WorkloadName,
+    AllocId, AllocStatus, Bytes, DeployId, Ended, Failure, Incarnation, Millicores, NodeId, NodeName, Phase,
+    ProjectSpec, Resources, ServiceSpec, TaskSpec, WorkloadName,
 };
 
 use super::*;
@@ -395,6 +395,58 @@ fn a_deploy_that_takes_too_long_is_rolled_back() {
     world.now = world.now.after(defaults::UPDATE_DEADLINE);
     world.settle("shop/web");
     assert_eq!(world.outcome(id), Outcome::Failed);
+}
+
+#[test]
+fn a_task_that_finds_no_room_fails_its_deploy_in_the_end() {
+    let mut world = World::new();
+    let mut big = task("migrate", "m1");
+    big.container.resources.memory = Bytes(8 << 30);
+    let id = world
+        .begin(&project("shop", vec![service("web", "w", 1, &["migrate"])], vec![big]), DeployKind::Deploy);
+    world.settle("shop/web");
+    assert!(world.deploy(id).is_active(), "it waits");
+    world.now = world.now.after(defaults::UPDATE_DEADLINE);
+    world.settle("shop/web");
+    assert_eq!((world.outcome(id), world.state(id, "web")), (Outcome::Failed, StepState::Skipped));
+}
+
+#[test]
+fn what_serves_after_a_rollback_that_took_too_long_is_kept_until_others_do() {
+    let mut world = World::new();
+    let target = |a, b| project("shop", vec![service("a", a, 2, &[]), service("b", b, 1, &["a"])], vec![]);
+    world.begin(&target("a1", "b1"), DeployKind::Deploy);
+    world.settle("shop/a");
+    world.fails = vec![("a1", Failure::OutOfMemory), ("b2", Failure::PullFailed { detail: "slow".into() })];
+    let id = world.begin(&target("a2", "b2"), DeployKind::Deploy);
+    while world.state(id, "b") != StepState::Rolling {
+        world.decide();
+        world.work();
+    }
+    world.apply(Command::CancelDeploy { deploy: id, outcome: Outcome::Cancelled }).unwrap();
+    for past_the_deadline in [false, true] {
+        for _ in 0..20 {
+            world.decide();
+            world.work();
+            assert_eq!(world.images("shop/a"), ["a2"; 2], "the old version doesn't come back");
+        }
+        assert_eq!(world.deploy(id).outcome.is_some(), past_the_deadline);
+        world.now = world.now.after(defaults::UPDATE_DEADLINE);
+    }
+    assert_eq!(world.outcome(id), Outcome::Cancelled);
+    // Now the old version gets well.
+    world.fails.clear();
+    let waiting: Vec<AllocStatus> = world.cluster.allocs.values().map(|alloc| alloc.status.clone()).collect();
+    let well = |status: AllocStatus| AllocStatus {
+        phase: Phase::Healthy,
+        revision: status.revision + 1,
+        failures: 0,
+        ..status
+    };
+    let well = waiting.into_iter().filter(|status| status.phase == Phase::Waiting).map(well).collect();
+    world.apply(Command::ReportAllocs { node: NodeId(1), statuses: well }).unwrap();
+    assert_eq!(world.settle("shop/a"), 2);
+    assert_eq!(world.images("shop/a"), ["a1"; 2]);
 }
 
 #[test]
