@@ -146,6 +146,8 @@ impl World {
                     note!(self, "{alloc} is forgotten");
                     self.spark()?;
                     self.records.remove(&alloc);
+                    // An id that isn't listed any more may be drawn again.
+                    self.runtime.names.retain(|(of, _)| *of != alloc);
                 }
                 Effect::Collect => return self.sweep(),
             }
