@@ -69,15 +69,17 @@ impl Shared {
         let id = name.to_string();
         let get = api::GetRequest { container_id: id.clone(), exec_id: String::new() };
         let found = self.containerd.call("tell of a task", self.containerd.tasks().get(get)).await;
-        if RuntimeError::unless_not_found(found)?.is_none() {
-            return Ok(());
+        if RuntimeError::unless_not_found(found)?.is_some() {
+            match self.kill(name, Signal::KILL, true).await {
+                // "process already finished" comes as not found: then its end is known.
+                Ok(()) | Err(ContainerError::NotFound { .. }) => self.await_killed(name).await?,
+                // A task that was created and never started can't be killed by every shim; deleting it does.
+                Err(error) => tracing::debug!(container = %name, %error, "kill refused"),
+            }
         }
-        match self.kill(name, Signal::KILL, true).await {
-            // "process already finished" comes as not found: then its end is known.
-            Ok(()) | Err(ContainerError::NotFound { .. }) => self.await_killed(name).await?,
-            // A task that was created and never started can't be killed by every shim; deleting it does.
-            Err(error) => tracing::debug!(container = %name, %error, "kill refused"),
-        }
+        // Also if there is none: a containerd that was killed between a task's deletion and its shim's end, or
+        // before the task was made, keeps the shim and its directory until someone asks it to delete the task
+        // (containerd issue 6860).
         let delete = api::DeleteTaskRequest { container_id: id };
         let deleted = self.containerd.call("delete a task", self.containerd.tasks().delete(delete)).await;
         RuntimeError::unless_not_found(deleted)?;
