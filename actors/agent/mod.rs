@@ -129,6 +129,8 @@ pub struct State<D> {
     patience: Option<Timer>,
     sweep_due: Option<Timer>,
     sweeping: Option<Task>,
+    /// Sweeps in a row that couldn't see the containers.
+    failed_looks: u32,
     deeds: Vec<Task>,
 }
 
@@ -151,6 +153,7 @@ impl<D: Drivers> Actor for Agent<D> {
             patience: None,
             sweep_due: None,
             sweeping: None,
+            failed_looks: 0,
             deeds: vec![],
         };
         state.restore(me).await?;

@@ -17,7 +17,8 @@ use crate::kit::Me;
 /// What there is.
 #[derive(Debug, Default)]
 pub struct Found {
-    containers: Vec<(AllocId, Incarnation)>,
+    /// None: nobody could say.
+    containers: Option<Vec<(AllocId, Incarnation)>>,
     records: Vec<AllocId>,
     volumes: Vec<AllocId>,
 }
@@ -34,9 +35,10 @@ impl<D: Drivers> State<D> {
             let mut found = Found::default();
             match drivers.containers().leftovers(&BTreeSet::new()).await {
                 Ok(names) => {
-                    found.containers = names.into_iter().map(|name| (name.alloc, name.incarnation)).collect();
+                    let names = names.into_iter().map(|name| (name.alloc, name.incarnation));
+                    found.containers = Some(names.collect());
                 }
-                Err(error) => debug!(%error, "containers can't be listed, the next sweep tries again"),
+                Err(error) => debug!(%error, "containers can't be listed, a sweep tries again soon"),
             }
             match drivers.records().list().await {
                 Ok(listed) => found.records = listed.into_iter().map(|listed| listed.alloc).collect(),
@@ -57,7 +59,19 @@ impl<D: Drivers> State<D> {
     }
 
     pub(super) fn swept(&mut self, me: &Me<Agent<D>>, found: Found) {
-        let containers = self.node.leftovers(&found.containers);
+        let containers = match found.containers {
+            Some(containers) => {
+                self.failed_looks = 0;
+                // That room may be between two lives; the next sweep comes.
+                let _ = self.home.streams.tell(Streams::All(self.node.outputs(&containers)));
+                self.node.leftovers(&containers)
+            }
+            None => {
+                self.failed_looks = self.failed_looks.saturating_add(1);
+                self.sweep_due = Some(me.after(me.tempo().runtime_delay(self.failed_looks), Msg::Sweep));
+                vec![]
+            }
+        };
         let records: Vec<AllocId> = self.node.unknown(found.records);
         let volumes = self.node.unknown(found.volumes);
         if containers.is_empty() && records.is_empty() && volumes.is_empty() {

@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
+use mill_control::node::Outputs;
 use mill_drivers::containers::ContainerName;
 use mill_model::AllocId;
 
 use crate::kit::Reply;
 
-/// News of output streams. Each may come twice.
+/// News of output streams. Each may come twice, or be lost.
 #[derive(Debug)]
 pub enum Streams {
     /// A container is about to start: have its pipes made, held and read.
@@ -27,6 +28,9 @@ pub enum Streams {
         /// Which.
         alloc: AllocId,
     },
+    /// All that a node has, told now and then: whatever has pipes or logs beyond it belongs to nothing. What was
+    /// told before and got lost is made up for by this.
+    All(Outputs),
 }
 
 /// Where a container writes to.

@@ -12,7 +12,7 @@ pub mod backend;
 mod init;
 mod register;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -22,7 +22,6 @@ use mill_api::ApiError;
 use mill_api::daemon::{InitRequest, Initialized};
 use mill_drivers::bundle::Drivers;
 use mill_drivers::containers::own::OwnConfig;
-use mill_drivers::containers::{ContainerName, Containers as _};
 use mill_drivers::disk::Disk;
 use mill_drivers::home::{Home, Identity};
 use mill_drivers::logs::FileLogs;
@@ -31,7 +30,6 @@ use mill_drivers::random::Random;
 use mill_model::{NodeName, Resources};
 use serde_json::json;
 use tokio::sync::watch;
-use tracing::warn;
 
 use crate::agent::{self, Agent};
 use crate::alloc;
@@ -62,8 +60,6 @@ pub enum Msg {
     Bootstrapped(Result<Bootstrapped, TaskPanicked>),
     /// This node leads, or does no longer, or the state has changed.
     Changed,
-    /// Which containers there are, or that nobody can say.
-    Listed(Result<BTreeSet<ContainerName>, TaskPanicked>),
     /// The node has said what it is, or couldn't.
     Registered(Result<Result<Result<mill_fsm::Done, raft::ProposeError>, AskError>, TaskPanicked>),
 }
@@ -74,7 +70,6 @@ impl Message for Msg {
             Self::Init { .. } => "init",
             Self::Bootstrapped(_) => "bootstrapped",
             Self::Changed => "changed",
-            Self::Listed(_) => "listed",
             Self::Registered(_) => "registered",
         }
     }
@@ -146,7 +141,6 @@ pub struct State<D, K, R> {
     leads: Option<mill_model::Term>,
     waiting: Option<Waiting>,
     registering: Option<Task>,
-    listing: Option<Task>,
     watching: Task,
 }
 
@@ -188,7 +182,6 @@ where
             leads: None,
             waiting: None,
             registering: None,
-            listing: None,
             watching,
         };
         if let Some(identity) = identity {
@@ -203,7 +196,6 @@ where
             Msg::Init { request, reply } => state.init(me, request, reply),
             Msg::Bootstrapped(result) => state.bootstrapped(result),
             Msg::Changed => state.changed(me),
-            Msg::Listed(containers) => state.listed(containers?),
             Msg::Registered(result) => {
                 state.registered(result);
                 Ok(())
@@ -253,31 +245,10 @@ where
         let certificate_chain = format!("{}{}", keys.certificate, keys.ca_certificate);
         let member = Member { name: identity.name.clone(), listen, certificate_chain, private_key: keys.key };
         self.member.send_replace(Some(Arc::new(member)));
-        self.list_containers(me);
         self.log.send_replace(Some(raft.clone()));
         self.rooms = Some(Rooms { raft, agent });
         self.identity = Some(identity);
         Ok(())
-    }
-
-    /// Has the link told which containers there are: pipes of others are what an earlier daemon left.
-    fn list_containers(&mut self, me: &Me<Node<D, K, R>>) {
-        let (containers, again) = (self.args.drivers.containers().clone(), me.tempo().collect_every);
-        let list = async move {
-            loop {
-                match containers.list().await {
-                    Ok(found) => break found.into_iter().map(|found| found.name).collect(),
-                    Err(error) => warn!(%error, "containers can't be listed"),
-                }
-                tokio::time::sleep(again).await;
-            }
-        };
-        self.listing = Some(me.task("list", list, Msg::Listed));
-    }
-
-    fn listed(&mut self, containers: BTreeSet<ContainerName>) -> Result<(), Crash> {
-        self.listing = None;
-        Ok(self.link.tell(plane_link::Msg::Compare { containers })?)
     }
 
     fn open_api(&self, me: &Me<Node<D, K, R>>) -> Result<(), Crash> {

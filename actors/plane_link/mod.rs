@@ -1,7 +1,7 @@
 //! The daemon's hand on the plane: finds it or starts it, and tells it what to capture.
 //!
 //! - owns: the pipes of containers' output until they are drained, the tables' revisions, the connection
-//! - told by: the agent and its allocs (a container starts, is gone, is forgotten), its own tasks
+//! - told by: the agent and its allocs (a container starts, is gone, is forgotten; all there is), its own tasks
 //! - fails when: the pipes that an earlier daemon left can't be found or held
 //! - restarted by: the daemon's root
 //!
@@ -18,11 +18,9 @@ mod streams;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
 use std::marker::PhantomData;
 use std::path::PathBuf;
 
-use mill_drivers::containers::ContainerName;
 use mill_drivers::logs::Logs;
 use mill_drivers::process::{Ended, Other, ProcessError};
 use mill_rpc::v1;
@@ -42,12 +40,6 @@ pub struct PlaneLink<L, O>(PhantomData<fn() -> (L, O)>);
 pub enum Msg {
     /// News of containers' output.
     Streams(alloc::Streams),
-    /// Which containers there are: pipes that an earlier daemon left of others are drained and removed. Told once by
-    /// whoever has listed them after a start.
-    Compare {
-        /// All of them.
-        containers: BTreeSet<ContainerName>,
-    },
     /// The attempt to reach the plane has ended.
     Connected(Result<Result<Connected, LinkError>, TaskPanicked>),
     /// The plane says how it is, or nothing any more.
@@ -64,7 +56,6 @@ impl kit::Message for Msg {
     fn name(&self) -> &'static str {
         match self {
             Self::Streams(_) => "streams",
-            Self::Compare { .. } => "compare",
             Self::Connected(_) => "connected",
             Self::Followed(_) => "followed",
             Self::Sent(_) => "sent",
@@ -221,6 +212,11 @@ impl<L: Logs, O: Other> State<L, O> {
             }
             alloc::Streams::Ended { name } => self.streams.ended(&name),
             alloc::Streams::Forget { alloc } => self.streams.forget(alloc, self.revision + 1).await,
+            alloc::Streams::All(outputs) => {
+                if !self.streams.compare(&outputs, self.revision + 1).await {
+                    return;
+                }
+            }
         }
         self.changed = true;
         self.send(me);
@@ -254,10 +250,6 @@ impl<L: Logs, O: Other> kit::Actor for PlaneLink<L, O> {
     async fn handle(me: &Hand<L, O>, msg: Msg, state: &mut State<L, O>) -> Result<(), Crash> {
         match msg {
             Msg::Streams(news) => state.news(me, news).await,
-            Msg::Compare { containers } => {
-                state.changed |= state.streams.compare(&containers);
-                state.send(me);
-            }
             Msg::Connected(result) => state.connected(me, result?).await?,
             Msg::Followed(result) => state.followed(me, result?).await?,
             Msg::Sent(result) => state.sent(me, result?).await,

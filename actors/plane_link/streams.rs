@@ -1,7 +1,8 @@
 //! Which streams there are, and who holds their pipes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
+use mill_control::node::Outputs;
 use mill_drivers::containers::ContainerName;
 use mill_drivers::logs::{LogError, Logs, Stream, StreamName};
 use mill_model::AllocId;
@@ -62,15 +63,25 @@ impl<L: Logs> Streams<L> {
         }
     }
 
-    /// Ends what an earlier daemon left of containers that are gone; says whether there was any.
-    pub(super) fn compare(&mut self, containers: &BTreeSet<ContainerName>) -> bool {
+    /// Ends streams of containers that are gone, forgets allocs that are; says whether there was any.
+    pub(super) async fn compare(&mut self, outputs: &Outputs, revision: u64) -> bool {
         let mut any = false;
         for (name, open) in &mut self.open {
-            let container = ContainerName { alloc: name.alloc.clone(), incarnation: name.incarnation };
-            if open.found && !open.ended && !containers.contains(&container) {
+            if !open.ended && !outputs.may_come(&name.alloc, name.incarnation) {
                 open.ended = true;
                 any = true;
             }
+        }
+        let with_logs = match self.logs.allocs().await {
+            Ok(allocs) => allocs,
+            Err(error) => {
+                warn!(%error, "logs can't be listed, those of forgotten allocs stay");
+                vec![]
+            }
+        };
+        for alloc in with_logs.into_iter().filter(|alloc| !outputs.may_be_read(alloc)) {
+            self.forget(alloc, revision).await;
+            any = true;
         }
         any
     }

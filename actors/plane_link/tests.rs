@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use mill_control::node::Node;
+use mill_drivers::containers::ContainerName;
 use mill_drivers::logs::{FileLogs, Query};
 use mill_model::{AllocId, Incarnation, Tempo, Timestamp};
 
@@ -113,6 +115,17 @@ async fn until(what: &str, mut so: impl AsyncFnMut() -> bool) {
     panic!("never came: {what}");
 }
 
+/// The node compares: it has containers of these runs, and knows the alloc or doesn't.
+fn compare(link: &Tree<Msg>, runs: &[u32], known: bool) {
+    let (mut node, term) = (Node::new(20_000), mill_model::Term(1));
+    node.open(term).unwrap();
+    if !known {
+        let _ = node.caught_up(term).unwrap();
+    }
+    let containers: Vec<_> = runs.iter().map(|run| (alloc_id(), Incarnation(*run))).collect();
+    link.root().tell(Msg::Streams(alloc::Streams::All(node.outputs(&containers)))).unwrap();
+}
+
 async fn read(planes: &Planes) -> Vec<String> {
     use mill_drivers::logs::Logs as _;
     let lines = planes.logs().read(&alloc_id(), Query::default()).await.unwrap();
@@ -187,7 +200,7 @@ async fn a_daemon_that_comes_back_finds_the_plane_and_its_pipes() {
     })
     .await;
     assert_eq!((planes.started(), observed(&second).await["streams"].as_u64()), (1, Some(4)));
-    second.root().tell(Msg::Compare { containers: [name(1)].into() }).unwrap();
+    compare(&second, &[1], true);
     until("what belongs to no container is drained", async || !gone.stdout.exists()).await;
     assert!(pipes.stdout.exists());
     container.write_all(b"after\n").unwrap();
@@ -209,7 +222,7 @@ async fn a_stream_that_an_earlier_daemon_ended_is_let_go() {
     // Killed before it hears that it is drained, more often than not.
     drop(first);
     let second = link(&planes).await;
-    second.root().tell(Msg::Compare { containers: BTreeSet::new() }).unwrap();
+    compare(&second, &[], true);
     until("its pipes are removed", async || !pipes.stdout.exists() && !pipes.stderr.exists()).await;
     assert_eq!(planes.started(), 0);
 }
@@ -236,6 +249,26 @@ async fn a_forgotten_allocs_logs_are_gone() {
     let _container = print(&pipes.stdout, "x\n");
     until("it is read", async || read(&planes).await == ["x"]).await;
     link.root().tell(Msg::Streams(alloc::Streams::Forget { alloc: alloc_id() })).unwrap();
+    until("nothing is left", async || !planes.path().join("allocs/web-7k2f").exists()).await;
+    until("the plane has heard", async || {
+        let seen = observed(&link).await;
+        seen["streams"] == 0 && seen["acknowledged"] == seen["revision"]
+    })
+    .await;
+    assert!(!planes.path().join("allocs/web-7k2f").exists());
+}
+
+#[tokio::test]
+async fn what_was_told_to_a_link_that_was_down_is_made_up_for() {
+    let planes = Planes::new();
+    let link = link(&planes).await;
+    let (kept, gone) = (open(&link.root(), 2).await, open(&link.root(), 1).await);
+    drop(print(&gone.stdout, "last word\n"));
+    compare(&link, &[2], true);
+    until("the pipes of the run that is gone are removed", async || !gone.stdout.exists()).await;
+    assert_eq!((kept.stdout.exists(), read(&planes).await), (true, vec!["last word".to_owned()]));
+
+    compare(&link, &[], false);
     until("nothing is left", async || !planes.path().join("allocs/web-7k2f").exists()).await;
     until("the plane has heard", async || {
         let seen = observed(&link).await;

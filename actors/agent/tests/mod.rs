@@ -123,6 +123,7 @@ impl World {
                 }
                 Streams::Ended { name } => noted.push(format!("ended {name}")),
                 Streams::Forget { alloc } => noted.push(format!("forget {alloc}")),
+                Streams::All(_) => {}
             }
             Ok(())
         });

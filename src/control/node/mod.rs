@@ -3,6 +3,7 @@
 //! Holds which allocs this node has and which mapped port is whose. Each alloc's own life is
 //! [`mill_alloc::Life`], run by whoever carries out [`Effect::Begin`].
 
+mod outputs;
 mod reports;
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,7 @@ use mill_model::ports::MappedPort;
 use mill_model::{AllocId, AllocStatus, Digest, Incarnation, Phase, Term, Timestamp};
 
 use crate::dispatch::{Ack, Held, Inventory, Order, Outcome, Refusal};
+pub use outputs::Outputs;
 use reports::Reports;
 
 /// What is to be done.

@@ -194,6 +194,30 @@ fn nothing_is_cleared_away_before_the_node_has_caught_up() {
 }
 
 #[test]
+fn output_may_come_of_what_has_a_container_or_will_have_one() {
+    let mut node = node_with("web-aaaa");
+    report(&mut node, "web-aaaa", 2, Phase::Waiting);
+    let outputs = node.outputs(&[(id("web-zzzz"), Incarnation(7))]);
+    let current = node.statuses().next().unwrap().incarnation;
+    let table = [
+        ("web-aaaa", current, true, "its current run"),
+        ("web-aaaa", current.next(), true, "a run that the node hasn't heard of yet"),
+        ("web-aaaa", Incarnation(current.0 - 1), false, "an earlier run without a container"),
+        ("web-zzzz", Incarnation(7), true, "a container of no alloc"),
+        ("web-zzzz", Incarnation(8), false, "nothing at all"),
+    ];
+    for (alloc, incarnation, may_come, what) in table {
+        assert_eq!(outputs.may_come(&id(alloc), incarnation), may_come, "{what}");
+    }
+    assert!(outputs.may_be_read(&id("web-zzzz")), "it may be ordered in a moment");
+    let _ = node.caught_up(TERM).unwrap();
+    report(&mut node, "web-aaaa", 3, Phase::Stopped);
+    let outputs = node.outputs(&[]);
+    assert!(outputs.may_be_read(&id("web-aaaa")) && !outputs.may_be_read(&id("web-zzzz")));
+    assert!(!outputs.may_come(&id("web-aaaa"), current));
+}
+
+#[test]
 fn a_restarted_daemon_has_the_same_allocs_ports_and_orders() {
     let record = |name: &str, mapped: u16, phase, ending| {
         let assignment = assignment(name, 1);

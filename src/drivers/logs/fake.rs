@@ -216,6 +216,15 @@ impl Logs for FakeLogs {
         Ok(self.inner().made.iter().cloned().collect())
     }
 
+    async fn allocs(&self) -> Result<Vec<AllocId>, LogError> {
+        self.answer(PathBuf::from("/fake")).await?;
+        let inner = self.inner();
+        let named =
+            inner.made.iter().map(|name| &name.alloc).chain(inner.lines.iter().map(|line| &line.alloc));
+        let allocs: BTreeSet<AllocId> = named.cloned().collect();
+        Ok(allocs.into_iter().collect())
+    }
+
     async fn hold(&self, name: &StreamName) -> Result<FakeHeld, LogError> {
         self.answer(self.fifo(name)).await?;
         self.change(|inner| {

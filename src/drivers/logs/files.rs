@@ -61,6 +61,11 @@ impl Logs for FileLogs {
         blocking(move || layout::fifos(&path).map_err(|source| LogError::Read { path, source })).await
     }
 
+    async fn allocs(&self) -> Result<Vec<AllocId>, LogError> {
+        let path = self.root.clone();
+        blocking(move || layout::allocs(&path).map_err(|source| LogError::Read { path, source })).await
+    }
+
     async fn hold(&self, name: &StreamName) -> Result<Held, LogError> {
         let directory = layout::directory(&self.root, &name.alloc);
         let fifo = self.fifo(name);

@@ -71,22 +71,32 @@ pub(super) fn segments(directory: &Path, stream: Stream) -> io::Result<Vec<Segme
 
 /// Every pipe under `root`.
 pub(super) fn fifos(root: &Path) -> io::Result<Vec<StreamName>> {
-    let entries = |path: &Path| match fs::read_dir(path) {
-        Ok(entries) => entries.collect::<io::Result<Vec<_>>>(),
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-            Ok(vec![])
-        }
-        Err(error) => Err(error),
-    };
     let mut found = vec![];
-    for alloc in entries(root)? {
-        let Some(Ok(id)) = alloc.file_name().to_str().map(str::parse::<AllocId>) else { continue };
+    for id in allocs(root)? {
         for entry in entries(&directory(root, &id))? {
             found.extend(entry.file_name().to_str().and_then(|name| parse_fifo(name, &id)));
         }
     }
     found.sort_unstable();
     Ok(found)
+}
+
+/// Every alloc that has a directory of logs under `root`.
+pub(super) fn allocs(root: &Path) -> io::Result<Vec<AllocId>> {
+    let named =
+        |entry: fs::DirEntry| entry.file_name().to_str().and_then(|name| name.parse::<AllocId>().ok());
+    let ids = entries(root)?.into_iter().filter_map(named);
+    Ok(ids.filter(|id| directory(root, id).is_dir()).collect())
+}
+
+fn entries(path: &Path) -> io::Result<Vec<fs::DirEntry>> {
+    match fs::read_dir(path) {
+        Ok(entries) => entries.collect(),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Ok(vec![])
+        }
+        Err(error) => Err(error),
+    }
 }
 
 fn parse_fifo(name: &str, alloc: &AllocId) -> Option<StreamName> {

@@ -251,6 +251,9 @@ pub trait Logs: Clone + Send + Sync + 'static {
     /// Every pipe that there is: those of runs whose output isn't drained.
     fn pipes(&self) -> impl Future<Output = Result<Vec<StreamName>, LogError>> + Send;
 
+    /// Every alloc that has logs or pipes.
+    fn allocs(&self) -> impl Future<Output = Result<Vec<AllocId>, LogError>> + Send;
+
     /// Makes a stream's pipe, unless it is there already, and holds it open.
     fn hold(&self, name: &StreamName) -> impl Future<Output = Result<Self::Held, LogError>> + Send;
 
