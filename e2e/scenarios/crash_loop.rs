@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{Story, Tell};
 use crate::harness::failed::expect;
-use crate::harness::processes::{self, processor_time};
+use crate::harness::processes::{self, Process, processor_time};
 use crate::harness::until::let_pass;
 use crate::harness::{Context as _, Failed, Look, World, until};
 
@@ -48,21 +48,28 @@ fn crash_loop(world: &mut World) -> Result<(), Failed> {
     Ok(())
 }
 
-/// Kills the program and waits for its next incarnation; fails unless that came after `pause`.
+/// Kills the program and waits for its next incarnation; fails unless that came after `pause`. Looks at processes
+/// meanwhile: asking the daemon would be work for it.
 fn crash_and_measure(world: &World, pause_ms: u64) -> Result<(), Failed> {
-    let before = world.moment("shop/web", "sleeper started")?;
-    let program = processes::all().into_iter().find(|process| process.args == ["/apps", "sleeper"]);
-    let program = program.or_fail("the program runs")?;
+    let program = program().or_fail("the program runs")?;
     let killed_at = now_ms()?;
     processes::kill_9(program.pid)?;
     let deadline = Duration::from_millis(pause_ms + 2 * STARTING_MS);
-    let started = until("the next incarnation starts", deadline, || {
+    until("the next incarnation starts", deadline, || {
+        let another = self::program().is_some_and(|process| process.pid != program.pid);
+        Ok(Look::at(another, "no other process"))
+    })?;
+    let started = until("it says when it started", deadline, || {
         let last = world.moment("shop/web", "sleeper started")?;
-        Ok(if last > before { Look::Yes(last) } else { Look::No(format!("last started at {last}")) })
+        Ok(if last >= killed_at { Look::Yes(last) } else { Look::No(format!("last started at {last}")) })
     })?;
     let waited = started.saturating_sub(killed_at);
     let right = (pause_ms..pause_ms + STARTING_MS).contains(&waited);
     expect(right, &format!("started again after {pause_ms} ms"), waited)
+}
+
+fn program() -> Option<Process> {
+    processes::all().into_iter().find(|process| process.args == ["/apps", "sleeper"])
 }
 
 fn now_ms() -> Result<u64, Failed> {
