@@ -16,8 +16,10 @@ impl Life {
         for other in found.iter().filter(|found| found.incarnation != current) {
             self.remove(other.incarnation);
         }
-        if self.phase().is_terminal() || self.record.last_phase.is_some() {
+        if self.phase().is_terminal() {
             self.remove_if(mine, current);
+        } else if self.record.last_phase.is_some() {
+            self.remove(current);
         } else {
             self.resume_phase(mine);
         }
@@ -51,7 +53,8 @@ impl Life {
                 }
             }
             Phase::Waiting => {
-                self.remove_if(mine, current);
+                // Also if it isn't found: not all that a removal does may have been done.
+                self.remove(current);
                 match self.ordered_to_stop() {
                     true => self.end(Ending::Ordered),
                     false => self.back_off(),

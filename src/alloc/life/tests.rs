@@ -406,8 +406,10 @@ fn what_an_alloc_has_for_itself_goes_after_its_last_container_and_before_its_end
     story.is(Phase::Stopping);
     story.fire(TimerKind::Remove);
     assert!(story.has(&Effect::Clear));
-    // A daemon that starts again in between asks once more.
+    // A daemon that starts again in between has both done once more.
     let story = story.restarted(Duration::ZERO, vec![]);
+    assert!(story.has(&Effect::Remove { incarnation: ONE }) && !story.has(&Effect::Clear));
+    let story = story.after(Input::Removed { incarnation: ONE });
     assert!(story.has(&Effect::Clear));
     story.after(Input::Cleared).is(Phase::Stopped);
 }

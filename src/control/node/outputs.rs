@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mill_model::{AllocId, Incarnation};
+use mill_model::{AllocId, AllocStatus, Incarnation, Phase};
 
 use super::Node;
 
@@ -10,6 +10,7 @@ use super::Node;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outputs {
     containers: BTreeSet<(AllocId, Incarnation)>,
+    /// The first run of each living alloc that may have a container, or get one.
     living: BTreeMap<AllocId, Incarnation>,
     known: Option<BTreeSet<AllocId>>,
 }
@@ -18,7 +19,7 @@ impl Outputs {
     /// Whether a run's output isn't at its end: its container is there, or may come.
     pub fn may_come(&self, alloc: &AllocId, incarnation: Incarnation) -> bool {
         // A later run than the node has heard of may have begun meanwhile.
-        self.living.get(alloc).is_some_and(|current| incarnation >= *current)
+        self.living.get(alloc).is_some_and(|first| incarnation >= *first)
             || self.containers.contains(&(alloc.clone(), incarnation))
     }
 
@@ -32,9 +33,14 @@ impl Node {
     /// Compares with these containers, which are all there are.
     pub fn outputs(&self, containers: &[(AllocId, Incarnation)]) -> Outputs {
         let living = self.allocs.iter().filter(|(_, entry)| !entry.status.phase.is_terminal());
+        let first = |status: &AllocStatus| match status.phase {
+            // Its current run is over, if there was one.
+            Phase::Pending | Phase::Waiting => status.incarnation.next(),
+            _ => status.incarnation,
+        };
         Outputs {
             containers: containers.iter().cloned().collect(),
-            living: living.map(|(id, entry)| (id.clone(), entry.status.incarnation)).collect(),
+            living: living.map(|(id, entry)| (id.clone(), first(&entry.status))).collect(),
             // Before it has caught up, what it doesn't know may be ordered in a moment.
             known: self.caught_up.then(|| self.allocs.keys().cloned().collect()),
         }

@@ -200,7 +200,7 @@ fn output_may_come_of_what_has_a_container_or_will_have_one() {
     let outputs = node.outputs(&[(id("web-zzzz"), Incarnation(7))]);
     let current = node.statuses().next().unwrap().incarnation;
     let table = [
-        ("web-aaaa", current, true, "its current run"),
+        ("web-aaaa", current, false, "its last run, since it waits for the next"),
         ("web-aaaa", current.next(), true, "a run that the node hasn't heard of yet"),
         ("web-aaaa", Incarnation(current.0 - 1), false, "an earlier run without a container"),
         ("web-zzzz", Incarnation(7), true, "a container of no alloc"),
@@ -210,8 +210,10 @@ fn output_may_come_of_what_has_a_container_or_will_have_one() {
         assert_eq!(outputs.may_come(&id(alloc), incarnation), may_come, "{what}");
     }
     assert!(outputs.may_be_read(&id("web-zzzz")), "it may be ordered in a moment");
+    report(&mut node, "web-aaaa", 3, Phase::Starting);
+    assert!(node.outputs(&[]).may_come(&id("web-aaaa"), current), "its container is on its way");
     let _ = node.caught_up(TERM).unwrap();
-    report(&mut node, "web-aaaa", 3, Phase::Stopped);
+    report(&mut node, "web-aaaa", 4, Phase::Stopped);
     let outputs = node.outputs(&[]);
     assert!(outputs.may_be_read(&id("web-aaaa")) && !outputs.may_be_read(&id("web-zzzz")));
     assert!(!outputs.may_come(&id("web-aaaa"), current));
