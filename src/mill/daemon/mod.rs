@@ -30,9 +30,6 @@ use crate::cli::{self, CliError, Exit, NodeConfig};
 /// The actors of one node.
 type Root = Node<Machine, RealDisk, KernelRandom>;
 
-/// The cgroup of all containers.
-const CGROUP_PARENT: &str = "/mill";
-
 /// Runs a node until it is told to stop.
 pub(crate) fn run(config: &NodeConfig, dev: bool) -> Result<Exit, CliError> {
     start_logging(&config.log);
@@ -76,7 +73,7 @@ fn arguments(
 ) -> Result<node::Args<Machine, RealDisk, KernelRandom>, CliError> {
     let runtime = RuntimeConfig {
         socket: found.socket,
-        cgroup_parent: CGROUP_PARENT.to_owned(),
+        cgroup_parent: config.cgroup_parent.clone(),
         state: state_dir(config).join("containers"),
     };
     let drivers = Machine::new(&config.data_dir, &runtime, tempo).map_err(|error| {

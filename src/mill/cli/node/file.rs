@@ -15,8 +15,18 @@ use mill_api::names::closest;
 use crate::cli::error::CliError;
 
 /// What may be set.
-const SETTINGS: [&str; 9] =
-    ["name", "data-dir", "socket", "plane-socket", "listen", "advertise", "containerd", "log", "log-format"];
+const SETTINGS: [&str; 10] = [
+    "name",
+    "data-dir",
+    "socket",
+    "plane-socket",
+    "listen",
+    "advertise",
+    "containerd",
+    "cgroup-parent",
+    "log",
+    "log-format",
+];
 
 /// What a settings file says.
 #[derive(Debug, Default)]

@@ -27,6 +27,8 @@ pub(crate) const DATA_DIR: &str = "/var/lib/mill";
 pub(crate) const DEV_DATA_DIR: &str = "/var/lib/mill-dev";
 /// The daemon's settings.
 pub(crate) const CONFIG_FILE: &str = "/etc/mill/node.kdl";
+/// The cgroup of all containers.
+const CGROUP_PARENT: &str = "/mill";
 /// What Debian and most others start containerd with.
 const CONTAINERD_SOCKET: &str = "/run/containerd/containerd.sock";
 
@@ -62,6 +64,10 @@ pub(crate) struct NodeArgs {
     #[arg(long, value_name = "PATH|own|auto")]
     pub(crate) containerd: Option<String>,
 
+    /// Cgroup of all containers, from a hierarchy's root: two Mills on one machine need two [env: MILL_CGROUP_PARENT]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) cgroup_parent: Option<String>,
+
     /// What to log: a level, or levels per module (`info,mill_actors=debug`) [env: MILL_LOG]
     #[arg(long, value_name = "LEVEL")]
     pub(crate) log: Option<String>,
@@ -88,6 +94,8 @@ pub(crate) struct NodeConfig {
     pub(crate) advertise: Option<IpAddr>,
     /// Which containerd.
     pub(crate) containerd: Containerd,
+    /// The cgroup of all containers, from a hierarchy's root: `/mill`.
+    pub(crate) cgroup_parent: String,
     /// What and how to log.
     pub(crate) log: Log,
 }
@@ -217,6 +225,7 @@ impl NodeArgs {
                 .unwrap_or(listen_default),
             advertise: advertise.or(dev.then_some(IpAddr::V4(Ipv4Addr::LOCALHOST))),
             containerd: self.which_containerd(&settings, dev)?,
+            cgroup_parent: self.cgroup_parent(&settings)?,
             log: self.log(&settings)?,
         })
     }
@@ -243,6 +252,20 @@ impl NodeArgs {
                 .path("containerd", self.containerd.as_ref(), CONTAINERD_SOCKET)
                 .map(Containerd::Socket)
                 .map_err(|error| error.hint("a socket's path from `/` on, `own` or `auto`")),
+        }
+    }
+
+    /// A path below the root: the root itself holds what isn't Mill's.
+    fn cgroup_parent(&self, settings: &Settings<'_>) -> Result<String, CliError> {
+        let Some(setting) = settings.get("cgroup-parent", self.cgroup_parent.as_ref()) else {
+            return Ok(CGROUP_PARENT.to_owned());
+        };
+        let named = |part: &str| !matches!(part, "" | "." | "..");
+        match setting.text.strip_prefix('/').is_some_and(|path| path.split('/').all(named)) {
+            true => Ok(setting.text),
+            false => Err(CliError::usage(format!("{} can't be `{}`", setting.from, setting.text))
+                .because("it is a path from the root of a cgroup hierarchy, and Mill's own")
+                .hint("such as `/mill`")),
         }
     }
 

@@ -26,6 +26,7 @@ fn without_settings_a_daemon_is_a_node_and_dev_keeps_to_itself() {
             listen: "0.0.0.0:4400".parse().unwrap(),
             advertise: None,
             containerd: Containerd::Socket("/run/containerd/containerd.sock".into()),
+            cgroup_parent: "/mill".to_owned(),
             log: Log { filter: "info".into(), json: false },
         }
     );
@@ -88,6 +89,14 @@ fn what_is_wrong_is_named_with_its_place() {
             "--containerd can't be `mine`",
             "`own`",
         ),
+        (
+            none(),
+            "",
+            "cgroup-parent \"/\"",
+            "`cgroup-parent` in /etc/mill/node.kdl:1 can't be `/`",
+            "`/mill`",
+        ),
+        (none(), "", "cgroup-parent \"/a/../b\"", "can't be `/a/../b`", "`/mill`"),
         (
             NodeArgs { log_format: Some("xml".into()), ..none() },
             "",
