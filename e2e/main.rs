@@ -8,13 +8,14 @@ use std::process::ExitCode;
 use mill_e2e::bench::BENCHES;
 use mill_e2e::harness::runner::{self, Setup};
 use mill_e2e::harness::{Context as _, Failed, images, space};
-use mill_e2e::scenarios::{STORIES, Story};
+use mill_e2e::scenarios::{Pace, STORIES, Story};
 
 const USAGE: &str = "\
 mill-e2e list
-    names of all stories; those that `cargo prove` runs have a star
-mill-e2e run --mill FILE --apps FILE --folder DIR [--long] [NAME… | all]
-    runs the stories of these names; without a name those with a star
+    names of all stories
+mill-e2e run --mill FILE --apps FILE --folder DIR [--long] [NAME… | all | --patient]
+    runs the stories of these names, one after the other; without a name those that don't mostly wait, with
+    --patient those that do: two such runs may go side by side
 mill-e2e bench …
     measures in the same way, and prints what it measured
 mill-e2e images --apps FILE --folder DIR --registry HOST:PORT
@@ -41,8 +42,8 @@ fn main() -> ExitCode {
 
 fn list() -> Result<ExitCode, Failed> {
     for story in STORIES {
-        let star = if story.proves { '*' } else { ' ' };
-        writeln!(io::stdout(), "{star} {}", story.name).or_fail("stdout")?;
+        let waits = if story.pace == Pace::Patient { "  (takes its time)" } else { "" };
+        writeln!(io::stdout(), "{}{waits}", story.name).or_fail("stdout")?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -55,16 +56,18 @@ fn run(args: &[String], known: &'static [Story]) -> Result<ExitCode, Failed> {
         folder: options.folder.or_fail("--folder DIR is missing")?,
         long: options.long,
     };
-    let stories = chosen(&options.names, known)?;
+    let stories = chosen(&options.names, options.patient, known)?;
     let tally = runner::run(&setup, &stories, &mut io::stdout())?;
     let failed = tally.failed.len();
     writeln!(io::stdout(), "{} passed, {failed} failed", tally.passed).or_fail("stdout")?;
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn chosen(names: &[String], known: &'static [Story]) -> Result<Vec<&'static Story>, Failed> {
+fn chosen(names: &[String], patient: bool, known: &'static [Story]) -> Result<Vec<&'static Story>, Failed> {
+    let of = |pace| known.iter().filter(|story| story.pace == pace).collect();
     match names {
-        [] => Ok(known.iter().filter(|story| story.proves).collect()),
+        [] if patient => Ok(of(Pace::Patient)),
+        [] => Ok(of(Pace::Brisk)),
         [all] if all == "all" => Ok(known.iter().collect()),
         names => names
             .iter()
@@ -91,6 +94,7 @@ struct Options {
     folder: Option<PathBuf>,
     registry: Option<SocketAddr>,
     long: bool,
+    patient: bool,
     names: Vec<String>,
 }
 
@@ -108,6 +112,7 @@ impl Options {
                 "--folder" => options.folder = Some(absolute(value()?)?),
                 "--registry" => options.registry = Some(value()?.parse().or_fail("--registry")?),
                 "--long" => options.long = true,
+                "--patient" => options.patient = true,
                 name if !name.starts_with('-') => options.names.push(name.to_owned()),
                 unknown => return Err(Failed::because(format!("no option {unknown}; usage:\n{USAGE}"))),
             }

@@ -32,7 +32,8 @@ impl Held {
         for root in [data, Path::new("/run")] {
             find_fifos(root, &mut fifos);
         }
-        let cgroups = space::cgroups().into_iter().map(|path| path.display().to_string());
+        let cgroups =
+            space::cgroups(&space::cgroup_parent()?).into_iter().map(|path| path.display().to_string());
         Ok(Self(BTreeMap::from([
             ("containers", lines(ctr(&["containers", "ls", "--quiet"])?)),
             ("tasks", lines(ctr(&["tasks", "ls", "--quiet"])?)),

@@ -49,8 +49,13 @@ pub fn run(
     stories: &[&'static Story],
     out: &mut impl std::io::Write,
 ) -> Result<Tally, Failed> {
+    fs::create_dir_all(&setup.folder).or_fail("the stories' folder")?;
+    // Two runs at once: images are built once.
+    let lock = fs::File::create(setup.folder.join("lock")).or_fail("the stories' lock")?;
+    lock.lock().or_fail("the stories' lock")?;
     clear_dead_runs(&setup.folder);
     let storage = prepare_images(setup)?;
+    drop(lock);
     let run = setup.folder.join(format!("run-{}", std::process::id()));
     let mut tally = Tally::default();
     for story in stories {
@@ -90,10 +95,18 @@ fn run_one(setup: &Setup, story: &Story, folder: &Path, storage: &Path) -> Resul
         text(storage)?,
         if setup.long { "long" } else { "short" }.to_owned(),
     ];
-    space::note_cgroups(folder)?;
-    let status = space::run_inside(&args, log)?;
-    space::sweep_cgroups(folder);
+    let parent = cgroup_parent(folder);
+    let status = space::run_inside(&args, &parent, log)?;
+    space::sweep_cgroups(&parent);
     Ok(status.success())
+}
+
+/// A story's cgroup, named like its folder: `run-PID/STORY`.
+fn cgroup_parent(folder: &Path) -> String {
+    let name = |path: Option<&Path>| {
+        path.and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+    };
+    format!("/mill-e2e-{}-{}", name(folder.parent()), name(Some(folder)))
 }
 
 /// Tells the story that `run_one` named, on the machine made for it.
@@ -173,7 +186,7 @@ fn clear_dead_runs(folder: &Path) {
         let pid = name.to_str().and_then(|name| name.strip_prefix("run-"));
         if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
             for story in fs::read_dir(entry.path()).into_iter().flatten().filter_map(Result::ok) {
-                space::sweep_cgroups(&story.path());
+                space::sweep_cgroups(&cgroup_parent(&story.path()));
             }
             let _ = fs::remove_dir_all(entry.path());
         }

@@ -3,8 +3,8 @@
 //! The runner starts itself again under `unshare`: own network with a loopback only, own mounts with an empty
 //! `/run`, own process ids. The first process there starts the story proper and reaps what is orphaned, as an
 //! init does. When it ends, or when the runner is killed, the kernel kills all the rest: daemons, shims,
-//! containers. Mounts and interfaces go with them. Cgroups are the only thing that stays; [`sweep_cgroups`] takes
-//! them away.
+//! containers. Mounts and interfaces go with them. Cgroups are the only thing that stays: each story has a parent of
+//! its own for them, and [`sweep_cgroups`] takes it away.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -19,19 +19,20 @@ use super::{Context as _, Failed};
 /// Where the kernel shows its cgroups: v1 hierarchies side by side, or v2 alone.
 const CGROUPS: &str = "/sys/fs/cgroup";
 
-/// Name of the file with the cgroups that were there before.
-const NOTE: &str = "cgroups";
+/// Where the story's own cgroup is said: to Mill, which reads it as one of its settings, and to the harness.
+const CGROUP_PARENT: &str = "MILL_CGROUP_PARENT";
 
 /// The argument with which the runner starts itself as the first process of a machine.
 pub const INIT: &str = "init-of-a-story";
 /// The argument with which that process starts the story.
 pub const TELL: &str = "tell-a-story";
 
-/// Runs this program again with `args`, as the first process of a machine of its own.
+/// Runs this program again with `args`, as the first process of a machine of its own, whose containers' cgroups are
+/// below `parent`.
 ///
 /// # Errors
 /// `unshare` can't be started.
-pub fn run_inside(args: &[String], log: fs::File) -> Result<ExitStatus, Failed> {
+pub fn run_inside(args: &[String], parent: &str, log: fs::File) -> Result<ExitStatus, Failed> {
     let this = std::env::current_exe().or_fail("this program's own path")?;
     // The death signal is tied to the thread that spawns: the runner does so from its first.
     Command::new("setpriv")
@@ -40,6 +41,7 @@ pub fn run_inside(args: &[String], log: fs::File) -> Result<ExitStatus, Failed> 
         .arg(this)
         .arg(INIT)
         .args(args)
+        .env(CGROUP_PARENT, parent)
         .stdin(Stdio::null())
         .stdout(log.try_clone().or_fail("the story's log")?)
         .stderr(log)
@@ -68,14 +70,25 @@ pub fn init(args: &[String]) -> Result<u8, Failed> {
     }
 }
 
-/// Every cgroup of Mill's containers, in every hierarchy.
-pub fn cgroups() -> BTreeSet<PathBuf> {
+/// The cgroup of this story's containers, from a hierarchy's root.
+///
+/// # Errors
+/// This isn't a story.
+pub fn cgroup_parent() -> Result<String, Failed> {
+    std::env::var(CGROUP_PARENT).or_fail(CGROUP_PARENT)
+}
+
+/// Every cgroup below `parent`, in every hierarchy.
+pub fn cgroups(parent: &str) -> BTreeSet<PathBuf> {
     let mut found = BTreeSet::new();
-    let hierarchies = entries(Path::new(CGROUPS)).into_iter().chain([PathBuf::from(CGROUPS)]);
-    for root in hierarchies.flat_map(|hierarchy| [hierarchy.join("mill"), hierarchy.join("mill.slice")]) {
-        walk(&root, &mut found);
-    }
+    roots(parent).for_each(|root| walk(&root, &mut found));
     found
+}
+
+fn roots(parent: &str) -> impl Iterator<Item = PathBuf> {
+    let parent = parent.trim_matches('/').to_owned();
+    let hierarchies = entries(Path::new(CGROUPS)).into_iter().chain([PathBuf::from(CGROUPS)]);
+    hierarchies.map(move |hierarchy| hierarchy.join(&parent)).filter(|root| root.is_dir())
 }
 
 fn walk(folder: &Path, found: &mut BTreeSet<PathBuf>) {
@@ -90,23 +103,10 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
     entries.filter_map(Result::ok).map(|entry| entry.path()).collect()
 }
 
-/// Notes in `folder` which cgroups there are, so that [`sweep_cgroups`] knows, if need be in a later run.
-///
-/// # Errors
-/// The disk's.
-pub fn note_cgroups(folder: &Path) -> Result<(), Failed> {
-    let paths = cgroups().iter().map(|path| format!("{}\n", path.display())).collect::<String>();
-    fs::write(folder.join(NOTE), paths).or_fail("the list of cgroups")
-}
-
-/// Removes the cgroups that weren't there when [`note_cgroups`] was called on `folder`. The story's processes are
-/// dead; a cgroup that isn't empty belongs to someone else, and the kernel refuses to remove it.
-pub fn sweep_cgroups(folder: &Path) {
-    let Ok(noted) = fs::read_to_string(folder.join(NOTE)) else { return };
-    let before: BTreeSet<PathBuf> = noted.lines().map(PathBuf::from).collect();
-    let left: Vec<PathBuf> = cgroups().difference(&before).cloned().collect();
+/// Removes what a story left below `parent`, and that as well. Its processes are dead.
+pub fn sweep_cgroups(parent: &str) {
     // inner ones first
-    for path in left.iter().rev() {
+    for path in cgroups(parent).iter().rev().cloned().chain(roots(parent)) {
         let _ = fs::remove_dir(path);
     }
 }

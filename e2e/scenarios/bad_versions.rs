@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
-use super::{Story, Tell};
+use super::{Pace, Story, Tell};
 use crate::harness::cli::{Mill, Ran};
 use crate::harness::failed::expect;
 use crate::harness::json::Fields as _;
@@ -12,7 +12,7 @@ use crate::harness::world::{self, endpoint};
 use crate::harness::{Context as _, Failed, World, http};
 
 pub(super) const ROLL_BACK: Story =
-    Story { name: "bad_versions_roll_back", proves: true, tell: Tell::Node(roll_back) };
+    Story { name: "bad_versions_roll_back", pace: Pace::Brisk, tell: Tell::Node(roll_back) };
 
 const REPLICAS: usize = 2;
 

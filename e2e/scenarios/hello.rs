@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Story, Tell};
+use super::{Pace, Story, Tell};
 use crate::harness::failed::expect;
 use crate::harness::json::Fields as _;
 use crate::harness::world::endpoint;
@@ -14,12 +14,14 @@ use crate::harness::{Failed, Look, World, http, until};
 /// What an answer over the loopback may take at most.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 
-pub(super) const DEPLOYS: Story = Story { name: "deploy_hello", proves: true, tell: Tell::Node(deploys) };
+pub(super) const DEPLOYS: Story =
+    Story { name: "deploy_hello", pace: Pace::Brisk, tell: Tell::Node(deploys) };
 pub(super) const UNCHANGED: Story =
-    Story { name: "same_file_changes_nothing", proves: true, tell: Tell::Node(unchanged) };
-pub(super) const ROLLS: Story = Story { name: "env_change_rolls", proves: true, tell: Tell::Node(rolls) };
+    Story { name: "same_file_changes_nothing", pace: Pace::Brisk, tell: Tell::Node(unchanged) };
+pub(super) const ROLLS: Story =
+    Story { name: "env_change_rolls", pace: Pace::Brisk, tell: Tell::Node(rolls) };
 pub(super) const REPLICAS: Story =
-    Story { name: "three_replicas_obey_port", proves: true, tell: Tell::Node(replicas) };
+    Story { name: "three_replicas_obey_port", pace: Pace::Brisk, tell: Tell::Node(replicas) };
 
 fn hello(replicas: u32, greeting: &str) -> String {
     format!(

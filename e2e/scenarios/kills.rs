@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
-use super::{Story, Tell};
+use super::{Pace, Story, Tell};
 use crate::harness::containerd::{self, ctr};
 use crate::harness::failed::expect;
 use crate::harness::json::Fields as _;
@@ -14,7 +14,7 @@ use crate::harness::until::let_pass;
 use crate::harness::world::{SETTLES_WITHIN, endpoint};
 use crate::harness::{Context as _, Failed, Look, World, http, until};
 
-pub(super) const KILLS: Story = Story { name: "kill_minus_nine", proves: false, tell: Tell::Node(kills) };
+pub(super) const KILLS: Story = Story { name: "kill_minus_nine", pace: Pace::Brisk, tell: Tell::Node(kills) };
 
 /// Kills of each of the three.
 const ROUNDS: usize = 30;

@@ -16,10 +16,19 @@ mod unmodified;
 pub struct Story {
     /// What it is called on the command line.
     pub name: &'static str,
-    /// Whether `cargo prove` runs it. One that isn't ready yet is run by its name only.
-    pub proves: bool,
+    /// Whether others wait for its end.
+    pub pace: Pace,
     /// Tells it.
     pub tell: Tell,
+}
+
+/// How a story passes its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// It works, and wants the machine for itself.
+    Brisk,
+    /// It mostly waits for time to pass: others are told meanwhile.
+    Patient,
 }
 
 /// What a story needs to be told.
@@ -45,6 +54,7 @@ pub const STORIES: &[Story] = &[
     unmodified::NGINX_REDIS,
     unmodified::CLASH,
     crash_loop::LOOP,
+    crash_loop::FORGIVEN,
     bad_versions::ROLL_BACK,
     kills::KILLS,
 ];

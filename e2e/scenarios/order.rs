@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{Story, Tell};
+use super::{Pace, Story, Tell};
 use crate::harness::failed::expect;
 use crate::harness::json::Fields as _;
 use crate::harness::{Failed, World};
 
 pub(super) const DEPENDENCIES: Story =
-    Story { name: "dependency_order_with_task", proves: true, tell: Tell::Node(dependencies) };
-pub(super) const PROJECTS: Story = Story { name: "two_projects", proves: true, tell: Tell::Node(projects) };
+    Story { name: "dependency_order_with_task", pace: Pace::Brisk, tell: Tell::Node(dependencies) };
+pub(super) const PROJECTS: Story =
+    Story { name: "two_projects", pace: Pace::Brisk, tell: Tell::Node(projects) };
 
 /// A database that takes a second and a half to be healthy, a migration, and a server that needs both.
 fn shop(migration_code: u8, web_version: &str) -> String {

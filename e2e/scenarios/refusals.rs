@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Story, Tell};
+use super::{Pace, Story, Tell};
 use crate::harness::failed::expect;
 use crate::harness::{Context as _, Failed, World};
 
-pub(super) const CONFIGS: Story = Story { name: "bad_configs", proves: true, tell: Tell::Node(configs) };
-pub(super) const REQUESTS: Story = Story { name: "bad_requests", proves: true, tell: Tell::Node(requests) };
+pub(super) const CONFIGS: Story = Story { name: "bad_configs", pace: Pace::Brisk, tell: Tell::Node(configs) };
+pub(super) const REQUESTS: Story =
+    Story { name: "bad_requests", pace: Pace::Brisk, tell: Tell::Node(requests) };
 
 const GOOD: &str = r#"project "shop"
 service "web" {

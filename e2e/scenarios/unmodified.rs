@@ -3,13 +3,13 @@
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 
-use super::{Story, Tell};
+use super::{Pace, Story, Tell};
 use crate::harness::failed::expect;
 use crate::harness::{Context as _, Failed, World, http};
 
 pub(super) const NGINX_REDIS: Story =
-    Story { name: "unmodified_nginx_redis", proves: true, tell: Tell::Node(nginx_and_redis) };
-pub(super) const CLASH: Story = Story { name: "port_clash", proves: true, tell: Tell::Node(clash) };
+    Story { name: "unmodified_nginx_redis", pace: Pace::Brisk, tell: Tell::Node(nginx_and_redis) };
+pub(super) const CLASH: Story = Story { name: "port_clash", pace: Pace::Brisk, tell: Tell::Node(clash) };
 
 const CONFIG: &str = r#"project "stock"
 service "nginx" {

@@ -1,6 +1,7 @@
 //! Everything that must pass.
 
 use std::process::ExitCode;
+use std::thread;
 use std::time::Instant;
 
 use crate::house::{House, PROFILE};
@@ -26,6 +27,10 @@ fn all(house: &House, long: bool) -> Result<ExitCode, Trouble> {
     let begun = Instant::now();
     let mut tally = Tally::default();
     tally.step("install", || install::all(house).map(|()| (1, 0)));
+    tally.step("build", || house.build().map(|()| (1, 0)));
+    // Begun as early as can be: it mostly waits.
+    let patient = runner(house, "run", long)?.args(["--patient"]);
+    let patient = thread::spawn(move || counted(patient));
     look(house, &mut tally);
     tally.step("tests", || tests(house));
     tally.step("doc tests", || {
@@ -35,9 +40,12 @@ fn all(house: &House, long: bool) -> Result<ExitCode, Trouble> {
         let seeds = if long { SEEDS_LONG } else { SEEDS };
         tally.step("simulation", || counted(sim(house).args(["--seeds", seeds])));
     }
-    tally.step("build", || house.build().map(|()| (1, 0)));
     tally.step("stories", || counted(runner(house, "run", long)?));
     tally.step("bench", || whole(runner(house, "bench", long)?));
+    tally.step("patient stories", || {
+        let died = |_| Trouble::Unexpected { what: "patient stories to end", seen: "a panic".to_owned() };
+        patient.join().map_err(died)?
+    });
     Ok(code(tally.close(begun)))
 }
 

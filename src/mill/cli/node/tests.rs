@@ -96,7 +96,13 @@ fn what_is_wrong_is_named_with_its_place() {
             "`cgroup-parent` in /etc/mill/node.kdl:1 can't be `/`",
             "`/mill`",
         ),
-        (none(), "", "cgroup-parent \"/a/../b\"", "can't be `/a/../b`", "`/mill`"),
+        (
+            none(),
+            "",
+            "cgroup-parent \"/a/../b\"",
+            "`cgroup-parent` in /etc/mill/node.kdl:1 can't be `/a/../b`",
+            "`/mill`",
+        ),
         (
             NodeArgs { log_format: Some("xml".into()), ..none() },
             "",
