@@ -66,7 +66,7 @@ impl Actor for Dispatch {
     type State = State;
 
     async fn start(me: &Me<Self>, args: Args) -> Result<State, Crash> {
-        let watching = watch_changes(me, args.cluster.clone());
+        let watching = me.on_change(&args.cluster, Msg::Changed);
         let mut state = State { args, nodes: BTreeSet::new(), watching };
         state.meet_nodes(me)?;
         Ok(state)
@@ -85,7 +85,7 @@ impl Actor for Dispatch {
 
 impl State {
     fn changed(&mut self, me: &Me<Dispatch>) -> Result<(), Crash> {
-        self.watching = watch_changes(me, self.args.cluster.clone());
+        self.watching = me.on_change(&self.args.cluster, Msg::Changed);
         self.meet_nodes(me)
     }
 
@@ -107,14 +107,4 @@ impl State {
         }
         Ok(())
     }
-}
-
-fn watch_changes(me: &Me<Dispatch>, mut cluster: watch::Receiver<Arc<Cluster>>) -> Task {
-    cluster.mark_unchanged();
-    let changed = async move {
-        if cluster.changed().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    };
-    me.task("watch", changed, |_| Msg::Changed)
 }

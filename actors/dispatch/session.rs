@@ -84,7 +84,7 @@ impl Actor for NodeSession {
         let inventory = open(me, &args).await?;
         debug!(node = %args.node, held = inventory.allocs.len(), "session open");
         let session = Session::open(args.node, args.term, &inventory);
-        let watching = watch_changes(me, args.cluster.clone());
+        let watching = me.on_change(&args.cluster, Msg::Changed);
         let (ordering, writing) = (None, vec![]);
         let mut state =
             State { args, session, ordering, writing, caught_up: false, orders: 0, reports: 0, watching };
@@ -126,7 +126,7 @@ async fn open(me: &Me<NodeSession>, args: &Args) -> Result<Inventory, Crash> {
 
 impl State {
     fn changed(&mut self, me: &Me<NodeSession>) {
-        self.watching = watch_changes(me, self.args.cluster.clone());
+        self.watching = me.on_change(&self.args.cluster, Msg::Changed);
         self.speak(me);
     }
 
@@ -206,14 +206,4 @@ async fn give(
     order: Order,
 ) -> Result<Ack, AskError> {
     agent.ask(deadline, |reply| agent::Msg::Order { order, reply }).await
-}
-
-fn watch_changes(me: &Me<NodeSession>, mut cluster: watch::Receiver<Arc<Cluster>>) -> Task {
-    cluster.mark_unchanged();
-    let changed = async move {
-        if cluster.changed().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    };
-    me.task("watch", changed, |_| Msg::Changed)
 }

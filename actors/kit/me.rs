@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use mill_model::Tempo;
 use thiserror::Error;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::actor::Actor;
@@ -85,6 +86,19 @@ impl<A: Actor> Me<A> {
         F::Output: Send,
     {
         errand::task(&self.mailbox, name, future, done)
+    }
+
+    /// Tells itself `msg` once, when what is watched changes after this call. Whoever looks at it after this call
+    /// misses nothing. Never, if nobody is left to change it.
+    pub fn on_change<T: Send + Sync + 'static>(&self, watched: &watch::Receiver<T>, msg: A::Msg) -> Task {
+        let mut watched = watched.clone();
+        watched.mark_unchanged();
+        let changed = async move {
+            if watched.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        self.task("watch", changed, |_| msg)
     }
 
     /// Starts an actor under this one. It can be told things at once; they wait until it is up.

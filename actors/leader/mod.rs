@@ -111,7 +111,7 @@ where
             agents: args.agents.clone(),
         };
         me.child::<dispatch::Dispatch>("dispatch", dispatch, Restart::OnCrash)?;
-        let watching = watch_changes(me, args.cluster.clone());
+        let watching = me.on_change(&args.cluster, Msg::Changed);
         let mut state = State {
             args,
             decided: 0,
@@ -149,7 +149,7 @@ where
     R: Random + Clone,
 {
     fn changed(&mut self, me: &Me<Leader<C, R>>) -> Result<(), Crash> {
-        self._watching = watch_changes(me, self.args.cluster.clone());
+        self._watching = me.on_change(&self.args.cluster, Msg::Changed);
         self.decide(me)
     }
 
@@ -219,19 +219,4 @@ async fn propose(raft: &Address<raft::Msg>, deadline: Duration, command: Command
 
 fn until(wake: Option<Timestamp>, now: Timestamp, round: Duration) -> Duration {
     wake.map_or(round, |wake| wake.since(now).min(round))
-}
-
-fn watch_changes<C, R>(me: &Me<Leader<C, R>>, mut cluster: watch::Receiver<Arc<Cluster>>) -> Task
-where
-    C: Clock + Clone,
-    R: Random + Clone,
-{
-    cluster.mark_unchanged();
-    // The sender outlives every leader; if it is gone after all, the clock alone drives the decisions.
-    let changed = async move {
-        if cluster.changed().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    };
-    me.task("watch", changed, |_| Msg::Changed)
 }

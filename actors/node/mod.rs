@@ -141,7 +141,7 @@ pub struct State<D, K, R> {
     leads: Option<mill_model::Term>,
     waiting: Option<Waiting>,
     registering: Option<Task>,
-    watching: Task,
+    watching: [Task; 2],
 }
 
 /// The rooms of a node that is somebody.
@@ -310,18 +310,13 @@ where
     }
 }
 
-fn watch_changes<D, K, R>(me: &Me<Node<D, K, R>>, published: &Published) -> Task
+/// Role and state: what a node's rooms follow from.
+fn watch_changes<D, K, R>(me: &Me<Node<D, K, R>>, published: &Published) -> [Task; 2]
 where
     D: Drivers,
     K: Disk,
     R: Random + Clone,
 {
-    let (mut role, mut cluster) = (published.role.subscribe(), published.cluster.subscribe());
-    let changed = async move {
-        tokio::select! {
-            _ = role.changed() => {}
-            _ = cluster.changed() => {}
-        }
-    };
-    me.task("watch", changed, |_| Msg::Changed)
+    let (role, cluster) = (published.role.subscribe(), published.cluster.subscribe());
+    [me.on_change(&role, Msg::Changed), me.on_change(&cluster, Msg::Changed)]
 }
