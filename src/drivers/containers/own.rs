@@ -103,11 +103,21 @@ impl Own {
         if socket.as_os_str().len() > SOCKET_BYTES_MAX {
             return Err(OwnError::PathTooLong { path: socket });
         }
-        let (pid, started) = match running(config) {
-            Some(pid) => (pid, false),
-            None => (start(config, &socket)?, true),
+        let mut found = running(config).map(|pid| Self::watched(&socket, pid, false)).transpose()?;
+        if let Some(lost) = found.take_if(|own| has_lost_its_root(own.pid, config)) {
+            tracing::warn!(pid = lost.pid, root = %config.root.display(), "containerd's files are gone: another takes its place");
+            lost.stop().await.map_err(system("stop", &socket))?;
+        }
+        let own = match found {
+            Some(own) => own,
+            None => Self::watched(&socket, start(config, &socket)?, true)?,
         };
-        let lost = |errno: rustix::io::Errno| system("watch", &socket)(errno.into());
+        own.answers(config, tempo).await?;
+        Ok(own)
+    }
+
+    fn watched(socket: &Path, pid: u32, started: bool) -> Result<Self, OwnError> {
+        let lost = |errno: rustix::io::Errno| system("watch", socket)(errno.into());
         let raw =
             i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(rustix::io::Errno::SRCH).map_err(lost)?;
         let process = pidfd_open(raw, PidfdFlags::NONBLOCK).map_err(lost)?;
@@ -115,10 +125,8 @@ impl Own {
         // answers the same one for ever.
         #[expect(unsafe_code, reason = "tokio can't see that a descriptor stays what it is")]
         let process = unsafe { AsyncFd::register_with_interest(process, Interest::READABLE) };
-        let process = process.map_err(|error| system("watch", &socket)(error.into()))?;
-        let own = Self { socket, pid, started, process };
-        own.answers(config, tempo).await?;
-        Ok(own)
+        let process = process.map_err(|error| system("watch", socket)(error.into()))?;
+        Ok(Self { socket: socket.to_owned(), pid, started, process })
     }
 
     /// Where it listens.
@@ -197,6 +205,16 @@ fn running(config: &OwnConfig) -> Option<u32> {
     let is_containerd = words.next().is_some_and(|program| program.ends_with(b"containerd"));
     let ours = config_file(config);
     (is_containerd && words.any(|word| word == ours.as_os_str().as_encoded_bytes())).then_some(pid)
+}
+
+/// Whether someone has removed its root while it ran: it holds files that nobody else can see, and can store nothing.
+fn has_lost_its_root(pid: u32, config: &OwnConfig) -> bool {
+    let metadata = config.root.join("io.containerd.metadata.v1.bolt");
+    let open = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    // proc_pid_fd(5): the link of a removed file ends so
+    open.filter_map(|entry| std::fs::read_link(entry.path()).ok()).any(|file| {
+        file.starts_with(&metadata) && file.as_os_str().as_encoded_bytes().ends_with(b" (deleted)")
+    })
 }
 
 fn start(config: &OwnConfig, socket: &Path) -> Result<u32, OwnError> {

@@ -300,8 +300,14 @@ async fn an_own_containerd_is_started_once_found_again_and_leaves_containers_alo
     assert_eq!((again.pid(), again.was_started()), (own.pid(), false));
     again.stop().await.unwrap();
     own.ended().await.unwrap();
-    let third = Own::ensure(&config, tempo).await.unwrap();
+    let third = Own::ensure(&config, tempo.clone()).await.unwrap();
     assert!(third.was_started() && third.pid() != own.pid());
     assert_eq!(third.socket(), own.socket());
-    third.stop().await.unwrap();
+
+    std::fs::remove_dir_all(&config.root).unwrap();
+    let fourth = Own::ensure(&config, tempo).await.unwrap();
+    assert!(fourth.was_started(), "one whose files are gone can store nothing");
+    third.ended().await.unwrap();
+    assert!(config.root.join("io.containerd.metadata.v1.bolt/meta.db").exists());
+    fourth.stop().await.unwrap();
 }
