@@ -139,12 +139,15 @@ fn what_runs_is_what_is_wanted(world: &World) -> Result<(), Failed> {
         let status = world.mill.json(&["status"])?;
         Ok(Look::at(status.list("/deploys")?.is_empty(), status.at("/deploys")?))
     })?;
-    let allocs = world.settled("shop", "web", REPLICAS)?;
-    let mut versions = BTreeSet::new();
-    for alloc in &allocs {
-        versions.insert(http::get(endpoint(alloc)?, "/version")?.body);
-    }
-    expect(versions.len() == 1, "all replicas have one version", &versions)?;
+    // A crash of a moment ago may not have been noticed yet: healthy is what was seen last.
+    until("all replicas answer with one version", SETTLES_WITHIN, || {
+        let allocs = world.settled("shop", "web", REPLICAS)?;
+        let mut versions = BTreeSet::new();
+        for alloc in &allocs {
+            versions.insert(http::get(endpoint(alloc)?, "/version")?.body);
+        }
+        Ok(Look::at(versions.len() == 1, versions))
+    })?;
     let status = world.mill.json(&["allocs"])?;
     let name = |alloc: &Value| Ok(format!("{}.{}", alloc.text("/id")?, alloc.number("/incarnation")?));
     let living = status.list("")?.iter().filter(|alloc| alloc.is("/phase", "healthy"));
