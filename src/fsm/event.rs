@@ -89,7 +89,7 @@ pub enum EventKind {
         phase: Phase,
         /// Its run.
         incarnation: Incarnation,
-        /// Why the run ended, if it failed.
+        /// Why the run ended, if it failed; of an unhealthy one what its check saw.
         failure: Option<Failure>,
         /// Whether it had been told to stop.
         stopping: bool,

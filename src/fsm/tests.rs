@@ -60,6 +60,7 @@ fn status(dice: Dice) -> AllocStatus {
         given_back: false,
         ports: if dice & 1 == 0 { vec![MappedPort { declared, mapped }] } else { vec![] },
         last_end: Some(Ended { incarnation, failure, at: Timestamp(1) }),
+        ailment: (dice & 2 == 0).then(|| Failure::Unhealthy { last: "503".into() }),
     }
 }
 

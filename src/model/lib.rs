@@ -13,6 +13,7 @@ pub mod resources;
 pub mod spec;
 pub mod template;
 pub mod tempo;
+pub mod text;
 pub mod time;
 
 pub use alloc::{AllocStatus, Ended, Failure, Phase};

@@ -157,3 +157,10 @@ pub const SCRATCH_BYTES_MIN: u64 = 2 << 20;
 /// Attempts to pull an image before its alloc has failed; each has several of its own per blob. Transient
 /// trouble of a registry passes in seconds; a deploy should say soon that it doesn't.
 pub const PULL_ATTEMPTS_MAX: u32 = 3;
+
+/// Bytes that an attempt to get a blob has to bring so that the attempts before it are forgotten: a line that breaks
+/// every few megabytes gets a large layer all the same, one that breaks at once doesn't try for ever.
+pub const BLOB_STEP_BYTES_MIN: u64 = 1 << 20;
+
+/// Characters of what a failed check or an attempt to pull saw: a line or two on a terminal. It is replicated.
+pub const SEEN_CHARS_MAX: usize = 240;

@@ -4,7 +4,7 @@ use mill_api::events::Event;
 use mill_fsm::{Change, Cluster, DeployKind, EventKind, Outcome, StepState, StopReason};
 use mill_model::{DeployId, Phase, Workload};
 
-use super::node_name;
+use super::{failures, node_name};
 
 /// One event.
 pub(in crate::http) fn event(cluster: &Cluster, event: &mill_fsm::Event) -> Event {
@@ -61,7 +61,11 @@ pub(in crate::http) fn event(cluster: &Cluster, event: &mill_fsm::Event) -> Even
         }
         EventKind::AllocChanged { deploy, workload, alloc, phase, incarnation, failure, .. } => {
             let node = cluster.allocs.get(alloc).map(|alloc| node_name(cluster, alloc.node));
-            let why = failure.as_ref().map(|failure| format!(": {failure}")).unwrap_or_default();
+            let why = match (phase, failure) {
+                (Phase::Unhealthy, failure) => format!(": {}", failures::ailment(failure.as_ref())),
+                (_, Some(failure)) => format!(": {failure}"),
+                (_, None) => String::new(),
+            };
             // A word of its own, since `alloc_stopping` says that somebody wants it to stop.
             let kind = if *phase == Phase::Stopping { "signalled".to_owned() } else { phase.to_string() };
             let run = if incarnation.0 > 1 { format!(" (run {incarnation})") } else { String::new() };

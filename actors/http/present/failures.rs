@@ -2,6 +2,16 @@
 
 use mill_model::{AllocId, Failure};
 
+/// What the check saw that made an alloc unhealthy, in words that go with "unhealthy". An earlier version's node
+/// doesn't say.
+pub(in crate::http) fn ailment(failure: Option<&Failure>) -> String {
+    match failure {
+        Some(Failure::Unhealthy { last }) => last.clone(),
+        Some(other) => other.to_string(),
+        None => "its health check fails".to_owned(),
+    }
+}
+
 /// What a person can do about it.
 pub(in crate::http) fn hint(failure: &Failure, alloc: Option<&AllocId>) -> String {
     let logs = || match alloc {

@@ -169,7 +169,7 @@ impl Teller<'_> {
             (Phase::Starting, _) => Step::Starting { node: self.node_of(alloc) },
             (Phase::Running, _) => Step::Running,
             (Phase::Healthy, _) => Step::Healthy,
-            (Phase::Unhealthy, _) => Step::Unhealthy { last: "its health check fails".to_owned() },
+            (Phase::Unhealthy, failure) => Step::Unhealthy { last: failures::ailment(failure.as_ref()) },
             (Phase::Stopping, _) => Step::Stopping { old: old() },
             (Phase::Waiting | Phase::Stopped | Phase::Failed, Some(failure)) if !stopping => {
                 Step::Failed { failure: failure.clone(), attempt: incarnation.0.max(1), log_tail: vec![] }

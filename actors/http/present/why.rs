@@ -46,7 +46,9 @@ fn failing(view: &View<'_>, alloc: &Alloc) -> Option<Reason> {
     let (id, status) = (&alloc.id, &alloc.status);
     let last = status.last_end.as_ref().and_then(|end| end.failure.as_ref());
     let what = match (status.phase, last) {
-        (Phase::Unhealthy, _) => format!("{id} fails its health check"),
+        (Phase::Unhealthy, _) => {
+            format!("{id} is unhealthy: {}", failures::ailment(status.ailment.as_ref()))
+        }
         (Phase::Lost, _) => format!("{id} is on a node that is down"),
         (Phase::Waiting, Some(failure)) => format!("{id} {failure}{}", times(status.failures)),
         (Phase::Pulling | Phase::Starting | Phase::Running, Some(failure)) if status.failures > 0 => {
@@ -56,7 +58,10 @@ fn failing(view: &View<'_>, alloc: &Alloc) -> Option<Reason> {
     };
     let waits = status.phase == Phase::Waiting;
     let unhealthy = Failure::Unhealthy { last: String::new() };
-    let failure = last.filter(|_| status.phase != Phase::Unhealthy).unwrap_or(&unhealthy);
+    let failure = match status.phase {
+        Phase::Unhealthy => status.ailment.as_ref().unwrap_or(&unhealthy),
+        _ => last.unwrap_or(&unhealthy),
+    };
     Some(Reason {
         since: Some(status.since),
         alloc: Some(id.clone()),

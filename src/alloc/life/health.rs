@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use mill_model::spec::defaults;
-use mill_model::{Failure, Incarnation, Phase};
+use mill_model::text::cut;
+use mill_model::{Failure, Incarnation, Phase, limits};
 
 use super::{Asked, Check, CheckFailure, Effect, Life, TimerKind};
 use crate::assignment::Readiness;
@@ -120,7 +121,8 @@ impl Life {
             _ => (1, false),
         };
         let clashes = failure.clash.is_some();
-        self.checks.last = Some(failure);
+        let seen = cut(failure.seen, limits::SEEN_CHARS_MAX);
+        self.checks.last = Some(CheckFailure { seen, ..failure });
         let counts = self.phase() != Phase::Running || self.checks.count_failures;
         // Without a check of its own a service may take as long as it likes to listen, unless it never can.
         if !counts || !(probed || clashes) {
@@ -132,9 +134,11 @@ impl Life {
         }
         match self.phase() {
             // It never had traffic that could be drained.
-            Phase::Running => self.end(self.diagnosis()),
+            Phase::Running => self.end(Ending::Failed { failure: self.diagnosis() }),
             Phase::Healthy => {
+                let ailment = self.diagnosis();
                 self.turn(Phase::Unhealthy);
+                self.record.status.ailment = Some(ailment);
                 self.cancel(&[TimerKind::Forgive]);
                 self.set_timer(TimerKind::Drain, self.record.assignment.container.stop.drain);
             }
@@ -147,19 +151,21 @@ impl Life {
     }
 
     pub(super) fn drained(&mut self) {
-        self.end(self.diagnosis());
+        self.end(Ending::Failed { failure: self.diagnosis() });
     }
 
-    fn diagnosis(&self) -> Ending {
-        let failure = match &self.checks.last {
+    fn diagnosis(&self) -> Failure {
+        match &self.checks.last {
             Some(CheckFailure { clash: Some(clash), .. }) => {
                 Failure::PortTaken { port: clash.port, holder: clash.holder.clone() }
             }
             Some(CheckFailure { seen, clash: None }) => Failure::Unhealthy { last: seen.clone() },
-            // Only after a restart of the daemon, before its first check.
-            None => Failure::Unhealthy { last: "its checks failed".to_owned() },
-        };
-        Ending::Failed { failure }
+            // After a restart of the daemon, before its first check: what made it unhealthy. A record of an earlier
+            // version doesn't tell.
+            None => self.record.status.ailment.clone().unwrap_or_else(|| Failure::Unhealthy {
+                last: "an earlier daemon saw its checks fail".to_owned(),
+            }),
+        }
     }
 
     pub(super) fn forgive(&mut self) {

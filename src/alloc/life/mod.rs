@@ -117,6 +117,7 @@ impl Life {
             given_back: false,
             ports,
             last_end: None,
+            ailment: None,
         };
         let record = Record {
             assignment,
@@ -216,6 +217,7 @@ impl Life {
         if self.phase() != phase {
             self.record.status.phase = phase;
             self.record.status.since = self.now;
+            self.record.status.ailment = None;
         }
     }
 

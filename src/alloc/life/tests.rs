@@ -1,6 +1,6 @@
 //! Stories of single lives. Random ones are in `properties`.
 
-use mill_model::Ended;
+use mill_model::{Ended, limits};
 
 use super::story::{ONE, START, Story, assignment, checked, found, plain, task, with_scratch};
 use super::*;
@@ -118,6 +118,31 @@ fn an_unhealthy_one_loses_traffic_at_once_and_is_restarted_after_the_drain_unles
     story.exit(143);
     assert_eq!(story.last_failure(), Some(Failure::Unhealthy { last: "500".into() }));
     assert_eq!(story.life.status().failures, 1);
+}
+
+#[test]
+fn what_made_it_unhealthy_is_said_once_within_bounds_and_outlives_the_daemon() {
+    let mut story = Story::running(checked(), None);
+    story.answer(Ok(()));
+    let long = "x".repeat(limits::SEEN_CHARS_MAX * 2);
+    for seen in ["a", "b", &long] {
+        story.fire(TimerKind::Check);
+        story.answer(Err(seen));
+    }
+    story.is(Phase::Unhealthy);
+    let Some(Failure::Unhealthy { last }) = story.life.status().ailment.clone() else { panic!() };
+    assert_eq!((last.chars().count(), last.chars().last()), (limits::SEEN_CHARS_MAX, Some('…')));
+    story.fire(TimerKind::Check);
+    story.answer(Err("something else"));
+    assert!(!story.effects.iter().any(|effect| matches!(effect, Effect::Report(_))), "{:?}", story.effects);
+
+    // The next daemon has made no check of its own when its time is up.
+    let mut story = story.restarted(Duration::ZERO, vec![found(1, FoundState::Running)]);
+    story.is(Phase::Unhealthy);
+    story.fire(TimerKind::Drain);
+    assert_eq!(story.life.status().ailment, None, "it isn't unhealthy any more, it stops");
+    story.exit(143);
+    assert_eq!(story.last_failure(), Some(Failure::Unhealthy { last }));
 }
 
 #[test]

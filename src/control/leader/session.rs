@@ -186,7 +186,8 @@ fn assignment(cluster: &Cluster, alloc: &Alloc) -> Option<Assignment> {
 
 /// The end of an alloc that its node never began.
 fn stopped(alloc: &Alloc) -> AllocStatus {
-    AllocStatus { phase: Phase::Stopped, revision: alloc.status.revision + 1, ..alloc.status.clone() }
+    let revision = alloc.status.revision + 1;
+    AllocStatus { phase: Phase::Stopped, revision, ailment: None, ..alloc.status.clone() }
 }
 
 #[cfg(test)]
@@ -269,7 +270,7 @@ mod tests {
     /// What a node says of the only alloc, if its record is `revision` of it.
     fn says(world: &World, phase: Phase, revision: u64) -> Inventory {
         let alloc = world.cluster.allocs.values().next().unwrap();
-        let status = AllocStatus { phase, revision, ..alloc.status.clone() };
+        let status = AllocStatus { phase, revision, ailment: None, ..alloc.status.clone() };
         let (workload, hash) = (alloc.workload.clone(), alloc.version.hash);
         let held = crate::dispatch::Held {
             workload,

@@ -204,6 +204,7 @@ impl Node {
             given_back: false,
             ports: ports.clone(),
             last_end: None,
+            ailment: None,
         };
         let entry = Entry { assignment: Arc::clone(&assignment), status, stopping: false };
         self.allocs.insert(id, entry);

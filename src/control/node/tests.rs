@@ -235,6 +235,7 @@ fn a_restarted_daemon_has_the_same_allocs_ports_and_orders() {
             given_back: false,
             ports,
             last_end: None,
+            ailment: None,
         };
         let (signalled, started_at, deadline, last_phase) = (false, None, None, None);
         Record { assignment, status, ending, signalled, started_at, deadline, last_phase }

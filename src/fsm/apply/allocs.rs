@@ -49,6 +49,7 @@ impl Cluster {
             given_back: false,
             ports: vec![],
             last_end: None,
+            ailment: None,
         };
         Alloc {
             id: new.id,
@@ -182,8 +183,13 @@ fn remove_from<K: Ord + Clone>(index: &mut imbl::OrdMap<K, imbl::OrdSet<AllocId>
 
 fn changed(alloc: &Alloc) -> EventKind {
     let status = &alloc.status;
-    let over = matches!(status.phase, Phase::Waiting | Phase::Stopped | Phase::Failed);
-    let failure = status.last_end.as_ref().filter(|_| over).and_then(|end| end.failure.clone());
+    let failure = match status.phase {
+        Phase::Waiting | Phase::Stopped | Phase::Failed => {
+            status.last_end.as_ref().and_then(|end| end.failure.clone())
+        }
+        Phase::Unhealthy => status.ailment.clone(),
+        _ => None,
+    };
     EventKind::AllocChanged {
         deploy: alloc.deploy,
         workload: alloc.workload.clone(),

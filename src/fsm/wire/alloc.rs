@@ -116,6 +116,7 @@ impl Wire for AllocStatus {
             given_back: self.given_back,
             ports: self.ports.iter().map(Wire::wire).collect(),
             last_end: self.last_end.as_ref().map(Wire::wire),
+            ailment: self.ailment.as_ref().map(Wire::wire),
         }
     }
 }
@@ -132,6 +133,7 @@ pub(super) fn status(message: pb::AllocStatus) -> Result<AllocStatus, Malformed>
         given_back: message.given_back,
         ports: each(message.ports, mapped_port)?,
         last_end: message.last_end.map(ended).transpose()?,
+        ailment: message.ailment.map(failure).transpose()?,
     })
 }
 

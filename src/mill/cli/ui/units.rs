@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use mill_model::image::DEFAULT_REGISTRY;
+use mill_model::text::{scaled, transfer as transferred};
 use mill_model::{Bytes, ImageRef, Timestamp};
 
 const SECONDS_PER_MINUTE: u64 = 60;
@@ -50,23 +51,7 @@ pub(crate) fn memory(bytes: Bytes) -> String {
 
 /// What goes over a network: `48 MB`.
 pub(crate) fn transfer(bytes: u64) -> String {
-    scaled(bytes, 1000, [" B", " kB", " MB", " GB", " TB"])
-}
-
-fn scaled(amount: u64, base: u64, units: [&str; 5]) -> String {
-    let mut unit = 0;
-    let mut size = 1;
-    while unit + 1 < units.len() && amount / size >= base {
-        size *= base;
-        unit += 1;
-    }
-    let name = units.get(unit).copied().unwrap_or_default();
-    let whole = amount / size;
-    let tenth = u128::from(amount % size) * 10 / u128::from(size);
-    match tenth == 0 || whole >= 100 {
-        true => format!("{whole}{name}"),
-        false => format!("{whole}.{tenth}{name}"),
-    }
+    transferred(bytes)
 }
 
 /// `one node`, `3 nodes`.
