@@ -13,6 +13,7 @@ pub mod introspect;
 pub mod kit;
 pub mod leader;
 pub mod logs;
+pub mod metrics;
 pub mod node;
 pub mod outlet;
 pub mod plane;

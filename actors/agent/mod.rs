@@ -28,7 +28,7 @@ use serde_json::{Value, json};
 use tracing::{info, warn};
 
 use crate::alloc::{self, Alloc, Home, Streams};
-use crate::images::{self, Images};
+use crate::images::{self, Images, Pulls};
 use crate::kit::{Actor, Address, Crash, Me, Message, Reply, Restart, Task, TaskPanicked, Timer};
 use crate::outlet::Outlet;
 
@@ -117,6 +117,8 @@ impl Message for Msg {
 pub struct Args<D> {
     /// What it and its allocs work with.
     pub home: Home<D>,
+    /// Where pulls show how far they are.
+    pub pulls: Pulls,
 }
 
 /// What it holds.
@@ -142,7 +144,7 @@ impl<D: Drivers> Actor for Agent<D> {
     const MAILBOX_MAX: usize = 4096;
 
     async fn start(me: &Me<Self>, args: Args<D>) -> Result<State<D>, Crash> {
-        let images = images::Args { drivers: args.home.drivers.clone() };
+        let images = images::Args { drivers: args.home.drivers.clone(), pulls: args.pulls };
         let images = me.child::<Images<D>>("images", images, Restart::OnCrash)?;
         let mut state = State {
             node: Node::new(first_port(args.home.drivers.clock().now().0)),

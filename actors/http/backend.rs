@@ -1,15 +1,51 @@
 //! What the API asks of its node beyond the replicated state: one small trait, so that this room knows no process.
 
+use std::collections::BTreeMap;
 use std::future::Future;
+use std::sync::Arc;
 
 use mill_api::ApiError;
 use mill_api::daemon::{InitRequest, Initialized};
 use mill_api::doctor::Finding;
-use mill_drivers::images::{Images, Progress};
+use mill_api::pulling::{Layer, Pulling};
+use mill_drivers::images::{self, Images, Progress};
 use mill_drivers::logs::Logs;
 use mill_model::{ImageRef, Timestamp};
 
 use crate::kit::{ActorInfo, Introspect};
+use crate::metrics::Used;
+
+/// What a node knows of this moment, beyond what all agree on: of its own containers and images, none of others'.
+#[derive(Debug, Clone, Default)]
+pub struct Moment {
+    /// How far the images are that it fetches, by image without its tag.
+    pub pulls: BTreeMap<ImageRef, Progress>,
+    /// What its containers use.
+    pub used: Arc<Used>,
+}
+
+impl Moment {
+    /// How far it is with fetching a pinned image; `None`: it isn't fetching it.
+    pub fn pulling(&self, image: &ImageRef) -> Option<Pulling> {
+        self.pulls.get(&image.untagged()).map(pulling)
+    }
+}
+
+/// A pull in the shape of the API.
+fn pulling(progress: &Progress) -> Pulling {
+    let layer = |layer: &images::Layer| Layer {
+        digest: layer.digest.clone(),
+        bytes_done: layer.bytes_done,
+        bytes_total: layer.bytes_total,
+        unpacked: layer.unpacked,
+    };
+    Pulling {
+        bytes_done: progress.bytes_done(),
+        bytes_total: progress.bytes_total(),
+        layers: progress.layers.iter().map(layer).collect(),
+        trouble: progress.trouble.clone(),
+    }
+}
 
 /// The node behind the API.
 pub trait Backend: Clone + Send + Sync + 'static {
@@ -27,8 +63,8 @@ pub trait Backend: Clone + Send + Sync + 'static {
     /// Wall time.
     fn now(&self) -> Timestamp;
 
-    /// How far the node is with fetching a pinned image; `None`: it isn't fetching it, or can't say.
-    fn pulling(&self, image: &ImageRef) -> Option<Progress>;
+    /// What the node knows of this moment, and no log tells.
+    fn moment(&self) -> Moment;
 
     /// Makes a new cluster of this node. Answers when the node is a member.
     fn init(&self, request: InitRequest) -> impl Future<Output = Result<Initialized, ApiError>> + Send;

@@ -48,7 +48,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use backend::Backend;
+pub use backend::{Backend, Moment};
 pub use listen::ListenError;
 
 use crate::kit::{Actor, Address, Crash, Me, Message, Task, TaskPanicked};

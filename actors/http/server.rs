@@ -66,7 +66,8 @@ impl<B: Backend> Inner<B> {
 
     /// What an answer is made from.
     pub(super) fn view<'a>(&'a self, cluster: &'a Cluster) -> View<'a> {
-        View { cluster, role: *self.published.role.borrow(), tempo: &self.tempo }
+        let role = *self.published.role.borrow();
+        View { cluster, role, moment: self.backend.moment(), tempo: &self.tempo }
     }
 
     /// Wall time, never before the state's.

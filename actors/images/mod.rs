@@ -1,11 +1,14 @@
-//! The node's images: pulled once per digest however many ask, removed when nothing has used them for a while.
+//! The node's images: each pulled once however many ask, removed when nothing has used them for a while.
 //!
 //! - owns: pulls under way; when each image was last of use
 //! - told by: allocs (pull), the agent (which are in use)
 //! - fails when: a pull can't be supervised any more
 //! - restarted by: the agent; whoever waits for a pull is told that it has no answer, and asks again
 
+mod board;
 mod pull;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::marker::PhantomData;
@@ -18,6 +21,8 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::kit::{Actor, Crash, Me, Message, Reply, Restart, Task, TaskPanicked};
+
+pub use board::Pulls;
 
 /// The room.
 pub struct Images<D>(PhantomData<fn() -> D>);
@@ -34,8 +39,8 @@ pub enum Msg {
     },
     /// A pull has ended.
     Pulled {
-        /// Of which digest.
-        digest: Digest,
+        /// Of which image, without its tag.
+        image: ImageRef,
         /// How.
         result: Result<(), Failure>,
     },
@@ -72,12 +77,16 @@ impl Message for Msg {
 pub struct Args<D> {
     /// The node's hands.
     pub drivers: D,
+    /// Where pulls show how far they are.
+    pub pulls: Pulls,
 }
 
 /// What it holds.
 pub struct State<D> {
     drivers: D,
-    waiting: BTreeMap<Digest, Vec<Reply<Result<(), Failure>>>>,
+    pulls: Pulls,
+    /// By image, without its tag. The same digest of two repositories is two: each is kept under its own name.
+    waiting: BTreeMap<ImageRef, Vec<Reply<Result<(), Failure>>>>,
     last_used: BTreeMap<Digest, Instant>,
     collecting: Option<Task>,
     /// Asked for while images are being removed: one that is here now may be gone in a moment.
@@ -93,6 +102,7 @@ impl<D: Drivers> Actor for Images<D> {
     async fn start(_me: &Me<Self>, args: Args<D>) -> Result<State<D>, Crash> {
         Ok(State {
             drivers: args.drivers,
+            pulls: args.pulls,
             waiting: BTreeMap::new(),
             last_used: BTreeMap::new(),
             collecting: None,
@@ -104,7 +114,7 @@ impl<D: Drivers> Actor for Images<D> {
     async fn handle(me: &Me<Self>, msg: Msg, state: &mut State<D>) -> Result<(), Crash> {
         match msg {
             Msg::Pull { image, reply } => state.pull(me, image, reply)?,
-            Msg::Pulled { digest, result } => state.pulled(me, &digest, &result),
+            Msg::Pulled { image, result } => state.pulled(me, &image, &result),
             Msg::Collect { used } => state.look(me, used),
             Msg::Listed { used, here } => state.collect(me, &used, here?),
             Msg::Collected(result) => state.collected(me, result?)?,
@@ -114,7 +124,7 @@ impl<D: Drivers> Actor for Images<D> {
 
     fn observe(state: &State<D>) -> Value {
         json!({
-            "pulls": state.waiting.iter().map(|(digest, waiting)| (digest.to_string(), waiting.len())).collect::<BTreeMap<_, _>>(),
+            "pulls": state.waiting.iter().map(|(image, waiting)| (image.to_string(), waiting.len())).collect::<BTreeMap<_, _>>(),
             "images": state.last_used.len(),
             "collected_images": state.collected.images,
             "collected_bytes": state.collected.bytes,
@@ -122,9 +132,11 @@ impl<D: Drivers> Actor for Images<D> {
     }
 }
 
-/// The name of the child that pulls `digest`.
-fn child(digest: &Digest) -> String {
-    format!("pull-{}", digest.hex().get(..12).unwrap_or(digest.hex()))
+/// The name of the child that pulls an image. Paths of actors are cut at slashes.
+fn child(image: &ImageRef) -> String {
+    let hex = image.digest.as_ref().map_or("", Digest::hex);
+    let repository = format!("{}/{}", image.registry, image.repository).replace('/', ".");
+    format!("pull-{repository}-{}", hex.get(..12).unwrap_or(hex))
 }
 
 impl<D: Drivers> State<D> {
@@ -139,32 +151,37 @@ impl<D: Drivers> State<D> {
             reply.send(Err(Failure::PullFailed { detail }));
             return Ok(());
         };
-        self.last_used.insert(digest.clone(), Instant::now());
-        let waiting = self.waiting.entry(digest.clone()).or_default();
+        self.last_used.insert(digest, Instant::now());
+        let waiting = self.waiting.entry(image.untagged()).or_default();
         waiting.retain(|reply| !reply.is_abandoned());
         waiting.push(reply);
         match &mut self.put_off {
             Some(put_off) => put_off.push(image),
-            None => self.begin(me, image, digest)?,
+            None => self.begin(me, image)?,
         }
         Ok(())
     }
 
-    fn begin(&self, me: &Me<Images<D>>, image: ImageRef, digest: Digest) -> Result<(), Crash> {
-        let name = child(&digest);
+    fn begin(&self, me: &Me<Images<D>>, image: ImageRef) -> Result<(), Crash> {
+        let name = child(&image);
         if !me.has_child(&name) {
-            let args = pull::Args { drivers: self.drivers.clone(), image, digest, images: me.address() };
+            let (drivers, pulls) = (self.drivers.clone(), self.pulls.clone());
+            let args = pull::Args { drivers, image, pulls, images: me.address() };
             me.child::<pull::Pull<D>>(name, args, Restart::Forever)?;
         }
         Ok(())
     }
 
-    fn pulled(&mut self, me: &Me<Images<D>>, digest: &Digest, result: &Result<(), Failure>) {
-        me.drop_child(&child(digest));
-        self.last_used.insert(digest.clone(), Instant::now());
-        for reply in self.waiting.remove(digest).unwrap_or_default() {
+    fn pulled(&mut self, me: &Me<Images<D>>, image: &ImageRef, result: &Result<(), Failure>) {
+        me.drop_child(&child(image));
+        self.last_used.extend(image.digest.clone().map(|digest| (digest, Instant::now())));
+        for reply in self.waiting.remove(image).unwrap_or_default() {
             reply.send(result.clone());
         }
+    }
+
+    fn is_awaited(&self, digest: &Digest) -> bool {
+        self.waiting.keys().any(|image| image.digest.as_ref() == Some(digest))
     }
 
     fn look(&mut self, me: &Me<Images<D>>, used: BTreeSet<Digest>) {
@@ -184,13 +201,15 @@ impl<D: Drivers> State<D> {
         let now = Instant::now();
         let kept_for = me.tempo().images_kept;
         for digest in &here {
-            let in_use = used.contains(digest) || self.waiting.contains_key(digest);
+            let in_use = used.contains(digest) || self.is_awaited(digest);
             let last = self.last_used.entry(digest.clone()).or_insert(now);
             if in_use {
                 *last = now;
             }
         }
-        self.last_used.retain(|digest, _| here.contains(digest) || self.waiting.contains_key(digest));
+        let mut last_used = std::mem::take(&mut self.last_used);
+        last_used.retain(|digest, _| here.contains(digest) || self.is_awaited(digest));
+        self.last_used = last_used;
         let fresh = |last: &Instant| now.duration_since(*last) < kept_for;
         if here.iter().all(|digest| self.last_used.get(digest).is_some_and(fresh)) {
             return;
@@ -205,9 +224,7 @@ impl<D: Drivers> State<D> {
 
     fn collected(&mut self, me: &Me<Images<D>>, result: Result<Collected, PullError>) -> Result<(), Crash> {
         for image in self.put_off.take().unwrap_or_default() {
-            if let Some(digest) = image.digest.clone() {
-                self.begin(me, image, digest)?;
-            }
+            self.begin(me, image)?;
         }
         match result {
             Ok(collected) => {

@@ -9,16 +9,18 @@ use mill_api::doctor::Finding;
 use mill_api::{ApiError, Code};
 use mill_drivers::bundle::Drivers;
 use mill_drivers::clock::Clock as _;
-use mill_drivers::images::Progress;
 use mill_drivers::logs::FileLogs;
-use mill_model::{ImageRef, Timestamp};
+use mill_model::Timestamp;
 
+use tokio::sync::watch;
 use tonic::transport::Endpoint;
 
 use super::Msg;
-use crate::http::Backend;
+use crate::http::{Backend, Moment};
+use crate::images::Pulls;
 use crate::introspect;
 use crate::kit::{ActorInfo, Address, Introspect};
+use crate::metrics::Used;
 
 /// Looks at the machine.
 pub type Doctor = Arc<dyn Fn() -> BoxFuture<'static, Vec<Finding>> + Send + Sync>;
@@ -43,6 +45,8 @@ pub struct NodeBackend<D> {
     pub(super) root: Address<Msg>,
     /// The plane's socket.
     pub(super) plane: PathBuf,
+    pub(super) pulls: Pulls,
+    pub(super) used: watch::Receiver<Arc<Used>>,
     pub(super) tempo: Arc<mill_model::Tempo>,
 }
 
@@ -62,8 +66,8 @@ impl<D: Drivers> Backend for NodeBackend<D> {
         self.source.drivers.clock().now()
     }
 
-    fn pulling(&self, _image: &ImageRef) -> Option<Progress> {
-        None
+    fn moment(&self) -> Moment {
+        Moment { pulls: self.pulls.now(), used: Arc::clone(&self.used.borrow()) }
     }
 
     async fn init(&self, request: InitRequest) -> Result<Initialized, ApiError> {

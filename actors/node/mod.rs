@@ -35,8 +35,10 @@ use crate::agent::{self, Agent};
 use crate::alloc;
 use crate::containerd::Containerd;
 use crate::http::{self, Http, Member};
+use crate::images::Pulls;
 use crate::kit::{Actor, Address, AskError, Crash, Me, Message, Reply, Restart, Task, TaskPanicked};
 use crate::leader::{self, Leader};
+use crate::metrics::{self, Metrics, Used};
 use crate::outlet::Outlet;
 use crate::plane_link::{self, PlaneLink};
 use crate::raft::{self, Published, Raft};
@@ -142,6 +144,8 @@ pub struct State<D, K, R> {
     waiting: Option<Waiting>,
     registering: Option<Task>,
     watching: [Task; 2],
+    pulls: Pulls,
+    used: watch::Sender<Arc<Used>>,
 }
 
 /// The rooms of a node that is somebody.
@@ -182,6 +186,8 @@ where
             leads: None,
             waiting: None,
             registering: None,
+            pulls: Pulls::default(),
+            used: watch::Sender::default(),
             watching,
         };
         if let Some(identity) = identity {
@@ -240,7 +246,10 @@ where
             address: identity.advertise,
             streams,
         };
-        let agent = me.child::<Agent<D>>("agent", agent::Args { home }, Restart::OnCrash)?;
+        let args = agent::Args { home, pulls: self.pulls.clone() };
+        let agent = me.child::<Agent<D>>("agent", args, Restart::OnCrash)?;
+        let args = metrics::Args { drivers: self.args.drivers.clone(), used: self.used.clone() };
+        me.child::<Metrics<D>>("metrics", args, Restart::Forever)?;
         let listen = self.args.settings.listen;
         let certificate_chain = format!("{}{}", keys.certificate, keys.ca_certificate);
         let member = Member { name: identity.name.clone(), listen, certificate_chain, private_key: keys.key };
@@ -263,7 +272,8 @@ where
         let root = me.address();
         let source = self.args.backend.clone();
         let plane = self.args.plane.socket.clone();
-        let backend = NodeBackend { source, root, plane, tempo: Arc::clone(me.tempo()) };
+        let (pulls, used) = (self.pulls.clone(), self.used.subscribe());
+        let backend = NodeBackend { source, root, plane, pulls, used, tempo: Arc::clone(me.tempo()) };
         let args = http::Args {
             about,
             socket: settings.socket.clone(),

@@ -8,6 +8,7 @@ use mill_model::{Workload, WorkloadName};
 use serde::{Deserialize, Serialize};
 
 use crate::nodes::Usage;
+use crate::pulling::Pulling;
 
 /// Which allocs to list. Empty: all that live.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +63,9 @@ pub struct Alloc {
     /// What it uses now; `None` where that isn't measured yet.
     #[serde(default)]
     pub used: Option<Usage>,
+    /// How far its image is; only while it waits for it, and its node has begun to fetch it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pulling: Option<Pulling>,
 }
 
 /// What runs for ever and what runs to its end.

@@ -68,3 +68,14 @@ pub struct Usage {
     /// Memory, page cache that can be dropped not counted.
     pub memory: Bytes,
 }
+
+impl Usage {
+    /// The sum, at most the largest number.
+    #[must_use]
+    pub fn plus(self, other: &Self) -> Self {
+        Self {
+            cpu: Millicores(self.cpu.0.saturating_add(other.cpu.0)),
+            memory: Bytes(self.memory.0.saturating_add(other.memory.0)),
+        }
+    }
+}

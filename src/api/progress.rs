@@ -13,6 +13,7 @@ use mill_model::{AllocId, DeployId, Failure, NodeName, Timestamp, WorkloadName};
 use serde::{Deserialize, Serialize};
 
 use crate::plan::NodeRefusal;
+use crate::pulling::Pulling;
 
 /// Something that happened in a deploy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,10 +63,9 @@ pub enum Step {
     Pulling {
         /// Where.
         node: NodeName,
-        /// Bytes there so far.
-        bytes_done: u64,
-        /// All bytes; 0 while not known.
-        bytes_total: u64,
+        /// How far it is.
+        #[serde(flatten)]
+        pulling: Pulling,
     },
     /// (service) The node has its image.
     Pulled {
@@ -195,6 +195,17 @@ mod tests {
             r#"{"id":7,"at":"1970-01-01T00:00:00.000Z","service":"web","alloc":"web-7k2f","step":"starting","node":"node-2"}"#
         );
         assert_eq!(serde_json::from_str::<Progress>(&text).unwrap(), progress);
+    }
+
+    #[test]
+    fn a_pull_is_flat_too_and_one_without_layers_is_read() {
+        let step = r#""service":"web","step":"pulling","node":"node-2","bytes_done":1,"bytes_total":2"#;
+        let short = format!(r#"{{"id":7,"at":"1970-01-01T00:00:00.000Z",{step}}}"#);
+        let progress: Progress = serde_json::from_str(&short).unwrap();
+        let pulling = Pulling { bytes_done: 1, bytes_total: 2, ..Pulling::default() };
+        assert_eq!(progress.step, Step::Pulling { node: "node-2".parse().unwrap(), pulling });
+        let text = serde_json::to_string(&progress).unwrap();
+        assert_eq!(text, short.replace("\"bytes_total\":2}", "\"bytes_total\":2,\"layers\":[]}"));
     }
 
     #[test]

@@ -119,6 +119,12 @@ impl ImageRef {
         Self { digest: Some(digest), ..self.clone() }
     }
 
+    /// The same image without its tag: what is kept of it on a node goes by registry, repository and digest.
+    #[must_use]
+    pub fn untagged(&self) -> Self {
+        Self { tag: None, ..self.clone() }
+    }
+
     /// What to ask the registry for: the digest where there is one, else the tag.
     pub fn reference(&self) -> &str {
         match (&self.digest, &self.tag) {

@@ -81,8 +81,11 @@ pub struct Tempo {
     /// How long a fresh log line waits for earlier ones of other allocs: the time from a program's write until the
     /// line can be read, on a loaded machine.
     pub log_window: Duration,
-    /// How often a watched deploy looks how far its pulls are.
+    /// How often at most it is told how far a pull is: a person sees a bar move.
     pub pull_shown_every: Duration,
+    /// How often the node looks what its containers use. What is shown is the mean since the last look: shorter, and it
+    /// jumps; longer, and a new container has no numbers when its owner looks for them.
+    pub usage_every: Duration,
     /// How often the server says something on a stream that has nothing to say.
     pub api_keepalive: Duration,
     /// A stream silent for this long is dead: three keep-alives.
@@ -139,6 +142,7 @@ impl Default for Tempo {
             resolve_deadline: secs(20),
             log_window: ms(250),
             pull_shown_every: ms(250),
+            usage_every: secs(2),
             api_keepalive: secs(5),
             api_silence: secs(15),
             api_reconnect_backoff: [ms(150), ms(500), secs(2)],

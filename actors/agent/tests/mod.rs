@@ -133,7 +133,8 @@ impl World {
             address: "127.0.0.1".parse().unwrap(),
             streams,
         };
-        let tree = Tree::start::<Agent<Fakes>>("agent", Args { home }, Arc::new(Tempo::default())).await;
+        let args = Args { home, pulls: Pulls::default() };
+        let tree = Tree::start::<Agent<Fakes>>("agent", args, Arc::new(Tempo::default())).await;
         self.agent = Some(tree.unwrap());
     }
 

@@ -51,7 +51,8 @@ pub(in crate::http) fn alloc(view: &View<'_>, alloc: &mill_fsm::Alloc) -> Alloc 
         spec_hash: alloc.version.hash,
         old: is_old(view, alloc),
         deploy: alloc.deploy,
-        used: None,
+        used: view.used(alloc),
+        pulling: view.pulling(alloc),
     }
 }
 

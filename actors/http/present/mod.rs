@@ -16,20 +16,25 @@ pub(super) mod status;
 pub(super) mod why;
 
 use mill_api::names::Known;
+use mill_api::nodes::Usage;
 use mill_api::plan::NodeRefusal;
+use mill_api::pulling::Pulling;
+use mill_drivers::containers::ContainerName;
 use mill_fsm::Cluster;
-use mill_model::{NodeId, NodeName, Tempo, Timestamp, Workload};
+use mill_model::{NodeId, NodeName, Phase, Tempo, Timestamp, Workload};
 use mill_scheduler::Unplaceable;
 
+use super::backend::Moment;
 use crate::raft::Role;
 
 /// What an answer is made from.
-#[derive(Clone, Copy)]
 pub(super) struct View<'a> {
     /// What all agree on.
     pub(super) cluster: &'a Cluster,
     /// What this node is in Raft.
     pub(super) role: Role,
+    /// What this node knows of this moment.
+    pub(super) moment: Moment,
     /// Durations.
     pub(super) tempo: &'a Tempo,
 }
@@ -38,6 +43,20 @@ impl View<'_> {
     /// What a node is called. One that the state doesn't know (it never does) goes by its number.
     pub(super) fn node_name(&self, id: NodeId) -> NodeName {
         node_name(self.cluster, id)
+    }
+
+    /// What an alloc uses; `None`: nothing, or it isn't known.
+    pub(super) fn used(&self, alloc: &mill_fsm::Alloc) -> Option<Usage> {
+        let (id, incarnation) = (alloc.id.clone(), alloc.status.incarnation);
+        let name = ContainerName { alloc: id, incarnation };
+        self.moment.used.get(&name).filter(|_| alloc.status.phase.may_run()).copied()
+    }
+
+    /// How far an alloc's image is, while it waits for it.
+    pub(super) fn pulling(&self, alloc: &mill_fsm::Alloc) -> Option<Pulling> {
+        let waits = alloc.status.phase == Phase::Pulling;
+        let runnable = self.cluster.runnables.get(&alloc.version.hash).filter(|_| waits)?;
+        self.moment.pulling(&runnable.container().image)
     }
 
     /// Everything that has a name.
@@ -88,6 +107,11 @@ pub(super) fn node_refusals(unplaceable: &Unplaceable) -> Vec<NodeRefusal> {
         reason: misfit.to_string(),
     };
     unplaceable.misfits.iter().map(refusal).collect()
+}
+
+/// What some containers use together; `None`: of none of them it is known.
+pub(super) fn total(used: impl Iterator<Item = Option<Usage>>) -> Option<Usage> {
+    used.flatten().reduce(|sum, one| sum.plus(&one))
 }
 
 /// A number of things.

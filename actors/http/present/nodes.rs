@@ -2,7 +2,7 @@
 
 use mill_api::nodes::{Node, NodeState};
 
-use super::{View, count};
+use super::{View, count, total};
 
 /// All machines, by name.
 pub(in crate::http) fn nodes(view: &View<'_>) -> Vec<Node> {
@@ -14,6 +14,7 @@ pub(in crate::http) fn nodes(view: &View<'_>) -> Vec<Node> {
 /// One machine.
 pub(in crate::http) fn node(view: &View<'_>, node: &mill_fsm::Node) -> Node {
     let facts = &node.facts;
+    let on: Vec<_> = view.cluster.allocs_on(facts.id).filter(|alloc| alloc.is_live()).collect();
     Node {
         id: facts.id,
         name: facts.name.clone(),
@@ -24,7 +25,7 @@ pub(in crate::http) fn node(view: &View<'_>, node: &mill_fsm::Node) -> Node {
         version: facts.version.clone(),
         capacity: facts.capacity,
         reserved: node.reserved,
-        used: None,
-        allocs: count(view.cluster.allocs_on(facts.id).filter(|alloc| alloc.is_live()).count()),
+        used: total(on.iter().map(|alloc| view.used(alloc))),
+        allocs: count(on.len()),
     }
 }

@@ -8,7 +8,7 @@ use mill_control::leader::wanted;
 use mill_fsm::{Alloc, Change, Cluster, Runnable, Step, StepState, Target, Version};
 use mill_model::{DeployId, Phase, Timestamp, Workload};
 
-use super::{View, allocs, count, why, workloads};
+use super::{View, allocs, count, total, why, workloads};
 
 /// All services and tasks, by project and name.
 pub(in crate::http) fn services(view: &View<'_>) -> Vec<Service> {
@@ -53,7 +53,7 @@ fn without_problem(view: &View<'_>, workload: &Workload) -> Option<Service> {
         healthy: count(healthy.len()),
         restarts: live.iter().map(|alloc| alloc.status.incarnation.0.saturating_sub(1)).sum(),
         endpoints: endpoints(cluster, &healthy),
-        used: None,
+        used: total(live.iter().map(|alloc| view.used(alloc))),
         deploy,
         deployed_at,
         problem: None,

@@ -28,7 +28,7 @@ pub(in crate::http) fn reasons(view: &View<'_>, workload: &Workload) -> Vec<Reas
         hint: Some("it is placed as soon as it fits; `mill nodes` shows what is free".to_owned()),
         ..reason(String::new())
     });
-    let coming = live.iter().filter_map(|alloc| coming(alloc));
+    let coming = live.iter().filter_map(|alloc| coming(view, alloc));
     failing
         .into_iter()
         .chain(unplaced)
@@ -78,14 +78,17 @@ fn times(failures: u32) -> String {
     }
 }
 
-fn coming(alloc: &Alloc) -> Option<Reason> {
+fn coming(view: &View<'_>, alloc: &Alloc) -> Option<Reason> {
     let (id, status) = (&alloc.id, &alloc.status);
     if status.failures > 0 || alloc.is_task && status.phase == Phase::Running {
         return None;
     }
     let what = match status.phase {
         Phase::Pending => format!("{id} is placed and waits for its node"),
-        Phase::Pulling => format!("the image of {id} is being fetched"),
+        Phase::Pulling => match view.pulling(alloc) {
+            Some(pulling) => format!("the image of {id} is being fetched: {pulling}"),
+            None => format!("the image of {id} is being fetched"),
+        },
         Phase::Starting => format!("{id} is being started"),
         Phase::Running => format!("{id} runs and isn't healthy yet"),
         _ => return None,

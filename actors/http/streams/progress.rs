@@ -7,11 +7,11 @@ use axum::extract::State;
 use axum::response::Response;
 use http::HeaderMap;
 use mill_api::plan::NodeRefusal;
-use mill_api::{Progress, Step};
+use mill_api::{Progress, Pulling, Step};
 use mill_control::leader::explain;
-use mill_drivers::images::Progress as Pulling;
 use mill_fsm::{Alloc, Cluster, Deploy, StepState};
-use mill_model::{DeployId, NodeName, Phase, Workload, WorkloadName};
+use mill_model::{AllocStatus, DeployId, Ended, Failure, NodeName, Phase, Workload, WorkloadName};
+use tokio::time::Instant;
 
 use super::{Gone, Out, answer, last_event_id};
 use crate::http::backend::Backend;
@@ -32,13 +32,22 @@ pub(in crate::http) async fn stream<B: Backend>(
     let last = last_event_id(&headers).and_then(|id| id.parse().ok()).unwrap_or_default();
     let keeping = server.keeping();
     Ok(answer(keeping, |out| {
-        let watch = Watch { server, id, last, pulls: BTreeMap::new(), unplaced: BTreeMap::new(), out };
+        let (pulls, unplaced) = (BTreeMap::new(), BTreeMap::new());
+        let watch = Watch { server, id, last, pulls, pulls_due: Instant::now(), unplaced, out };
         watch.run()
     }))
 }
 
 /// Pulls by the service that they are for and the node that does them.
 type Pulls = BTreeMap<(WorkloadName, NodeName), Pulling>;
+
+/// Whether a pull ended with the image here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Came {
+    Yes,
+    No,
+    NotSaid,
+}
 
 struct Watch<B> {
     server: Server<B>,
@@ -47,6 +56,8 @@ struct Watch<B> {
     last: u64,
     /// Pulls that were told of and haven't ended.
     pulls: Pulls,
+    /// When at the earliest it may be told how far they are.
+    pulls_due: Instant,
     /// What was last said about services for which there is no room.
     unplaced: BTreeMap<WorkloadName, Vec<NodeRefusal>>,
     out: Out,
@@ -62,7 +73,7 @@ impl<B: Backend> Watch<B> {
                 return self.out.fail(&no_such_deploy(self.id)).await;
             };
             let under_way = self.under_way(&cluster, &deploy);
-            self.tell_pulled(&under_way).await?;
+            self.tell_pulled(&cluster, &under_way).await?;
             self.tell_events(&cluster, &deploy).await?;
             if deploy.outcome.is_some() {
                 return self.out.end().await;
@@ -96,32 +107,59 @@ impl<B: Backend> Watch<B> {
 
     /// How far the deploy's pulls are.
     fn under_way(&self, cluster: &Cluster, deploy: &Deploy) -> Pulls {
+        let view = self.server.view(cluster);
         let of_alloc = |alloc: &Arc<Alloc>| {
-            let runnable = cluster.runnables.get(&alloc.version.hash)?;
-            let pulling = self.server.backend.pulling(&runnable.container().image)?;
-            Some(((alloc.workload.name.clone(), node_name(cluster, alloc.node)), pulling))
+            let node = node_name(cluster, alloc.node);
+            Some(((alloc.workload.name.clone(), node), view.pulling(alloc)?))
         };
         pulling(cluster, deploy).filter_map(of_alloc).collect()
     }
 
-    /// Says which pulls have ended, before the events that follow from it.
-    async fn tell_pulled(&mut self, under_way: &Pulls) -> Result<(), Gone> {
+    /// Says which images have come, before the events that follow from it. Of one that failed the events tell.
+    async fn tell_pulled(&mut self, cluster: &Cluster, under_way: &Pulls) -> Result<(), Gone> {
         let ended = self.pulls.keys().filter(|key| !under_way.contains_key(*key));
         for key in ended.cloned().collect::<Vec<_>>() {
-            let Some(last) = self.pulls.remove(&key) else { continue };
-            let (service, node) = key;
+            let (Some(last), came) = (self.pulls.get(&key), self.came(cluster, &key)) else { continue };
             let bytes = last.bytes_total.max(last.bytes_done);
-            self.tell_now(service, Step::Pulled { node, bytes }).await?;
+            if came == Came::NotSaid {
+                continue;
+            }
+            self.pulls.remove(&key);
+            if came == Came::Yes {
+                let (service, node) = key;
+                self.tell_now(service, Step::Pulled { node, bytes }).await?;
+            }
         }
         Ok(())
     }
 
+    /// What the state says of a pull that isn't under way any more.
+    fn came(&self, cluster: &Cluster, (service, node): &(WorkloadName, NodeName)) -> Came {
+        let mine = cluster.allocs.values().filter(|alloc| {
+            let of_service = alloc.deploy == self.id && alloc.workload.name == *service;
+            of_service && node_name(cluster, alloc.node) == *node
+        });
+        let mine: Vec<&AllocStatus> = mine.map(|alloc| &alloc.status).collect();
+        match () {
+            () if mine.iter().any(|status| had_image(status)) => Came::Yes,
+            // The node knows it first; its report follows.
+            () if mine.iter().any(|status| status.phase == Phase::Pulling) => Came::NotSaid,
+            () => Came::No,
+        }
+    }
+
     /// Says how far pulls are, where that changed.
     async fn tell_pulling(&mut self, under_way: Pulls) -> Result<(), Gone> {
+        let now = Instant::now();
+        if now < self.pulls_due {
+            return Ok(());
+        }
         for ((service, node), pulling) in under_way {
-            if self.pulls.insert((service.clone(), node.clone()), pulling) != Some(pulling) {
-                let Pulling { bytes_done, bytes_total, .. } = pulling;
-                self.tell_now(service, Step::Pulling { node, bytes_done, bytes_total }).await?;
+            let key = (service.clone(), node.clone());
+            if self.pulls.get(&key) != Some(&pulling) {
+                self.pulls.insert(key, pulling.clone());
+                self.pulls_due = now + self.server.tempo.pull_shown_every;
+                self.tell_now(service, Step::Pulling { node, pulling }).await?;
             }
         }
         Ok(())
@@ -148,6 +186,19 @@ impl<B: Backend> Watch<B> {
         let at = self.server.now();
         let progress = Progress { id: self.last, at, service: Some(service), alloc: None, step };
         self.out.item(&self.last.to_string(), &progress).await
+    }
+}
+
+/// Whether the alloc has got as far as a container.
+fn had_image(status: &AllocStatus) -> bool {
+    let for_want_of_it =
+        |end: &Ended| matches!(end.failure, Some(Failure::NoSuchImage { .. } | Failure::PullFailed { .. }));
+    match status.phase {
+        Phase::Starting | Phase::Running | Phase::Healthy | Phase::Unhealthy => true,
+        Phase::Waiting | Phase::Failed | Phase::Stopped => {
+            status.last_end.as_ref().is_some_and(|end| !for_want_of_it(end))
+        }
+        Phase::Pending | Phase::Pulling | Phase::Stopping | Phase::Lost => false,
     }
 }
 

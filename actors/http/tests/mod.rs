@@ -6,6 +6,7 @@ pub(in crate::http) mod world;
 
 mod access;
 mod bad;
+mod pulls;
 mod reading;
 mod streaming;
 mod writing;

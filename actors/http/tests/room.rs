@@ -9,16 +9,16 @@ use mill_api::daemon::{InitRequest, Initialized};
 use mill_api::doctor::Finding;
 use mill_api::trust::Trust;
 use mill_api::{Api, ApiError, Code};
-use mill_drivers::images::{FakeImages, Progress as Pulling};
+use mill_drivers::images::FakeImages;
 use mill_drivers::logs::{FakeLogs, Line, Stream};
-use mill_model::{AllocId, Digest, ImageRef, Incarnation, Tempo, Timestamp};
+use mill_model::{AllocId, Digest, Incarnation, Tempo, Timestamp};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::watch;
 
 use super::world::{World, leading, token};
-use crate::http::backend::Backend;
+use crate::http::backend::{Backend, Moment};
 use crate::http::{About, Args, Http, Member, Msg};
 use crate::kit::{Actor, ActorInfo, Crash, Introspect, Me, Tree};
 use crate::raft;
@@ -34,7 +34,7 @@ pub(super) struct Fake {
 
 #[derive(Default)]
 struct FakeState {
-    pulling: Option<Pulling>,
+    moment: Moment,
     init: Option<Initialized>,
 }
 
@@ -43,8 +43,9 @@ impl Fake {
         self.state.lock().unwrap()
     }
 
-    pub(super) fn pull(&self, pulling: Option<Pulling>) {
-        self.state().pulling = pulling;
+    /// What the node knows of this moment.
+    pub(super) fn knows(&self, moment: Moment) {
+        self.state().moment = moment;
     }
 
     pub(super) fn inits(&self, initialized: Initialized) {
@@ -87,8 +88,8 @@ impl Backend for Fake {
         Timestamp(2_000_000)
     }
 
-    fn pulling(&self, _image: &ImageRef) -> Option<Pulling> {
-        self.state().pulling
+    fn moment(&self) -> Moment {
+        self.state().moment.clone()
     }
 
     async fn init(&self, request: InitRequest) -> Result<Initialized, ApiError> {

@@ -7,11 +7,10 @@ use mill_api::events::Event;
 use mill_api::logs::{LogLine, LogQuery, LogStream};
 use mill_api::progress::{Outcome, Progress, Step};
 use mill_api::{ClientError, Code};
-use mill_drivers::images::Progress as Pulling;
 use mill_fsm::{Command, DeployKind};
 use mill_model::node::NodeFacts;
 use mill_model::spec::UpdateOrder;
-use mill_model::{Bytes, DeployId, Failure, Incarnation, Phase};
+use mill_model::{Bytes, DeployId, Failure, Incarnation};
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::UnixStream;
@@ -21,7 +20,7 @@ use super::world::{World, after, project, service, task, workload};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-async fn next<T: DeserializeOwned>(stream: &mut Follow<T>) -> Option<T> {
+pub(super) async fn next<T: DeserializeOwned>(stream: &mut Follow<T>) -> Option<T> {
     match tokio::time::timeout(PATIENCE, stream.next()).await.expect("the stream hangs").unwrap() {
         Heard::Item(item) => Some(item),
         Heard::End => None,
@@ -29,7 +28,7 @@ async fn next<T: DeserializeOwned>(stream: &mut Follow<T>) -> Option<T> {
     }
 }
 
-async fn rest<T: DeserializeOwned>(mut stream: Follow<T>) -> Vec<T> {
+pub(super) async fn rest<T: DeserializeOwned>(mut stream: Follow<T>) -> Vec<T> {
     let mut items = vec![];
     while let Some(item) = next(&mut stream).await {
         items.push(item);
@@ -61,7 +60,7 @@ async fn raw(room: &Room, path: &str, last: Option<&str>, count: usize) -> Vec<(
     items
 }
 
-fn said(progress: &[Progress]) -> Vec<String> {
+pub(super) fn said(progress: &[Progress]) -> Vec<String> {
     let word = |progress: &Progress| {
         let value = serde_json::to_value(progress).unwrap();
         let step = value["step"].as_str().unwrap().to_owned();
@@ -226,33 +225,6 @@ async fn waiting_in_line_being_replaced_and_having_no_room_are_told() {
     };
     assert_eq!(replaced(rest(of_first).await.last().unwrap()), Some(second));
     assert_eq!(replaced(rest(of_second).await.last().unwrap()), Some(third));
-}
-
-#[tokio::test]
-async fn a_pull_is_told_while_it_is_watched() {
-    let mut world = World::new();
-    let id = world.begin(&project("shop", vec![service("web", "web:1", 1)], vec![]), DeployKind::Deploy);
-    let room = Room::new(world).await;
-    let at = |done| Some(Pulling { bytes_done: done, bytes_total: 100, ..Pulling::default() });
-    room.fake.pull(at(10));
-    let mut stream = room.api().progress(id).await.unwrap();
-    next(&mut stream).await.unwrap();
-    let pulling = |world: &mut World| {
-        let allocs = world.allocs(&workload("shop/web"));
-        allocs.first().is_some_and(|alloc| alloc.status.phase == Phase::Pulling)
-    };
-    while !room.act(pulling) {
-        room.act(World::step);
-    }
-    let node = || "node-1".parse().unwrap();
-    let step = next(&mut stream).await.unwrap().step;
-    assert_eq!(step, Step::Pulling { node: node(), bytes_done: 10, bytes_total: 100 });
-    room.fake.pull(at(60));
-    let step = next(&mut stream).await.unwrap().step;
-    assert_eq!(step, Step::Pulling { node: node(), bytes_done: 60, bytes_total: 100 });
-    room.settle();
-    let words = said(&rest(stream).await);
-    assert!(words.contains(&"web pulled".to_owned()), "{words:?}");
 }
 
 #[tokio::test]

@@ -20,14 +20,14 @@ fn v2_usage_and_oom_kills_are_read_from_its_files() {
     write(&group.join("cpu.stat"), "usage_usec 1500000\nuser_usec 1000000\nsystem_usec 500000\n");
     write(&group.join("memory.current"), "10485760\n");
     write(&group.join("memory.stat"), "anon 1\ninactive_file 485760\nactive_file 7\n");
-    write(&group.join("pids.current"), "3\n");
     write(&group.join("memory.events"), "low 0\nhigh 0\nmax 12\noom 2\noom_kill 2\n");
-    let usage = cgroups.usage("web-7k2f.1").unwrap();
-    let wanted = Usage { cpu_time: Duration::from_millis(1500), memory: Bytes(10_000_000), pids: 3 };
-    assert_eq!(usage, wanted);
+    // A container's own groups within its group are counted with it, and one that is being removed has no files.
+    std::fs::create_dir_all(group.join("inner")).unwrap();
+    std::fs::create_dir_all(root.path().join("mill/web-7k2f.0")).unwrap();
+    let wanted = Usage { cpu_time: Duration::from_millis(1500), memory: Bytes(10_000_000) };
+    assert_eq!(cgroups.usage().unwrap(), [("web-7k2f.1".to_owned(), wanted)].into());
     assert_eq!(cgroups.oom_kills("web-7k2f.1").unwrap(), 2);
-    assert_eq!(cgroups.names().unwrap(), ["web-7k2f.1".to_owned()].into());
-    assert!(cgroups.usage("web-7k2f.2").unwrap_err().is_not_found());
+    assert_eq!(cgroups.names().unwrap(), ["web-7k2f.0".to_owned(), "web-7k2f.1".to_owned()].into());
 }
 
 #[test]
@@ -49,9 +49,8 @@ fn hybrid_usage_and_oom_kills_are_read_from_v1_files() {
     write(&point("memory/mill/a-2222.1/memory.usage_in_bytes"), "4096\n");
     write(&point("memory/mill/a-2222.1/memory.stat"), "cache 1\ninactive_file 1\ntotal_inactive_file 96\n");
     write(&point("memory/mill/a-2222.1/memory.oom_control"), "oom_kill_disable 0\nunder_oom 0\noom_kill 1\n");
-    write(&point("pids/mill/a-2222.1/pids.current"), "1\n");
-    let wanted = Usage { cpu_time: Duration::from_secs(2), memory: Bytes(4000), pids: 1 };
-    assert_eq!(cgroups.usage("a-2222.1").unwrap(), wanted);
+    let wanted = Usage { cpu_time: Duration::from_secs(2), memory: Bytes(4000) };
+    assert_eq!(cgroups.usage().unwrap(), [("a-2222.1".to_owned(), wanted)].into());
     assert_eq!(cgroups.oom_kills("a-2222.1").unwrap(), 1);
     assert!(!cgroups.limits_swap());
     write(&point("memory/memory.memsw.limit_in_bytes"), "9223372036854771712\n");
@@ -95,4 +94,68 @@ fn what_a_gone_container_left_is_found_and_removed_from_every_hierarchy_of_this_
         std::fs::remove_dir(below(root, &parent)).unwrap();
     }
     assert!(cgroups.remove("web-2222.1").unwrap(), "none there is as good");
+}
+
+/// Processes that sleep, all of one shell: a hundred forks of this process would each hold the locks of the tests
+/// beside this one for a moment.
+fn sleepers(count: usize) -> (std::process::Child, Vec<String>) {
+    use std::io::{BufRead as _, BufReader};
+    let script = format!("for i in $(seq {count}); do sleep 600 >/dev/null & echo $!; done; wait");
+    let mut shell = std::process::Command::new("sh")
+        .args(["-c", &script])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let pids = BufReader::new(shell.stdout.take().unwrap()).lines().take(count);
+    let pids = pids.collect::<Result<_, _>>().unwrap();
+    (shell, pids)
+}
+
+#[test]
+fn to_look_at_a_hundred_containers_costs_less_than_a_two_hundredth_of_a_core() {
+    assert!(rustix::process::geteuid().is_root(), "this test makes cgroups: it needs root");
+    const CONTAINERS: usize = 100;
+    const LOOKS: u32 = 20;
+    let parent = format!("/mill-cost-{}", std::process::id());
+    let cgroups = Cgroups::detect(&parent).unwrap();
+    for root in cgroups.roots() {
+        std::fs::create_dir_all(below(root, &parent)).unwrap();
+    }
+    if cgroups.hierarchy() == Hierarchy::V2 {
+        // runc does it for containers.
+        for group in [cgroups.root("memory").unwrap(), &below(cgroups.root("memory").unwrap(), &parent)] {
+            std::fs::write(group.join("cgroup.subtree_control"), "+cpu +memory").unwrap();
+        }
+    }
+    let (mut shell, pids) = sleepers(CONTAINERS);
+    for (number, pid) in pids.iter().enumerate() {
+        let name = format!("web-{number}.1");
+        for root in cgroups.roots() {
+            std::fs::create_dir_all(below(root, &parent).join(&name)).unwrap();
+        }
+        for controller in ["memory", "cpuacct"] {
+            let procs = cgroups.file(controller, &name, "cgroup.procs").unwrap();
+            std::fs::write(procs, pid).unwrap();
+        }
+    }
+    let spent = || rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    let before = spent();
+    for _ in 0..LOOKS {
+        assert_eq!(cgroups.usage().unwrap().len(), CONTAINERS);
+    }
+    let after = spent();
+    let nanos = (after.tv_sec - before.tv_sec) * 1_000_000_000 + (after.tv_nsec - before.tv_nsec);
+    let each = Duration::from_nanos(u64::try_from(nanos).unwrap()) / LOOKS;
+    for number in 0..CONTAINERS {
+        while !cgroups.remove(&format!("web-{number}.1")).unwrap() {
+            std::thread::yield_now();
+        }
+    }
+    shell.wait().unwrap();
+    for root in cgroups.roots() {
+        std::fs::remove_dir(below(root, &parent)).unwrap();
+    }
+    println!("a look at {CONTAINERS} containers: {each:?}");
+    let every = mill_model::Tempo::default().usage_every;
+    assert!(each * 200 < every, "{each:?} of each {every:?}");
 }

@@ -27,6 +27,8 @@ pub struct Script {
     pub exec_takes: Duration,
     /// It is killed for memory when it ends.
     pub out_of_memory: bool,
+    /// Thousandths of a core that it uses, all the time. Of its memory it uses half.
+    pub cpu_millis: u32,
 }
 
 impl Default for Script {
@@ -38,6 +40,7 @@ impl Default for Script {
             exec: ExecOutcome { code: 0, output: String::new() },
             exec_takes: Duration::ZERO,
             out_of_memory: false,
+            cpu_millis: 0,
         }
     }
 }
@@ -308,13 +311,17 @@ impl Containers for FakeContainers {
         }
     }
 
-    async fn usage(&self, name: &ContainerName) -> Result<Usage, ContainerError> {
-        self.ask("tell what a container uses").await?;
-        self.live(name, |fake| Usage {
-            cpu_time: Duration::from_millis(10),
-            memory: Bytes(fake.launch.resources.memory.0 / 2),
-            pids: 1,
-        })
+    async fn usage(&self) -> Result<BTreeMap<ContainerName, Usage>, ContainerError> {
+        self.ask("tell what containers use").await?;
+        let state = self.state();
+        let now = state.timestamp(Instant::now());
+        let alive = state.containers.iter().filter(|(_, fake)| fake.ended(&state).is_none());
+        let used = alive.map(|(name, fake)| {
+            let cpu_time = now.since(fake.started_at) * fake.script.cpu_millis / 1000;
+            let memory = Bytes(fake.launch.resources.memory.0 / 2);
+            (name.clone(), Usage { cpu_time, memory })
+        });
+        Ok(used.collect())
     }
 
     async fn remove(&self, name: &ContainerName) -> Result<(), ContainerError> {

@@ -62,8 +62,9 @@ pub trait Containers: Clone + Send + Sync + 'static {
         deadline: Duration,
     ) -> impl Future<Output = Result<ExecOutcome, ContainerError>> + Send;
 
-    /// What a running container uses now.
-    fn usage(&self, name: &ContainerName) -> impl Future<Output = Result<Usage, ContainerError>> + Send;
+    /// What each container uses now, ended ones that weren't removed included: one look for all, cheap enough for every
+    /// few seconds.
+    fn usage(&self) -> impl Future<Output = Result<BTreeMap<ContainerName, Usage>, ContainerError>> + Send;
 
     /// Removes a container and all that belongs to it: kills it if need be. None there is as good.
     fn remove(&self, name: &ContainerName) -> impl Future<Output = Result<(), ContainerError>> + Send;

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use mill_model::{Digest, Failure, ImageRef};
+use mill_model::text::cut;
+use mill_model::{Digest, Failure, ImageRef, limits};
 use thiserror::Error;
 
 use crate::containerd::{RuntimeError, chain};
@@ -173,6 +174,11 @@ impl PullError {
             | Self::Tls { .. }
             | Self::Runtime(_) => false,
         }
+    }
+
+    /// With its causes, cut to `limits::SEEN_CHARS_MAX` characters: for a line about a pull that goes on.
+    pub fn in_short(&self) -> String {
+        cut(chain(self), limits::SEEN_CHARS_MAX)
     }
 
     /// Whether another attempt within the same pull may get further.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use mill_model::{Digest, ImageRef, Timestamp};
 
 use super::config::sha256;
-use super::{Collected, Images, Progress, PullError, Stored};
+use super::{Collected, Images, Layer, Progress, PullError, Stored};
 
 /// Images of a node in a test. Clones share state.
 #[derive(Debug, Clone, Default)]
@@ -78,6 +78,11 @@ impl FakeImages {
     }
 }
 
+/// Half of an image: there, or on its way.
+fn layer(digest: &Digest, unpacked: bool) -> Layer {
+    Layer { digest: digest.clone(), bytes_done: if unpacked { 512 } else { 0 }, bytes_total: 512, unpacked }
+}
+
 fn key(image: &ImageRef) -> String {
     format!("{}/{}:{}", image.registry, image.repository, image.tag.as_deref().unwrap_or_default())
 }
@@ -108,10 +113,10 @@ impl Images for FakeImages {
         if self.state().stored.contains_key(&digest) {
             return Ok(());
         }
-        let half = Progress { layers: 2, layers_done: 1, bytes_done: 512, bytes_total: 1024 };
-        progress(half);
+        let (low, high) = (layer(&digest, true), layer(&digest, false));
+        progress(Progress { layers: vec![low.clone(), high], trouble: None });
         self.ask(image).await?;
-        progress(Progress { layers_done: 2, bytes_done: 1024, ..half });
+        progress(Progress { layers: vec![low.clone(), low], trouble: None });
         let mut state = self.state();
         state.pulls += 1;
         let image = ImageRef { tag: None, ..image.clone() };

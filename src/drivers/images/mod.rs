@@ -29,7 +29,8 @@ pub trait Images: Clone + Send + Sync + 'static {
     /// Gets a pinned image, ready to start from; at once when it is there. Several calls for one digest share one
     /// pull; a pull stops when nobody waits for it any more, and the next goes on where it stopped.
     ///
-    /// `progress` is told the newest numbers, not each of them.
+    /// `progress` is told the newest numbers, not each of them: at once that the image isn't here, then at most every
+    /// `Tempo::pull_shown_every`, and at last how it ended well. An image that is here is never told of.
     fn pull(
         &self,
         image: &ImageRef,
@@ -48,16 +49,42 @@ pub trait Images: Clone + Send + Sync + 'static {
 }
 
 /// How far a pull is.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Progress {
-    /// Layers of the image; 0 until its manifest is known.
-    pub layers: u32,
-    /// Layers unpacked.
-    pub layers_done: u32,
+    /// Layers of the image, the lowest first; none until its manifest is known.
+    pub layers: Vec<Layer>,
+    /// What the last attempt ran into, while nothing has come since. At most `limits::SEEN_CHARS_MAX` characters.
+    pub trouble: Option<String>,
+}
+
+/// How far a layer is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layer {
+    /// Of its compressed bytes.
+    pub digest: Digest,
     /// Bytes that have arrived or were here, compressed.
     pub bytes_done: u64,
-    /// Bytes of all layers, compressed.
+    /// All its bytes, compressed.
     pub bytes_total: u64,
+    /// Whether it is unpacked: containers can be made from it.
+    pub unpacked: bool,
+}
+
+impl Progress {
+    /// Bytes that have arrived or were here, compressed.
+    pub fn bytes_done(&self) -> u64 {
+        self.layers.iter().map(|layer| layer.bytes_done).sum()
+    }
+
+    /// Bytes of all layers, compressed; 0 while not known.
+    pub fn bytes_total(&self) -> u64 {
+        self.layers.iter().map(|layer| layer.bytes_total).sum()
+    }
+
+    /// Layers that are unpacked.
+    pub fn unpacked(&self) -> usize {
+        self.layers.iter().filter(|layer| layer.unpacked).count()
+    }
 }
 
 /// An image on this node.

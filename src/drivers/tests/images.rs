@@ -9,10 +9,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use host::faulty::{Faults, Faulty, manifest_digest};
+use host::slow::SlowLine;
 use host::{Build, Host, output_of, shell, until};
 use mill_drivers::containers::Containers as _;
 use mill_drivers::images::{Images as _, Progress, PullError, Store};
-use mill_model::{Digest, ImageRef, Tempo};
+use mill_model::{Digest, ImageRef, Tempo, limits};
 
 /// Pauses short enough for tests that wait for real sockets.
 fn hasty() -> Arc<Tempo> {
@@ -87,9 +88,11 @@ async fn callers_share_one_download_and_a_stored_image_needs_none() {
     let (one, two) = tokio::join!(store.pull(&pinned, told), store.pull(&pinned, |_| {}));
     one.unwrap();
     two.unwrap();
-    let last = *seen.lock().unwrap().last().unwrap();
-    assert_eq!((last.layers, last.layers_done), (3, 3));
-    assert!(last.bytes_total > 0 && last.bytes_done == last.bytes_total, "{last:?}");
+    let seen = seen.into_inner().unwrap();
+    assert_eq!(seen.first(), Some(&Progress::default()), "at once that it isn't here");
+    let last = seen.last().unwrap();
+    assert_eq!((last.layers.len(), last.unpacked()), (3, 3));
+    assert!(last.bytes_total() > 0 && last.bytes_done() == last.bytes_total(), "{last:?}");
 
     let requests = registry.requests();
     let blobs: Vec<&String> = requests.iter().filter(|r| r.contains("/blobs/")).collect();
@@ -97,7 +100,7 @@ async fn callers_share_one_download_and_a_stored_image_needs_none() {
     assert_eq!((blobs.len(), unique.len()), (4, 4), "three layers and a config, once each: {requests:?}");
     assert_eq!(requests.iter().filter(|r| r.contains("/token?")).count(), 1, "{requests:?}");
 
-    store.pull(&pinned, |_| {}).await.unwrap();
+    store.pull(&pinned, |news| panic!("it is here: {news:?}")).await.unwrap();
     Store::new(&host.socket(), BTreeSet::new(), hasty()).pull(&pinned, |_| {}).await.unwrap();
     assert_eq!(registry.requests(), Vec::<String>::new());
     assert_eq!(store.list().await.unwrap().len(), 1);
@@ -114,6 +117,76 @@ async fn a_broken_download_goes_on_where_it_stopped() {
         assert_eq!(resumed, 4, "each blob was cut once");
         store(&host).remove_unused(&BTreeSet::new()).await.unwrap();
     }
+}
+
+/// Text that can't be made much smaller: letters and digits as a generator rolls them.
+fn noise(seed: u64, bytes: usize) -> String {
+    const SIGNS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut state = seed;
+    let mut roll = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        char::from(SIGNS[usize::try_from(state >> 58).unwrap()])
+    };
+    (0..bytes).map(|_| roll()).collect()
+}
+
+#[tokio::test]
+async fn a_registry_that_vanishes_in_the_middle_and_comes_back_sends_no_byte_twice() {
+    let host = Host::start().await;
+    let (one, two) = (noise(1, 3 << 20), noise(2, 2 << 20));
+    let layers: [&[(&str, &str, u32)]; 2] = [&[("one", &one, 0o644)], &[("two", &two, 0o644)]];
+    let pushed = host.push(&Build { name: "large", layers: &layers, ..Build::default() });
+    let mut line = SlowLine::start(host.registry.port, 2 << 20).await;
+    let image: ImageRef = format!("127.0.0.1:{}/large:v1", line.port).parse().unwrap();
+    let tempo = Tempo { blob_backoff: [Duration::from_millis(200); 3], ..Tempo::default() };
+    let every = tempo.pull_shown_every;
+    let store = Store::new(&host.socket(), BTreeSet::new(), Arc::new(tempo));
+    let pinned = image.pinned(store.resolve(&image).await.unwrap());
+    assert_eq!(pinned.digest, host.images().resolve(&pushed).await.ok());
+
+    let (news, mut told) = tokio::sync::watch::channel((Progress::default(), 0));
+    let begun = std::time::Instant::now();
+    let pull = store.pull(&pinned, |now| {
+        news.send_modify(|(last, count)| {
+            assert!(now.layers.is_empty() || now.bytes_done() >= last.bytes_done(), "{last:?} then {now:?}");
+            (*last, *count) = (now, *count + 1);
+        })
+    });
+    let trouble = async {
+        let half = |(now, _): &(Progress, u32)| now.bytes_done() > (3 << 20) / 2;
+        let far = told.wait_for(half).await.unwrap().0.clone();
+        assert!(far.bytes_done() < far.bytes_total(), "it is under way: {far:?}");
+        line.cut();
+        let stumbled = told.wait_for(|(now, _)| now.trouble.is_some()).await.unwrap().0.clone();
+        let trouble = stumbled.trouble.unwrap();
+        assert!(trouble.contains("can't be reached"), "{trouble}");
+        line.mend().await;
+    };
+    let (pulled, ()) = tokio::join!(pull, trouble);
+    pulled.unwrap();
+    let (last, count) = told.borrow().clone();
+    assert_eq!((&last.trouble, last.bytes_done()), (&None, last.bytes_total()));
+    let most = begun.elapsed().as_millis() / every.as_millis() + 2;
+    assert!(u128::from(count) <= most, "{count} words in {:?}", begun.elapsed());
+    // What was on the line when it was cut is lost, and documents and headers come on top.
+    let (total, sent) = (last.bytes_total(), line.sent());
+    assert!(total > 4 << 20 && sent < total + total / 10, "{sent} bytes sent of an image of {total}");
+    let (output, _) = output_of(&host, shell("web-2222.1", &pinned, "wc -c /one /two")).await;
+    assert!(output.contains(&one.len().to_string()) && output.contains(&two.len().to_string()), "{output}");
+}
+
+#[tokio::test]
+async fn a_line_that_breaks_every_few_megabytes_gets_a_large_layer_all_the_same() {
+    let host = Host::start().await;
+    let path = host.dir.path().join("large-layout");
+    let one = noise(3, 12 << 20);
+    Build { name: "large", layers: &[&[("one", &one, 0o644)]], ..Build::default() }.layout(&path);
+    // More pieces than attempts that bring nothing.
+    let cut_always = Some(usize::try_from(limits::BLOB_STEP_BYTES_MIN).unwrap() * 5 / 4);
+    let registry = Faulty::start(path, Faults { cut_always, ..Faults::default() }).await;
+    pull(&store(&host), &registry.image()).await.unwrap();
+    let resumed = registry.requests().iter().filter(|request| request.contains("bytes=")).count();
+    assert!(resumed > usize::try_from(limits::BLOB_ATTEMPTS_MAX).unwrap(), "{resumed} pieces");
 }
 
 #[tokio::test]

@@ -1,8 +1,8 @@
 //! `mill allocs`
 
 use clap::Args;
-use mill_api::Api;
 use mill_api::allocs::{Alloc, AllocQuery};
+use mill_api::{Api, Pulling};
 use mill_model::{Phase, ProjectName};
 
 use super::error::CliError;
@@ -52,6 +52,14 @@ pub(crate) fn colour(phase: Phase) -> Colour {
     }
 }
 
+/// Its phase; of a pull how far it is.
+fn state(alloc: &Alloc) -> String {
+    match alloc.pulling.as_ref().and_then(Pulling::percent) {
+        Some(percent) => format!("{} {percent}%", alloc.phase),
+        None => alloc.phase.to_string(),
+    }
+}
+
 pub(crate) fn render(allocs: &[Alloc], terminal: &Terminal) -> String {
     if allocs.is_empty() {
         return String::new();
@@ -83,7 +91,7 @@ pub(crate) fn render(allocs: &[Alloc], terminal: &Terminal) -> String {
             .cell(format!("{}{old}", alloc.id))
             .cell(alloc.workload.to_string())
             .cell(alloc.node.to_string())
-            .painted(colour(alloc.phase), alloc.phase.to_string())
+            .painted(colour(alloc.phase), state(alloc))
             .cell(since.strip_suffix(" ago").unwrap_or(&since))
             .cell(alloc.restarts.to_string())
             .cell(alloc.used.map(|used| used.cpu.to_string()).unwrap_or_default())
@@ -102,5 +110,15 @@ mod tests {
     #[test]
     fn allocs_show_their_ports_and_how_they_last_ended() {
         golden::check("allocs", &render(&canned::allocs(), &canned::terminal()));
+    }
+
+    #[test]
+    fn an_alloc_that_waits_for_its_image_shows_how_much_of_it_is_there() {
+        let mut alloc = canned::allocs().remove(0);
+        alloc.phase = Phase::Pulling;
+        for (bytes_total, shown) in [(0, "pulling"), (8, "pulling 25%")] {
+            alloc.pulling = Some(Pulling { bytes_done: 2, bytes_total, ..Pulling::default() });
+            assert_eq!(state(&alloc), shown);
+        }
     }
 }

@@ -153,6 +153,7 @@ pub(crate) fn allocs() -> Vec<Alloc> {
         old: false,
         deploy: DeployId(14),
         used: None,
+        pulling: None,
     };
     let number = |n: u16| std::num::NonZeroU16::new(n).unwrap();
     let port = MappedPort {

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::error::CliError;
 use super::reach::ReachArgs;
-use super::ui::{Colour, Terminal, Ui, memory, printable};
+use super::ui::{Colour, Terminal, Ui, memory, printable, transfer};
 
 /// Show all that is known about one thing
 ///
@@ -102,6 +102,7 @@ fn weight(value: &Value) -> u8 {
 fn scalar(name: &str, value: &Value) -> String {
     match (name, value) {
         (_, Value::String(text)) => printable(text).into_owned(),
+        ("bytes_done" | "bytes_total", Value::Number(bytes)) => transfer(bytes.as_u64().unwrap_or_default()),
         ("memory" | "size", Value::Number(bytes)) => memory(Bytes(bytes.as_u64().unwrap_or_default())),
         ("cpu", Value::Number(millis)) => {
             let millis = millis.as_u64().and_then(|millis| u32::try_from(millis).ok());

@@ -149,12 +149,12 @@ impl Containers for Runtime {
         self.shared.exec(name, argv, deadline).await
     }
 
-    async fn usage(&self, name: &ContainerName) -> Result<Usage, ContainerError> {
-        let gone = |error: CgroupError| match error.is_not_found() {
-            true => ContainerError::NotFound { name: name.clone() },
-            false => error.into(),
-        };
-        self.shared.cgroups.usage(&name.to_string()).map_err(gone)
+    async fn usage(&self) -> Result<BTreeMap<ContainerName, Usage>, ContainerError> {
+        let shared = Arc::clone(&self.shared);
+        // The kernel computes what is read, under locks of its own.
+        let look = tokio::task::spawn_blocking(move || shared.cgroups.usage()).await;
+        let used = look.unwrap_or(Err(CgroupError::Interrupted))?;
+        Ok(used.into_iter().filter_map(|(name, usage)| Some((name.parse().ok()?, usage))).collect())
     }
 
     async fn remove(&self, name: &ContainerName) -> Result<(), ContainerError> {

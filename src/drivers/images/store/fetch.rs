@@ -20,20 +20,37 @@ const WRITE_BYTES: usize = 512 << 10;
 pub(super) struct Wanted<'a> {
     pub(super) image: &'a ImageRef,
     pub(super) blob: &'a Descriptor,
+    /// Which layer of the image it is, counted from 0; `None`: it isn't one.
+    pub(super) layer: Option<usize>,
     /// Told of each byte that arrives, or that turns out to be here.
     pub(super) progress: &'a watch::Sender<Progress>,
+}
+
+impl Wanted<'_> {
+    /// So many of its bytes are here.
+    fn has(&self, bytes: u64) {
+        self.progress.send_modify(|progress| {
+            progress.trouble = None;
+            if let Some(layer) = self.layer.and_then(|number| progress.layers.get_mut(number)) {
+                layer.bytes_done = bytes;
+            }
+        });
+    }
+
+    /// An attempt to get it has failed, another follows.
+    fn stumbled(&self, error: &PullError) {
+        self.progress.send_modify(|progress| progress.trouble = Some(error.in_short()));
+    }
 }
 
 impl SharedStore {
     /// Gets a blob, unless it is in the store.
     pub(super) async fn fetch(&self, containerd: &Containerd, wanted: Wanted<'_>) -> Result<(), PullError> {
         let _turn = self.blobs.take(wanted.blob.digest.as_str()).await;
-        let before = wanted.progress.borrow().bytes_done;
         let Err(error) = self.fetch_once(containerd, wanted).await else { return Ok(()) };
         // What an earlier process left may be what is wrong: once more from the start.
         let PullError::DigestMismatch { .. } = error else { return Err(error) };
         containerd.abort_blob(&wanted.blob.digest).await?;
-        wanted.progress.send_modify(|p| p.bytes_done = p.bytes_done.min(before));
         match self.fetch_once(containerd, wanted).await {
             Err(mismatch @ PullError::DigestMismatch { .. }) => {
                 containerd.abort_blob(&wanted.blob.digest).await?;
@@ -46,21 +63,24 @@ impl SharedStore {
     async fn fetch_once(&self, containerd: &Containerd, wanted: Wanted<'_>) -> Result<(), PullError> {
         let Descriptor { digest, size, .. } = wanted.blob;
         let Some(mut writer) = open(containerd, digest, *size).await? else {
-            wanted.progress.send_modify(|p| p.bytes_done += size);
+            wanted.has(*size);
             return Ok(());
         };
-        wanted.progress.send_modify(|p| p.bytes_done += writer.offset());
+        wanted.has(writer.offset());
         let mut attempts = 0;
         while writer.offset() < *size {
+            let before = writer.offset();
             attempts += 1;
-            match self.append(&mut writer, wanted).await {
-                Ok(()) => {}
-                Err(error) if error.is_worth_another_attempt() && attempts < limits::BLOB_ATTEMPTS_MAX => {
-                    tracing::info!(image = %wanted.image, %digest, attempts, %error, "blob attempt failed");
-                    tokio::time::sleep(containerd.tempo().blob_delay(attempts)).await;
-                }
-                Err(error) => return Err(error),
+            let Err(error) = self.append(&mut writer, wanted).await else { continue };
+            if writer.offset().saturating_sub(before) >= limits::BLOB_STEP_BYTES_MIN {
+                attempts = 1;
             }
+            if !error.is_worth_another_attempt() || attempts >= limits::BLOB_ATTEMPTS_MAX {
+                return Err(error);
+            }
+            tracing::info!(image = %wanted.image, %digest, attempts, %error, "blob attempt failed");
+            wanted.stumbled(&error);
+            tokio::time::sleep(containerd.tempo().blob_delay(attempts)).await;
         }
         let url = format!("blob {digest} of {}", wanted.image);
         match writer.commit(HashMap::new()).await {
@@ -90,9 +110,8 @@ impl SharedStore {
             // What came before an error is kept: the next attempt goes on behind it.
             if pending.len() >= WRITE_BYTES || !more && !pending.is_empty() {
                 let bytes: Bytes = pending.split().freeze();
-                let count = bytes.len() as u64;
                 writer.write(bytes).await?;
-                wanted.progress.send_modify(|p| p.bytes_done += count);
+                wanted.has(writer.offset());
             }
             match part? {
                 Some(_) => {}

@@ -126,18 +126,28 @@ impl Images for Store {
             return Ok(());
         }
         let (mut outcome, mut numbers) = self.flight(image, &name);
+        let every = self.shared.containerd.tempo().pull_shown_every;
         loop {
-            tokio::select! {
-                result = &mut outcome => {
-                    if result.is_ok() {
-                        progress(*numbers.borrow());
-                    }
-                    return result;
+            // Each is a copy: not of every half megabyte.
+            let news = numbers.borrow_and_update().clone();
+            progress(news);
+            let next = async {
+                tokio::time::sleep(every).await;
+                // A pull that has ended says so by its outcome.
+                if numbers.changed().await.is_err() {
+                    std::future::pending::<()>().await;
                 }
-                Ok(()) = numbers.changed() => {
-                    let now = *numbers.borrow_and_update();
-                    progress(now);
+            };
+            let ended = tokio::select! {
+                result = &mut outcome => Some(result),
+                () = next => None,
+            };
+            if let Some(result) = ended {
+                if result.is_ok() {
+                    let news = numbers.borrow().clone();
+                    progress(news);
                 }
+                return result;
             }
         }
     }

@@ -17,7 +17,7 @@ use crate::containerd::{Commit, Containerd, RuntimeError, SNAPSHOTTER};
 use crate::images::config::chain_ids;
 use crate::images::manifest::{Descriptor, Document, Manifest, Platform, choose, read};
 use crate::images::registry::Given;
-use crate::images::{Progress, PullError, Unusable};
+use crate::images::{Layer as LayerProgress, Progress, PullError, Unusable};
 
 /// Prefix of the leases that hold what a pull has got so far.
 pub(super) const LEASE_PREFIX: &str = "mill-pull-";
@@ -32,7 +32,8 @@ struct Pull<'a> {
 
 /// A layer and the names of its snapshot.
 struct Step {
-    number: usize,
+    /// Which layer of the image, counted from 0.
+    index: usize,
     layer: Descriptor,
     diff: Digest,
     /// Name of the snapshot below; empty for the lowest.
@@ -57,11 +58,8 @@ impl SharedStore {
         let pull = Pull { image, containerd: self.containerd.leased(&lease), progress };
 
         let (target, manifest) = self.documents(&pull, digest).await?;
-        let layer_bytes = manifest.layers.iter().map(|layer| layer.size).sum();
-        progress.send_modify(|p| {
-            p.layers = u32::try_from(manifest.layers.len()).unwrap_or(u32::MAX);
-            p.bytes_total = layer_bytes;
-        });
+        progress.send_modify(|progress| progress.layers = manifest.layers.iter().map(untouched).collect());
+        let layer_bytes = progress.borrow().bytes_total();
         let chain = self.layers(&pull, &manifest).await?;
         let record = api::Image {
             name,
@@ -113,8 +111,8 @@ impl SharedStore {
 
     /// Gets and unpacks what isn't unpacked yet; answers the name of the topmost snapshot.
     async fn layers(&self, pull: &Pull<'_>, manifest: &Manifest) -> Result<String, PullError> {
-        let silent = watch::Sender::new(Progress::default());
-        let config = Wanted { image: pull.image, blob: &manifest.config, progress: &silent };
+        let config =
+            Wanted { image: pull.image, blob: &manifest.config, layer: None, progress: pull.progress };
         if manifest.config.size > limits::IMAGE_CONFIG_BYTES_MAX {
             let most = limits::IMAGE_CONFIG_BYTES_MAX;
             return Err(unusable(pull.image, "the config", Unusable::TooLarge { most }));
@@ -147,18 +145,15 @@ impl SharedStore {
                 break;
             }
         }
-        let bytes: u64 = steps.iter().take(done).map(|step| step.layer.size).sum();
-        pull.progress.send_modify(|p| {
-            p.bytes_done += bytes;
-            p.layers_done = u32::try_from(done).unwrap_or(u32::MAX);
-        });
+        pull.progress.send_modify(|progress| progress.layers.iter_mut().take(done).for_each(finish));
         Ok(steps.into_iter().skip(done).collect())
     }
 
     async fn download_and_unpack(&self, pull: &Pull<'_>, steps: Vec<Step>) -> Result<(), PullError> {
         let (sender, mut ready) = mpsc::channel(limits::LAYERS_AT_ONCE);
         let fetched = steps.into_iter().map(|step| async move {
-            let wanted = Wanted { image: pull.image, blob: &step.layer, progress: pull.progress };
+            let (image, layer) = (pull.image, Some(step.index));
+            let wanted = Wanted { image, blob: &step.layer, layer, progress: pull.progress };
             self.fetch(&pull.containerd, wanted).await.map(|()| step)
         });
         // In order, however they come in: a layer needs those below it.
@@ -173,8 +168,10 @@ impl SharedStore {
         };
         let unpack = async {
             while let Some(step) = ready.recv().await {
+                let index = step.index;
                 self.unpack(pull, step).await?;
-                pull.progress.send_modify(|p| p.layers_done += 1);
+                pull.progress
+                    .send_modify(|progress| progress.layers.get_mut(index).into_iter().for_each(finish));
             }
             Ok(())
         };
@@ -202,7 +199,7 @@ impl SharedStore {
             Ok(got) if got == step.diff.as_str() => {}
             Ok(got) => {
                 containerd.remove_snapshot(&key).await?;
-                let reason = Unusable::Diff { layer: step.number, got, wanted: step.diff };
+                let reason = Unusable::Diff { layer: step.index + 1, got, wanted: step.diff };
                 return Err(unusable(pull.image, "a layer", reason));
             }
             Err(error) => {
@@ -222,9 +219,17 @@ fn steps(manifest: &Manifest, diffs: Vec<Digest>) -> Vec<Step> {
     let chain = chain_ids(&diffs);
     let below = std::iter::once(String::new()).chain(chain.clone());
     let layers = manifest.layers.iter().cloned().zip(diffs).zip(below.zip(chain)).enumerate();
-    layers
-        .map(|(index, ((layer, diff), (below, chain)))| Step { number: index + 1, layer, diff, below, chain })
-        .collect()
+    layers.map(|(index, ((layer, diff), (below, chain)))| Step { index, layer, diff, below, chain }).collect()
+}
+
+/// A layer of which nothing is here yet.
+fn untouched(layer: &Descriptor) -> LayerProgress {
+    LayerProgress { digest: layer.digest.clone(), bytes_done: 0, bytes_total: layer.size, unpacked: false }
+}
+
+fn finish(layer: &mut LayerProgress) {
+    layer.bytes_done = layer.bytes_total;
+    layer.unpacked = true;
 }
 
 /// Keeps a manifest. Its layers aren't referred to (see the room's header).

@@ -22,6 +22,7 @@ use mill_model::{Bytes, ImageRef, Millicores, Resources, Tempo};
 use rustix::process::{Pid, Signal, kill_process};
 
 pub(crate) mod faulty;
+pub(crate) mod slow;
 
 /// How long a test waits for what takes a moment.
 const PATIENCE: Duration = Duration::from_secs(20);

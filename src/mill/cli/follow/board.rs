@@ -26,6 +26,8 @@ pub(crate) struct Row {
     pub(crate) subject: String,
     /// Bytes done, and all; 0 where not known.
     pub(crate) bytes: Option<(u64, u64)>,
+    /// What the bytes don't tell, while it is open.
+    pub(crate) beside: Option<String>,
     pub(crate) mood: Mood,
     since: Timestamp,
     /// How long it took; `None` while open, and for what takes no time.
@@ -80,6 +82,13 @@ impl Board {
         &self.open
     }
 
+    /// The row of this service's image on its way to a node.
+    pub(crate) fn pull(&self, service: Option<&WorkloadName>, node: &NodeName) -> Option<&Row> {
+        let of_it =
+            |row: &&Row| row.service.as_ref() == service && matches!(&row.key, Key::Pull(on) if on == node);
+        self.open.iter().find(of_it)
+    }
+
     /// How long an open row has been open.
     pub(crate) fn open_for(row: &Row, now: Timestamp) -> Duration {
         now.since(row.since)
@@ -112,6 +121,10 @@ impl Board {
 }
 
 impl Row {
+    fn is_pull(&self) -> bool {
+        matches!(self.key, Key::Pull(_))
+    }
+
     /// Whether it may stay open for so long that it is written when it opens, where nothing can be drawn.
     pub(crate) fn is_announced(&self) -> bool {
         matches!(self.key, Key::Queue | Key::Wait)
@@ -207,14 +220,15 @@ impl Here<'_> {
 
     fn of_image(mut self) -> Vec<Row> {
         match &self.progress.step {
-            Step::Pulling { node, bytes_done, bytes_total } => {
+            Step::Pulling { node, pulling } => {
                 let key = Key::Pull(node.clone());
-                let bytes = Some((*bytes_done, *bytes_total));
+                let bytes = Some((pulling.bytes_done, pulling.bytes_total));
+                let beside = pulling.beside_bytes();
                 match self.find(&key) {
-                    Some(row) => row.bytes = bytes,
+                    Some(row) => (row.bytes, row.beside) = (bytes, beside),
                     None => {
                         let row = self.row(key, "pulling", node.to_string());
-                        self.board.open.push(Row { bytes, ..row });
+                        self.board.open.push(Row { bytes, beside, ..row });
                     }
                 }
                 vec![]
@@ -250,6 +264,9 @@ impl Here<'_> {
             }
             Step::Unhealthy { last } => self.news("unhealthy", format!("{alloc}: {last}"), Mood::Bad),
             Step::Stopping { old } => {
+                if !old {
+                    self.close_pulls();
+                }
                 self.close(&start);
                 self.close(&check);
                 self.open(&stop, "stopping", named(alloc, *old))
@@ -266,8 +283,15 @@ impl Here<'_> {
         }
     }
 
-    fn failed(self, alloc: Option<AllocId>) -> Vec<Row> {
+    /// Nobody says of a pull that it ended without the image. If another node goes on, it says so.
+    fn close_pulls(&mut self) {
+        let service = &self.progress.service;
+        self.board.open.retain(|row| !(row.is_pull() && row.service == *service));
+    }
+
+    fn failed(mut self, alloc: Option<AllocId>) -> Vec<Row> {
         let Step::Failed { failure, attempt, log_tail } = &self.progress.step else { return vec![] };
+        self.close_pulls();
         let who = alloc.as_ref().map(|alloc| format!("{alloc}: ")).unwrap_or_default();
         let subject = format!("{who}{failure} (attempt {attempt})");
         if let Some(service) = self.progress.service.clone() {
@@ -290,6 +314,7 @@ impl Here<'_> {
             verb,
             subject,
             bytes: None,
+            beside: None,
             mood: Mood::Busy,
             since: self.progress.at,
             took: None,

@@ -36,6 +36,9 @@ pub(crate) fn line(row: &Row, took: Option<Duration>, service_width: usize, term
             let _ = write!(subject, " of {}", transfer(all));
         }
     }
+    if let Some(beside) = &row.beside {
+        let _ = write!(subject, ", {}", printable(beside));
+    }
     let took = took.map(duration).unwrap_or_default();
     let padding = SUBJECT_COLUMNS.saturating_sub(subject.chars().count());
     let line = format!(

@@ -16,7 +16,7 @@ use std::time::Duration;
 use mill_api::Api;
 use mill_api::client::Heard;
 use mill_api::deploys::Deploy;
-use mill_api::progress::Progress;
+use mill_api::progress::{Progress, Step};
 use mill_model::Timestamp;
 use tokio::time::Instant;
 
@@ -28,6 +28,9 @@ use draw::Live;
 
 /// How often the times of what is under way are drawn: tenths of a second are shown.
 const DRAW_EVERY: Duration = Duration::from_millis(100);
+
+/// How often at most a line says how far pulls are, where nothing can be drawn: a log of a slow pull stays short.
+const PULL_LINE_EVERY: Duration = Duration::from_secs(3);
 
 /// Shows a deploy that was just begun; follows it to its end unless `detach`.
 ///
@@ -115,6 +118,8 @@ struct View {
     /// The last event's time, and when it came: the server's clock, as well as it is known.
     heard: Option<(Timestamp, Instant)>,
     announced: Vec<Row>,
+    /// When a line last said how far a pull is, by the server's clock; at first when the first pull began.
+    pull_line_at: Option<Timestamp>,
 }
 
 impl View {
@@ -125,6 +130,7 @@ impl View {
             terminal: ui.talk_terminal.clone(),
             heard: None,
             announced: vec![],
+            pull_line_at: None,
         }
     }
 
@@ -140,7 +146,10 @@ impl View {
         }
         match self.live {
             Some(_) => self.redraw(),
-            None => self.announce(ui)?,
+            None => {
+                self.announce(ui)?;
+                self.tell_pull(ui, progress)?;
+            }
         }
         Ok(())
     }
@@ -153,6 +162,18 @@ impl View {
             writeln!(ui.talk, "{}", draw::line(row, None, width, &self.terminal))?;
         }
         self.announced = open;
+        Ok(())
+    }
+
+    /// Without a drawing, a pull that takes long says at times how far it is.
+    fn tell_pull(&mut self, ui: &mut Ui<'_>, progress: &Progress) -> Result<(), CliError> {
+        let Step::Pulling { node, .. } = &progress.step else { return Ok(()) };
+        let last = *self.pull_line_at.get_or_insert(progress.at);
+        let row = self.board.pull(progress.service.as_ref(), node);
+        let Some(row) = row.filter(|_| progress.at.since(last) >= PULL_LINE_EVERY) else { return Ok(()) };
+        self.pull_line_at = Some(progress.at);
+        let took = Some(Board::open_for(row, progress.at));
+        writeln!(ui.talk, "{}", draw::line(row, took, self.board.service_width(), &self.terminal))?;
         Ok(())
     }
 

@@ -8,7 +8,8 @@ use axum::routing::get;
 use mill_api::deploys::Action;
 use mill_api::plan::NodeRefusal;
 use mill_api::progress::{FailedService, Outcome, Step};
-use mill_api::{Api, sse};
+use mill_api::pulling::Layer;
+use mill_api::{Api, Pulling, sse};
 use mill_model::{DeployId, Failure};
 use tempfile::TempDir;
 use tokio::net::UnixListener;
@@ -31,7 +32,8 @@ fn script(steps: Vec<(u64, &str, Step)>) -> Vec<Progress> {
 }
 
 fn pulling(bytes_done: u64) -> Step {
-    Step::Pulling { node: "node-2".parse().unwrap(), bytes_done, bytes_total: 48_000_000 }
+    let pulling = Pulling { bytes_done, bytes_total: 48_000_000, ..Pulling::default() };
+    Step::Pulling { node: "node-2".parse().unwrap(), pulling }
 }
 
 fn planned(names: &[&str]) -> Step {
@@ -140,6 +142,52 @@ async fn a_rollout_is_written_line_by_line_and_ends_with_its_outcome() {
     Server::that_tells(&rollout()).follow(&mut screen, Action::Deploy).await.unwrap();
     golden::check("deploy_plain", &screen.talk());
     assert_eq!(screen.data(), "deployed shop #14 in 2.7s\n");
+}
+
+/// A pull of twelve seconds, told four times a second, whose registry goes away for a while, and another beside it.
+fn slow_pull() -> Vec<Progress> {
+    let layer = |bytes_done: u64, unpacked| Layer {
+        digest: format!("sha256:{}", "a".repeat(64)).parse().unwrap(),
+        bytes_done,
+        bytes_total: 24_000_000,
+        unpacked,
+    };
+    let told = |quarter: u64| {
+        let bytes_done = (quarter * 1_000_000).min(48_000_000);
+        let (low, high) = (bytes_done.min(24_000_000), bytes_done.saturating_sub(24_000_000));
+        let layers = vec![layer(low, low == 24_000_000), layer(high, false)];
+        let trouble =
+            (24..30).contains(&quarter).then(|| "no connection to 10.0.0.9:5000: refused".to_owned());
+        let node = "node-2".parse().unwrap();
+        Step::Pulling { node, pulling: Pulling { bytes_done, bytes_total: 48_000_000, layers, trouble } }
+    };
+    let mut steps = vec![(0, "", planned(&["db", "web"]))];
+    for quarter in 0..=50 {
+        steps.push((quarter * 250, "web", told(quarter)));
+        steps.push((quarter * 250 + 10, "db", pulling(quarter)));
+    }
+    steps.push((12_600, "web", Step::Pulled { node: "node-2".parse().unwrap(), bytes: 48_000_000 }));
+    steps.push((12_700, "", Step::Finished { outcome: Outcome::Succeeded, took_ms: 12_700 }));
+    script(steps)
+}
+
+#[tokio::test]
+async fn a_slow_pull_writes_a_line_every_three_seconds_and_draws_what_keeps_it() {
+    let mut screen = Screen::default();
+    Server::that_tells(&slow_pull()).follow(&mut screen, Action::Deploy).await.unwrap();
+    golden::check("deploy_slow_pull", &screen.talk());
+
+    let terminal = Terminal { width: Some(80), ..canned::terminal() };
+    let mut board = Board::default();
+    let mut frames = String::new();
+    for (number, progress) in slow_pull().iter().enumerate() {
+        board.apply(progress);
+        if number % 20 == 1 {
+            let lines = draw::open_lines(&board, progress.at, &terminal);
+            frames += &format!("…{}\n", lines.first().unwrap());
+        }
+    }
+    golden::check("deploy_slow_pull_live", &frames);
 }
 
 #[tokio::test]

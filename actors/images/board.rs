@@ -1,0 +1,49 @@
+//! How far the node's pulls are, for whoever looks: no mailbox stands between a pull and its watchers.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use mill_drivers::images::Progress;
+use mill_model::ImageRef;
+use tokio::sync::watch;
+
+/// The pulls under way. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub struct Pulls {
+    /// By image, without its tag. One whose sender is gone is over; a pull says nothing before it is known that the
+    /// image isn't here.
+    watched: Arc<Mutex<BTreeMap<ImageRef, watch::Receiver<Option<Progress>>>>>,
+}
+
+impl Pulls {
+    /// How far each is.
+    pub fn now(&self) -> BTreeMap<ImageRef, Progress> {
+        let watched = self.lock();
+        let alive = watched.iter().filter(|(_, numbers)| is_alive(numbers));
+        alive.filter_map(|(image, numbers)| Some((image.clone(), numbers.borrow().clone()?))).collect()
+    }
+
+    /// How far this one is; `None`: the image is here, or nobody fetches it.
+    pub fn of(&self, image: &ImageRef) -> Option<Progress> {
+        let watched = self.lock();
+        let numbers = watched.get(&image.untagged()).filter(|numbers| is_alive(numbers))?;
+        numbers.borrow().clone()
+    }
+
+    /// A pull has begun. It is over when the sender is dropped.
+    pub(super) fn begin(&self, image: ImageRef) -> watch::Sender<Option<Progress>> {
+        let sender = watch::Sender::new(None);
+        let mut watched = self.lock();
+        watched.retain(|_, numbers| is_alive(numbers));
+        watched.insert(image, sender.subscribe());
+        sender
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<ImageRef, watch::Receiver<Option<Progress>>>> {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn is_alive(numbers: &watch::Receiver<Option<Progress>>) -> bool {
+    numbers.has_changed().is_ok()
+}
