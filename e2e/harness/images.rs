@@ -61,6 +61,18 @@ impl Layout {
             .map(drop)
     }
 
+    /// Takes over an image of a registry without TLS as `tag`.
+    ///
+    /// # Errors
+    /// `skopeo`'s.
+    pub fn fetch(&self, registry: SocketAddr, name: &str, tag: &str) -> Result<(), Failed> {
+        Tool::new("skopeo")
+            .args(["--insecure-policy", "copy", "--quiet", "--src-tls-verify=false"])
+            .args([format!("docker://{registry}/{name}"), format!("oci:{}", self.name(tag))])
+            .run()
+            .map(drop)
+    }
+
     /// Pushes `tag` to a registry without TLS, as `name`.
     ///
     /// # Errors

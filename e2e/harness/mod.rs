@@ -8,6 +8,7 @@ pub mod http;
 pub mod images;
 pub mod json;
 pub mod leaks;
+pub mod line;
 pub mod node;
 pub mod processes;
 pub mod registry;

@@ -46,6 +46,11 @@ impl Machine {
         Ok(Self { folder: folder.to_owned(), containerd, long, registry })
     }
 
+    /// Where the local registry listens.
+    pub const fn registry(&self) -> SocketAddr {
+        self.registry.address()
+    }
+
     /// The full name of an image of the local registry: `hello:v1`, `apps:1`, `nginx-light:debian`.
     pub fn image(&self, name: &str) -> String {
         format!("{}/{name}", self.registry.address())

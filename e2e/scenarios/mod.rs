@@ -9,6 +9,7 @@ mod kills;
 mod machine;
 mod order;
 mod refusals;
+mod seen;
 mod unmodified;
 
 /// Something that Mill does for its users, from end to end.
@@ -53,6 +54,8 @@ pub const STORIES: &[Story] = &[
     refusals::REQUESTS,
     unmodified::NGINX_REDIS,
     unmodified::CLASH,
+    seen::SLOW_REGISTRY,
+    seen::USAGE,
     crash_loop::LOOP,
     crash_loop::FORGIVEN,
     bad_versions::ROLL_BACK,

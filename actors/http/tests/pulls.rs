@@ -2,7 +2,6 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use mill_api::inspect::Inspected;
 use mill_api::nodes::Usage;
@@ -87,7 +86,7 @@ async fn a_pull_is_told_of_at_most_four_times_a_second_whatever_else_happens() {
             room.act(|_| ());
             tokio::select! {
                 progress = &mut progress => break progress.unwrap(),
-                () = tokio::time::sleep(Duration::from_millis(5)) => {}
+                () = tokio::task::yield_now() => {}
             }
         };
         pull_of(&progress);

@@ -125,7 +125,7 @@ fn noise(seed: u64, bytes: usize) -> String {
     let mut state = seed;
     let mut roll = || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        char::from(SIGNS[usize::try_from(state >> 58).unwrap()])
+        char::from(SIGNS[usize::from((state >> 58).to_le_bytes()[0])])
     };
     (0..bytes).map(|_| roll()).collect()
 }
@@ -150,7 +150,7 @@ async fn a_registry_that_vanishes_in_the_middle_and_comes_back_sends_no_byte_twi
         news.send_modify(|(last, count)| {
             assert!(now.layers.is_empty() || now.bytes_done() >= last.bytes_done(), "{last:?} then {now:?}");
             (*last, *count) = (now, *count + 1);
-        })
+        });
     });
     let trouble = async {
         let half = |(now, _): &(Progress, u32)| now.bytes_done() > (3 << 20) / 2;

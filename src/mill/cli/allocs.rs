@@ -7,7 +7,7 @@ use mill_model::{Phase, ProjectName};
 
 use super::error::CliError;
 use super::reach::ReachArgs;
-use super::ui::{Align, Colour, Table, Terminal, Ui, age, memory};
+use super::ui::{Align, Colour, Table, Terminal, Ui, age, cores, memory};
 
 /// List the placed instances of services and tasks
 #[derive(Debug, Args)]
@@ -94,7 +94,7 @@ pub(crate) fn render(allocs: &[Alloc], terminal: &Terminal) -> String {
             .painted(colour(alloc.phase), state(alloc))
             .cell(since.strip_suffix(" ago").unwrap_or(&since))
             .cell(alloc.restarts.to_string())
-            .cell(alloc.used.map(|used| used.cpu.to_string()).unwrap_or_default())
+            .cell(alloc.used.map(|used| cores(used.cpu)).unwrap_or_default())
             .cell(alloc.used.map(|used| memory(used.memory)).unwrap_or_default())
             .cell(ports.join(", "))
             .cell(failure.map(ToString::to_string).unwrap_or_default());

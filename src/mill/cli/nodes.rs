@@ -6,7 +6,7 @@ use mill_api::nodes::{Node, NodeState};
 
 use super::error::CliError;
 use super::reach::ReachArgs;
-use super::ui::{Align, Colour, Table, Terminal, Ui, age, memory};
+use super::ui::{Align, Colour, Table, Terminal, Ui, age, cores, memory};
 
 /// List the nodes with what they have, hold and use
 #[derive(Debug, Args)]
@@ -49,7 +49,7 @@ pub(crate) fn render(nodes: &[Node], terminal: &Terminal) -> String {
             .cell(node.advertise.to_string())
             .cell(node.allocs.to_string())
             .cell(format!("{} of {}", holds.cpu, has.cpu))
-            .cell(node.used.map(|used| used.cpu.to_string()).unwrap_or_default())
+            .cell(node.used.map(|used| cores(used.cpu)).unwrap_or_default())
             .cell(format!("{} of {}", memory(holds.memory), memory(has.memory)))
             .cell(node.used.map(|used| memory(used.memory)).unwrap_or_default())
             .cell(node.version.clone())

@@ -8,7 +8,7 @@ use mill_model::ProjectName;
 
 use super::error::CliError;
 use super::reach::ReachArgs;
-use super::ui::{Align, Colour, Table, Terminal, Ui, age, image, memory};
+use super::ui::{Align, Colour, Table, Terminal, Ui, age, cores, image, memory};
 
 /// List services and tasks with their replicas and where they are reached
 #[derive(Debug, Args)]
@@ -71,7 +71,7 @@ pub(crate) fn render(services: &[Service], terminal: &Terminal) -> String {
             .painted(colour(service.state), service.state.as_str())
             .cell(replicas)
             .cell(service.restarts.to_string())
-            .cell(service.used.map(|used| used.cpu.to_string()).unwrap_or_default())
+            .cell(service.used.map(|used| cores(used.cpu)).unwrap_or_default())
             .cell(service.used.map(|used| memory(used.memory)).unwrap_or_default())
             .cell(image(&service.image))
             .cell(format!("#{}", service.deploy))

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{MissedTickBehavior, interval};
 
 /// Bytes that go over a connection at once, and then a pause.
 const STEP_BYTES: usize = 32 << 10;
@@ -29,7 +30,7 @@ impl Drop for SlowLine {
 }
 
 impl SlowLine {
-    /// A line that lets so many bytes a second through to the client, for each connection.
+    /// A line that lets at most so many bytes a second through to the client, for each connection.
     pub(crate) async fn start(to: u16, bytes_per_second: u32) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -75,6 +76,8 @@ async fn relay(client: TcpStream, to: SocketAddr, pause: Duration, sent: Arc<Ato
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = server.into_split();
     let up = async { copy(&mut from_client, &mut to_server).await.map(drop) };
+    let mut pace = interval(pause);
+    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let down = async {
         let mut buffer = vec![0; STEP_BYTES];
         loop {
@@ -84,11 +87,9 @@ async fn relay(client: TcpStream, to: SocketAddr, pause: Duration, sent: Arc<Ato
             }
             to_client.write_all(&buffer[..count]).await?;
             sent.fetch_add(count as u64, Ordering::Relaxed);
+            // Headers and small documents take no time.
             if count > STEP_BYTES / 8 {
-                tokio::time::sleep(
-                    pause * u32::try_from(count).unwrap() / u32::try_from(STEP_BYTES).unwrap(),
-                )
-                .await;
+                pace.tick().await;
             }
         }
     };

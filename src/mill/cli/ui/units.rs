@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mill_model::image::DEFAULT_REGISTRY;
 use mill_model::text::{scaled, transfer as transferred};
-use mill_model::{Bytes, ImageRef, Timestamp};
+use mill_model::{Bytes, ImageRef, Millicores, Timestamp};
 
 const SECONDS_PER_MINUTE: u64 = 60;
 const SECONDS_PER_HOUR: u64 = 3600;
@@ -47,6 +47,11 @@ pub(crate) fn micros(us: u64) -> String {
 /// Memory, 1024-based as in the config: `512M`, `1.5G`.
 pub(crate) fn memory(bytes: Bytes) -> String {
     scaled(bytes.0, 1024, ["", "K", "M", "G", "T"])
+}
+
+/// Cores in use, to the hundredth: `0.05`, `1.25`. What is measured isn't more exact.
+pub(crate) fn cores(used: Millicores) -> String {
+    Millicores(used.0.saturating_add(5) / 10 * 10).to_string()
 }
 
 /// What goes over a network: `48 MB`.
@@ -137,6 +142,13 @@ mod tests {
         assert_eq!(percent_of(1, 0), 0);
         assert_eq!(percent_of(u64::MAX, u64::MAX), 100);
         assert_eq!(percent_of(9, 3), 100);
+    }
+
+    #[test]
+    fn cores_in_use_have_at_most_two_digits_behind_the_point() {
+        for (millis, text) in [(0, "0"), (4, "0"), (5, "0.01"), (189, "0.19"), (200, "0.2"), (1254, "1.25")] {
+            assert_eq!(cores(Millicores(millis)), text);
+        }
     }
 
     #[test]
