@@ -1,13 +1,15 @@
 //! One blob from a registry into the content store, going on where an earlier attempt stopped.
 
 use std::collections::HashMap;
+use std::pin::pin;
 
 use bytes::{Bytes, BytesMut};
 use containerd_client::tonic::Code;
 use mill_model::{Digest, ImageRef, limits};
-use tokio::sync::watch;
+use tokio::sync::{OwnedMutexGuard, watch};
 
 use super::SharedStore;
+use super::turns::Arrived;
 use crate::containerd::{BlobWriter, Containerd, RuntimeError};
 use crate::images::manifest::Descriptor;
 use crate::images::{Progress, PullError};
@@ -27,31 +29,53 @@ pub(super) struct Wanted<'a> {
 }
 
 impl Wanted<'_> {
-    /// So many of its bytes are here.
-    fn has(&self, bytes: u64) {
+    /// So far is it, whoever gets it.
+    fn is_at(&self, arrived: &Arrived) {
         self.progress.send_modify(|progress| {
-            progress.trouble = None;
+            progress.trouble.clone_from(&arrived.trouble);
             if let Some(layer) = self.layer.and_then(|number| progress.layers.get_mut(number)) {
-                layer.bytes_done = bytes;
+                layer.bytes_done = arrived.bytes;
             }
         });
     }
+}
+
+/// A blob that it is this pull's turn to get.
+#[derive(Clone, Copy)]
+struct Getting<'a> {
+    wanted: Wanted<'a>,
+    /// For the pulls that wait for the same blob.
+    arrived: &'a watch::Sender<Arrived>,
+}
+
+impl Getting<'_> {
+    /// So many of its bytes are here.
+    fn has(&self, bytes: u64) {
+        self.is_at(Arrived { bytes, trouble: None });
+    }
 
     /// An attempt to get it has failed, another follows.
-    fn stumbled(&self, error: &PullError) {
-        self.progress.send_modify(|progress| progress.trouble = Some(error.in_short()));
+    fn stumbled(&self, bytes: u64, error: &PullError) {
+        self.is_at(Arrived { bytes, trouble: Some(error.in_short()) });
+    }
+
+    fn is_at(&self, arrived: Arrived) {
+        self.wanted.is_at(&arrived);
+        self.arrived.send_replace(arrived);
     }
 }
 
 impl SharedStore {
     /// Gets a blob, unless it is in the store.
     pub(super) async fn fetch(&self, containerd: &Containerd, wanted: Wanted<'_>) -> Result<(), PullError> {
-        let _turn = self.blobs.take(wanted.blob.digest.as_str()).await;
-        let Err(error) = self.fetch_once(containerd, wanted).await else { return Ok(()) };
+        let arrived = self.arrivals.of(wanted.blob.digest.as_str());
+        let _turn = self.turn(&arrived, wanted).await;
+        let getting = Getting { wanted, arrived: &arrived };
+        let Err(error) = self.fetch_once(containerd, getting).await else { return Ok(()) };
         // What an earlier process left may be what is wrong: once more from the start.
         let PullError::DigestMismatch { .. } = error else { return Err(error) };
         containerd.abort_blob(&wanted.blob.digest).await?;
-        match self.fetch_once(containerd, wanted).await {
+        match self.fetch_once(containerd, getting).await {
             Err(mismatch @ PullError::DigestMismatch { .. }) => {
                 containerd.abort_blob(&wanted.blob.digest).await?;
                 Err(mismatch)
@@ -60,18 +84,32 @@ impl SharedStore {
         }
     }
 
-    async fn fetch_once(&self, containerd: &Containerd, wanted: Wanted<'_>) -> Result<(), PullError> {
+    /// Waits until no other pull gets this blob, and shows how far that one is.
+    async fn turn(&self, arrived: &watch::Sender<Arrived>, wanted: Wanted<'_>) -> OwnedMutexGuard<()> {
+        let mut news = arrived.subscribe();
+        let mut turn = pin!(self.blobs.take(wanted.blob.digest.as_str()));
+        loop {
+            tokio::select! {
+                turn = &mut turn => return turn,
+                // Its sender is in the caller's hand.
+                _ = news.changed() => wanted.is_at(&news.borrow_and_update()),
+            }
+        }
+    }
+
+    async fn fetch_once(&self, containerd: &Containerd, getting: Getting<'_>) -> Result<(), PullError> {
+        let wanted = getting.wanted;
         let Descriptor { digest, size, .. } = wanted.blob;
         let Some(mut writer) = open(containerd, digest, *size).await? else {
-            wanted.has(*size);
+            getting.has(*size);
             return Ok(());
         };
-        wanted.has(writer.offset());
+        getting.has(writer.offset());
         let mut attempts = 0;
         while writer.offset() < *size {
             let before = writer.offset();
             attempts += 1;
-            let Err(error) = self.append(&mut writer, wanted).await else { continue };
+            let Err(error) = self.append(&mut writer, getting).await else { continue };
             if writer.offset().saturating_sub(before) >= limits::BLOB_STEP_BYTES_MIN {
                 attempts = 1;
             }
@@ -79,7 +117,7 @@ impl SharedStore {
                 return Err(error);
             }
             tracing::info!(image = %wanted.image, %digest, attempts, %error, "blob attempt failed");
-            wanted.stumbled(&error);
+            getting.stumbled(writer.offset(), &error);
             tokio::time::sleep(containerd.tempo().blob_delay(attempts)).await;
         }
         let url = format!("blob {digest} of {}", wanted.image);
@@ -93,7 +131,8 @@ impl SharedStore {
     }
 
     /// One request's worth of bytes.
-    async fn append(&self, writer: &mut BlobWriter, wanted: Wanted<'_>) -> Result<(), PullError> {
+    async fn append(&self, writer: &mut BlobWriter, getting: Getting<'_>) -> Result<(), PullError> {
+        let wanted = getting.wanted;
         let Descriptor { digest, size, .. } = wanted.blob;
         let mut body = self.registry.blob(wanted.image, digest, writer.offset()).await?;
         let mut pending = BytesMut::new();
@@ -111,7 +150,7 @@ impl SharedStore {
             if pending.len() >= WRITE_BYTES || !more && !pending.is_empty() {
                 let bytes: Bytes = pending.split().freeze();
                 writer.write(bytes).await?;
-                wanted.has(writer.offset());
+                getting.has(writer.offset());
             }
             match part? {
                 Some(_) => {}

@@ -24,7 +24,7 @@ use super::manifest::not_json;
 use super::registry::Registry;
 use super::{Collected, Images, Progress, Stored, Unusable};
 use crate::containerd::{Containerd, RuntimeError};
-use turns::Turns;
+use turns::{Arrivals, Turns};
 
 mod collect;
 mod fetch;
@@ -51,6 +51,7 @@ struct SharedStore {
     /// Pulls under way, by the name of the image record.
     flights: Mutex<BTreeMap<String, Flight>>,
     blobs: Turns,
+    arrivals: Arrivals,
     layers: Turns,
 }
 
@@ -83,6 +84,7 @@ impl Store {
             registry,
             flights: Mutex::default(),
             blobs: Turns::default(),
+            arrivals: Arrivals::default(),
             layers: Turns::default(),
         };
         Self { shared: Arc::new(shared) }
