@@ -73,6 +73,15 @@ impl Node {
         Ok(())
     }
 
+    /// Asks the daemon to end, and waits for it. The plane goes on.
+    ///
+    /// # Errors
+    /// It can't be asked.
+    pub fn end(&mut self) -> Result<(), Failed> {
+        processes::terminate(i32::try_from(self.daemon()).or_fail("a process id")?)?;
+        self.child.wait().or_fail("waiting for the daemon").map(drop)
+    }
+
     /// `kill -9` of the plane. The daemon starts another.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! Processes of the story's machine: `/proc` shows no others.
 
+use std::fmt;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -51,6 +52,50 @@ pub fn kill_9(pid: i32) -> Result<(), Failed> {
     kill_process(pid, Signal::KILL).or_fail(format_args!("kill -9 {pid:?}"))
 }
 
+/// Asks it to end.
+///
+/// # Errors
+/// There is no such process.
+pub fn terminate(pid: i32) -> Result<(), Failed> {
+    let pid = Pid::from_raw(pid).or_fail("a process id")?;
+    kill_process(pid, Signal::TERM).or_fail(format_args!("kill {pid:?}"))
+}
+
+/// Memory of a process, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct Memory {
+    /// All that is resident, what it shares with others counted in full.
+    pub rss: u64,
+    /// The same, what it shares divided among those that do.
+    pub pss: u64,
+    /// What belongs to no file: heap and stacks.
+    pub anonymous: u64,
+}
+
+impl Memory {
+    /// Of a process, now.
+    ///
+    /// # Errors
+    /// There is no such process.
+    pub fn of(pid: u32) -> Result<Self, Failed> {
+        let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"));
+        let rollup = rollup.or_fail(format_args!("process {pid}"))?;
+        let bytes = |name: &str| {
+            let line = rollup.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+            let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+            kilobytes.map(|kilobytes| kilobytes << 10).or_fail(format_args!("no {name} in {rollup}"))
+        };
+        Ok(Self { rss: bytes("Rss")?, pss: bytes("Pss")?, anonymous: bytes("Anonymous")? })
+    }
+}
+
+impl fmt::Display for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { rss, pss, anonymous } = *self;
+        write!(f, "{} MB RSS ({} PSS, {} anonymous)", rss >> 20, pss >> 20, anonymous >> 20)
+    }
+}
+
 /// Processor time that a process has used so far.
 ///
 /// # Errors
@@ -74,6 +119,16 @@ mod tests {
         let found = all().into_iter().find(|process| process.pid == own).unwrap();
         assert_eq!(found.args, std::env::args().collect::<Vec<_>>());
         assert!(of(Path::new("/no/such/program"), "x").is_empty());
+    }
+
+    #[test]
+    fn memory_that_is_used_is_counted() {
+        let before = Memory::of(std::process::id()).unwrap();
+        let filled = std::hint::black_box(vec![7_u8; 32 << 20]);
+        let after = Memory::of(std::process::id()).unwrap();
+        assert!(after.rss >= before.rss + (24 << 20) && after.anonymous >= 24 << 20, "{before:?} {after:?}");
+        assert!(after.pss <= after.rss, "{after:?}");
+        assert_eq!(filled.len(), 32 << 20);
     }
 
     #[test]

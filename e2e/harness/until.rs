@@ -7,6 +7,8 @@ use super::Failed;
 
 /// Pause between two looks: short beside what is waited for, long beside what a look costs.
 const LOOK_EVERY: Duration = Duration::from_millis(25);
+/// Pause where the wait itself is measured.
+const LOOK_CLOSELY_EVERY: Duration = Duration::from_millis(1);
 
 /// What a look found.
 pub enum Look<T> {
@@ -34,6 +36,27 @@ impl Look<()> {
 pub fn until<T>(
     what: &str,
     deadline: Duration,
+    look: impl FnMut() -> Result<Look<T>, Failed>,
+) -> Result<T, Failed> {
+    look_every(LOOK_EVERY, what, deadline, look)
+}
+
+/// Looks until it is so, every millisecond: where the time until then is what is measured.
+///
+/// # Errors
+/// As [`until`].
+pub fn closely<T>(
+    what: &str,
+    deadline: Duration,
+    look: impl FnMut() -> Result<Look<T>, Failed>,
+) -> Result<T, Failed> {
+    look_every(LOOK_CLOSELY_EVERY, what, deadline, look)
+}
+
+fn look_every<T>(
+    pause: Duration,
+    what: &str,
+    deadline: Duration,
     mut look: impl FnMut() -> Result<Look<T>, Failed>,
 ) -> Result<T, Failed> {
     let begun = Instant::now();
@@ -46,7 +69,7 @@ pub fn until<T>(
         if begun.elapsed() >= deadline {
             return Err(Failed::because(format!("not within {deadline:?}: {what}\n    last seen: {seen}")));
         }
-        thread::sleep(LOOK_EVERY);
+        thread::sleep(pause);
     }
 }
 
