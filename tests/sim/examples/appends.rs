@@ -21,7 +21,10 @@ const LASTS: Duration = Duration::from_millis(150);
 const PAIRS: usize = 15;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let below = std::env::args().nth(1).map_or_else(|| PathBuf::from("."), PathBuf::from);
+    let below = std::env::args()
+        .skip(1)
+        .find(|arg| !arg.starts_with("--"))
+        .map_or_else(|| PathBuf::from("."), PathBuf::from);
     let place = below.join(format!("appends-{}", std::process::id()));
     std::fs::create_dir_all(&below)?;
     let result = measure_all(&place);
