@@ -72,22 +72,25 @@ impl Cluster {
                 return Err(Broken::TwoDeploys { project: deploy.project.clone() });
             }
         }
-        self.check_indexes()
+        match self.has_right_indexes() {
+            true => Ok(()),
+            false => Err(Broken::Index),
+        }
     }
 
     pub(crate) fn check_touched(&self, touched: &Touched) -> Result<(), Broken> {
-        touched.nodes.iter().try_for_each(|node| self.check_node(*node))
+        let doubtful = |id: &&NodeId| {
+            self.nodes.get(*id).is_some_and(|node| !self.adds_up(node.facts.id, node.reserved))
+        };
+        touched.nodes.iter().filter(doubtful).try_for_each(|node| self.check_node(*node))
     }
 
     fn check_node(&self, id: NodeId) -> Result<(), Broken> {
         let Some(node) = self.nodes.get(&id) else { return Ok(()) };
-        let live = || self.allocs_on(id).filter(|alloc| alloc.is_live());
-        let sum = live().fold(Resources::default(), |sum, alloc| sum.plus(alloc.resources));
-        if sum != node.reserved {
-            return Err(Broken::Reserved { node: id });
-        }
+        let mut sum = Resources::default();
         let mut ports: BTreeMap<u16, &AllocId> = BTreeMap::new();
-        for alloc in live() {
+        for alloc in self.allocs_on(id).filter(|alloc| alloc.is_live()) {
+            sum = sum.plus(alloc.resources);
             for port in alloc.status.ports.iter().map(|port| port.mapped.get()) {
                 if let Some(first) = ports.insert(port, &alloc.id).filter(|first| **first != alloc.id) {
                     let (first, second) = (first.clone(), alloc.id.clone());
@@ -95,20 +98,9 @@ impl Cluster {
                 }
             }
         }
-        Ok(())
-    }
-
-    fn check_indexes(&self) -> Result<(), Broken> {
-        let by_workload: usize = self.by_workload.values().map(imbl::OrdSet::len).sum();
-        let by_node: usize = self.by_node.values().map(imbl::OrdSet::len).sum();
-        let indexed = |alloc: &crate::Alloc| {
-            self.by_workload.get(&alloc.workload).is_some_and(|ids| ids.contains(&alloc.id))
-                && self.by_node.get(&alloc.node).is_some_and(|ids| ids.contains(&alloc.id))
-        };
-        let complete = self.allocs.values().all(|alloc| indexed(alloc));
-        match complete && by_workload == self.allocs.len() && by_node == self.allocs.len() {
+        match sum == node.reserved {
             true => Ok(()),
-            false => Err(Broken::Index),
+            false => Err(Broken::Reserved { node: id }),
         }
     }
 }

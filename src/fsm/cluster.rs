@@ -1,8 +1,9 @@
 //! The state itself, and questions to it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use imbl::{OrdMap, OrdSet, Vector};
+use imbl::{OrdMap, Vector};
 use mill_model::{
     AllocId, ContainerSpec, DeployId, NodeId, ProjectName, ServiceSpec, SpecHash, TaskSpec, Timestamp,
     Workload,
@@ -11,6 +12,7 @@ use mill_model::{
 use crate::alloc::Alloc;
 use crate::deploy::Deploy;
 use crate::event::Event;
+use crate::index::{Allocs, Instances, OnNode};
 use crate::level::LEVEL;
 use crate::node::Node;
 use crate::project::Project;
@@ -43,9 +45,11 @@ pub struct Cluster {
     pub(crate) next_deploy: DeployId,
     pub(crate) next_event: u64,
     /// Derived: allocs of each workload.
-    pub(crate) by_workload: OrdMap<Workload, OrdSet<AllocId>>,
+    pub(crate) by_workload: OrdMap<Workload, Instances>,
     /// Derived: allocs of each node.
-    pub(crate) by_node: OrdMap<NodeId, OrdSet<AllocId>>,
+    pub(crate) by_node: OrdMap<NodeId, OnNode>,
+    /// Derived: allocs that have ended.
+    pub(crate) ended: Allocs,
 }
 
 /// A key to the API.
@@ -94,6 +98,7 @@ impl Default for Cluster {
             next_event: 1,
             by_workload: OrdMap::new(),
             by_node: OrdMap::new(),
+            ended: Allocs::new(),
         }
     }
 }
@@ -104,24 +109,15 @@ impl Cluster {
         !self.id.is_empty()
     }
 
-    /// All allocs of a service or task, ended ones too.
-    pub fn allocs_of(&self, workload: &Workload) -> impl Iterator<Item = &Arc<Alloc>> {
-        self.by_workload.get(workload).into_iter().flatten().filter_map(|id| self.allocs.get(id))
-    }
-
-    /// All allocs of a node, ended ones too.
-    pub fn allocs_on(&self, node: NodeId) -> impl Iterator<Item = &Arc<Alloc>> {
-        self.by_node.get(&node).into_iter().flatten().filter_map(|id| self.allocs.get(id))
-    }
-
-    /// Every service and task that has allocs.
-    pub fn workloads_with_allocs(&self) -> impl Iterator<Item = &Workload> {
-        self.by_workload.keys()
-    }
-
     /// The deploy of a project that is under way.
     pub fn active_deploy(&self, project: &ProjectName) -> Option<&Arc<Deploy>> {
         self.deploys.values().find(|deploy| deploy.is_active() && deploy.project == *project)
+    }
+
+    /// The deploys that are under way, by project: one look for whoever asks for many.
+    pub fn active_deploys(&self) -> BTreeMap<&ProjectName, &Arc<Deploy>> {
+        let active = self.deploys.values().filter(|deploy| deploy.is_active());
+        active.map(|deploy| (&deploy.project, deploy)).collect()
     }
 
     /// Deploys of a project that wait for their turn, in that order.

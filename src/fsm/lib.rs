@@ -23,6 +23,7 @@ pub mod snapshot;
 
 mod apply;
 mod check;
+mod index;
 mod wire;
 
 pub use alloc::{Alloc, StopReason, Version};

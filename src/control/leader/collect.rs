@@ -10,13 +10,13 @@ use super::{Decision, Facts};
 
 pub(super) fn ended(facts: &Facts<'_>, decision: &mut Decision) {
     let cluster = facts.cluster;
+    let active = cluster.active_deploys();
     let (mut forgotten, mut ended_tasks) = (vec![], vec![]);
     for (workload, ended) in ended_by_workload(cluster) {
         let is_task = ended.first().is_some_and(|alloc| alloc.is_task);
         let kept = if is_task { usize::MAX } else { limits::ENDED_ALLOCS_KEPT };
-        let in_deploy = |alloc: &Alloc| {
-            cluster.active_deploy(&workload.project).is_some_and(|deploy| deploy.id == alloc.deploy)
-        };
+        let in_deploy =
+            |alloc: &Alloc| active.get(&workload.project).is_some_and(|deploy| deploy.id == alloc.deploy);
         for (count, alloc) in ended.into_iter().filter(|alloc| !in_deploy(alloc)).enumerate() {
             let until = alloc.status.since.after(facts.tempo.ended_kept);
             if count >= kept || until <= facts.now {
@@ -39,7 +39,7 @@ pub(super) fn ended(facts: &Facts<'_>, decision: &mut Decision) {
 /// Ended allocs of each workload, the newest first.
 fn ended_by_workload(cluster: &Cluster) -> BTreeMap<&Workload, Vec<&Arc<Alloc>>> {
     let mut by_workload: BTreeMap<&Workload, Vec<&Arc<Alloc>>> = BTreeMap::new();
-    for alloc in cluster.allocs.values().filter(|alloc| !alloc.is_live()) {
+    for alloc in cluster.ended_allocs() {
         by_workload.entry(&alloc.workload).or_default().push(alloc);
     }
     for ended in by_workload.values_mut() {

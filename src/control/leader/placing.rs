@@ -1,6 +1,6 @@
 //! Finds nodes for new allocs, counting those placed in the same decision.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use mill_fsm::command::NewAlloc;
 use mill_fsm::{Cluster, Version};
@@ -10,9 +10,10 @@ use mill_scheduler::{NodeView, Request, Unplaceable, place};
 /// Nodes with what this decision has placed on them so far.
 pub(super) struct Placing<'a> {
     cluster: &'a Cluster,
-    nodes: Vec<NodeView>,
+    /// Made by the first that is placed: most decisions place nothing.
+    nodes: Option<Vec<NodeView>>,
     random: &'a mut dyn FnMut() -> u64,
-    taken: Vec<AllocId>,
+    taken: BTreeSet<AllocId>,
 }
 
 /// What a new alloc runs.
@@ -26,7 +27,7 @@ pub(super) struct Wanted<'a> {
 
 impl<'a> Placing<'a> {
     pub(super) fn new(cluster: &'a Cluster, random: &'a mut dyn FnMut() -> u64) -> Self {
-        Self { cluster, nodes: views(cluster), random, taken: vec![] }
+        Self { cluster, nodes: None, random, taken: BTreeSet::new() }
     }
 
     /// A place for each of `indexes`, as far as there is room.
@@ -34,13 +35,15 @@ impl<'a> Placing<'a> {
         if indexes.is_empty() {
             return vec![];
         }
-        count_replicas(&mut self.nodes, self.cluster, wanted.workload);
+        let nodes = self.nodes.get_or_insert_with(|| views(self.cluster));
+        count_replicas(nodes, self.cluster, wanted.workload);
         indexes.iter().map_while(|index| self.place_one(wanted, *index)).collect()
     }
 
     fn place_one(&mut self, wanted: Wanted<'_>, index: u32) -> Option<NewAlloc> {
-        let node = place(&self.nodes, &Request { resources: wanted.resources }).ok()?;
-        let view = self.nodes.iter_mut().find(|view| view.id == node)?;
+        let nodes = self.nodes.as_mut()?;
+        let node = place(nodes, &Request { resources: wanted.resources }).ok()?;
+        let view = nodes.iter_mut().find(|view| view.id == node)?;
         view.free = view.free.minus(wanted.resources);
         view.replicas_here += 1;
         let id = self.fresh_id(wanted.workload);
@@ -57,7 +60,7 @@ impl<'a> Placing<'a> {
             }
             id = AllocId::derive(&workload.name, (self.random)());
         }
-        self.taken.push(id.clone());
+        self.taken.insert(id.clone());
         id
     }
 }

@@ -74,14 +74,7 @@ impl Cluster {
             alloc: alloc.id.clone(),
             node: alloc.node,
         });
-        self.index_alloc(&alloc);
-        self.allocs.insert(alloc.id.clone(), Arc::new(alloc));
-    }
-
-    /// Notes an alloc in the derived indexes.
-    pub(crate) fn index_alloc(&mut self, alloc: &Alloc) {
-        self.by_workload.entry(alloc.workload.clone()).or_default().insert(alloc.id.clone());
-        self.by_node.entry(alloc.node).or_default().insert(alloc.id.clone());
+        self.put_alloc(alloc);
     }
 
     fn reserve(&mut self, node: NodeId, change: impl FnOnce(Resources) -> Resources) {
@@ -95,7 +88,7 @@ impl Cluster {
             let Some(alloc) = self.allocs.get(id).filter(|alloc| alloc.is_wanted()) else { continue };
             let (deploy, workload) = (alloc.deploy, alloc.workload.clone());
             let stopping = Alloc { stop: Some(reason), ..alloc.as_ref().clone() };
-            self.allocs.insert(id.clone(), Arc::new(stopping));
+            self.put_alloc(stopping);
             self.record(EventKind::AllocStopping { deploy, workload, alloc: id.clone(), reason });
         }
         Ok(Done::Plain)
@@ -134,7 +127,7 @@ impl Cluster {
             self.take_ports_from_others(&updated);
         }
         touched.nodes.insert(node);
-        self.allocs.insert(updated.id.clone(), Arc::new(updated));
+        self.put_alloc(updated);
     }
 
     /// A port is used again before the report of its release arrives: its owner's newer word wins.
@@ -156,28 +149,18 @@ impl Cluster {
         for loser in losers {
             let mut loser = loser.as_ref().clone();
             loser.status.ports.clear();
-            self.allocs.insert(loser.id.clone(), Arc::new(loser));
+            self.put_alloc(loser);
         }
     }
 
     pub(super) fn forget_allocs(&mut self, allocs: &[AllocId]) -> Applied {
         for id in allocs {
-            let Some(alloc) = self.allocs.get(id).filter(|alloc| !alloc.is_live()).cloned() else { continue };
-            self.allocs.remove(id);
-            remove_from(&mut self.by_workload, &alloc.workload, id);
-            remove_from(&mut self.by_node, &alloc.node, id);
+            if self.allocs.get(id).is_some_and(|alloc| !alloc.is_live()) {
+                self.drop_alloc(id);
+            }
         }
         self.sweep_runnables();
         Ok(Done::Plain)
-    }
-}
-
-fn remove_from<K: Ord + Clone>(index: &mut imbl::OrdMap<K, imbl::OrdSet<AllocId>>, key: &K, id: &AllocId) {
-    if let Some(ids) = index.get_mut(key) {
-        ids.remove(id);
-        if ids.is_empty() {
-            index.remove(key);
-        }
     }
 }
 

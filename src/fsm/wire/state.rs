@@ -75,8 +75,7 @@ pub(crate) fn from_snapshot(message: pb::Snapshot) -> Result<Cluster, Malformed>
         if let Some(node) = cluster.nodes.get_mut(&alloc.node).filter(|_| alloc.is_live()) {
             node.reserved = node.reserved.plus(alloc.resources);
         }
-        cluster.index_alloc(&alloc);
-        cluster.allocs.insert(alloc.id.clone(), Arc::new(alloc));
+        cluster.put_alloc(alloc);
     }
     Ok(cluster)
 }
