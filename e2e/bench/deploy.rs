@@ -5,13 +5,17 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::figures::{beside, report, say};
-use super::{load, peers, times};
+use super::peers::{self, Limits};
+use super::{load, times};
 use crate::harness::failed::expect;
 use crate::harness::json::Fields as _;
 use crate::harness::{Context as _, Failed, Look, World, until};
 
 /// How long an undeployed container may take to be gone.
 const GONE_WITHIN: Duration = Duration::from_secs(30);
+
+/// As the config below has it.
+const LIMITS: Limits = Limits { cpu: "0.5", memory: "33554432" };
 
 /// A text that differs from round to round makes each a version of its own.
 fn config(round: usize) -> String {
@@ -20,7 +24,7 @@ fn config(round: usize) -> String {
 service "web" {{
     image IMAGE(hello:v1)
     port 8080
-    cpu 0.1
+    cpu 0.5
     memory "32M"
     env {{ ROUND "{round}" }}
     health path="/health" interval="1s"
@@ -43,7 +47,7 @@ pub(super) fn cached_image(world: &mut World) -> Result<(), Failed> {
         took.returned.push(ran.took);
         took.note(&world.mill.json(&["events"])?)?;
         undeploy(world)?;
-        let (returned, answers) = peers::run(&image, 0)?;
+        let (returned, answers) = peers::run(&image, 0, LIMITS)?;
         took.ctr_returned.push(returned);
         took.ctr_answers.push(answers);
         peers::end(0)?;

@@ -4,7 +4,8 @@
 use std::time::{Duration, Instant};
 
 use super::figures::say;
-use super::{load, peers, times};
+use super::peers::{self, Limits};
+use super::{load, times};
 use crate::harness::failed::expect;
 use crate::harness::json::Fields as _;
 use crate::harness::processes::{Memory, processor_time};
@@ -12,6 +13,8 @@ use crate::harness::until::let_pass;
 use crate::harness::{Failed, Look, World, until};
 
 const SERVICES: usize = 50;
+/// As the config below has it: a hundred of them fit on two cores.
+const LIMITS: Limits = Limits { cpu: "0.02", memory: "8388608" };
 /// What is looked at: the least that the node may use idle (product.md §10).
 const IDLE: Duration = Duration::from_secs(10);
 const IDLE_LONG: Duration = Duration::from_secs(30);
@@ -50,7 +53,7 @@ fn deploy(world: &World, replicas: u32) -> Result<Duration, Failed> {
     let mut config = "project \"fifty\"\n".to_owned();
     for number in 0..SERVICES {
         config.push_str(&format!(
-            "service \"web-{number}\" {{\n    image IMAGE(hello:v1)\n    port 8080\n    replicas {replicas}\n    cpu 0.01\n    memory \"8M\"\n    health path=\"/health\"\n}}\n"
+            "service \"web-{number}\" {{\n    image IMAGE(hello:v1)\n    port 8080\n    replicas {replicas}\n    cpu 0.02\n    memory \"8M\"\n    health path=\"/health\"\n}}\n"
         ));
     }
     let file = world.write("fifty.kdl", &config)?;
@@ -75,7 +78,7 @@ fn living(world: &World) -> Result<usize, Failed> {
 fn floor(image: &str, count: u16) -> Result<(u16, Duration), Failed> {
     let mut took = Duration::ZERO;
     for number in 0..count {
-        took += peers::run(image, number)?.1;
+        took += peers::run(image, number, LIMITS)?.1;
     }
     (0..count).try_for_each(peers::end)?;
     Ok((count, took))
