@@ -214,6 +214,7 @@ mod tests {
             given_back: false,
             ports: vec![],
             last_end: None,
+            ailment: None,
         };
         Alloc {
             id,

@@ -11,6 +11,9 @@ use crate::cgroups::CgroupError;
 use crate::containerd::{NAMESPACE, RuntimeError, timestamp};
 use crate::containers::{ContainerError, ContainerName, Exit, Signal};
 
+/// How containerd says that its connection with a shim has ended.
+const SHIM_CLOSED: &str = "ttrpc: closed";
+
 impl Shared {
     pub(super) async fn wait(&self, name: &ContainerName) -> Result<Exit, ContainerError> {
         let asked = "wait for a task";
@@ -80,10 +83,18 @@ impl Shared {
         // Also if there is none: a containerd that was killed between a task's deletion and its shim's end, or
         // before the task was made, keeps the shim and its directory until someone asks it to delete the task
         // (containerd issue 6860).
-        let delete = api::DeleteTaskRequest { container_id: id };
-        let deleted = self.containerd.call("delete a task", self.containerd.tasks().delete(delete)).await;
-        RuntimeError::unless_not_found(deleted)?;
+        match self.delete_task(&id).await {
+            // Its shim is dead, as containerd notices just now: it has cleaned up and says so when asked again.
+            Err(error) if error.words().contains(SHIM_CLOSED) => self.delete_task(&id).await?,
+            deleted => deleted?,
+        }
         Ok(())
+    }
+
+    async fn delete_task(&self, id: &str) -> Result<(), RuntimeError> {
+        let delete = api::DeleteTaskRequest { container_id: id.to_owned() };
+        let deleted = self.containerd.call("delete a task", self.containerd.tasks().delete(delete)).await;
+        RuntimeError::unless_not_found(deleted).map(drop)
     }
 
     /// Waits for the end of a task that was killed. One that vanished meanwhile has ended.
@@ -140,7 +151,7 @@ impl Shared {
 /// Whether a wait broke off because containerd or its shim's connection did, not because of the container.
 fn is_interrupted(error: &RuntimeError) -> bool {
     // A containerd that is told to stop closes its shims' connections before its own.
-    let closing = ["ttrpc: closed", "transport is closing", "context canceled", "server is shutting down"];
+    let closing = [SHIM_CLOSED, "transport is closing", "context canceled", "server is shutting down"];
     error.is_unreachable()
         || error.has_code(Code::Unavailable)
         || error.has_code(Code::Cancelled)
