@@ -265,16 +265,19 @@ async fn whatever_a_crash_leaves_is_found_by_name_and_removed() {
         std::fs::create_dir(format!("/sys/fs/cgroup/{controller}{}/web-3333.1", host.cgroup_parent)).unwrap();
     }
     std::fs::create_dir(host.dir.path().join("run/runc/mill/web-4444.7")).unwrap();
+    let bundle = host.dir.path().join("state/io.containerd.runtime.v2.task/mill/web-5555.1");
+    std::fs::create_dir(&bundle).unwrap();
 
     let restarted = host.runtime();
     let known = [running.name.clone()].into();
     let leftovers = restarted.leftovers(&known).await.unwrap();
     let names: Vec<String> = leftovers.iter().map(ToString::to_string).collect();
-    assert_eq!(names, ["web-2222.2", "web-3333.1", "web-4444.7"]);
+    assert_eq!(names, ["web-2222.2", "web-3333.1", "web-4444.7", "web-5555.1"]);
     for name in &leftovers {
         restarted.remove(name).await.unwrap();
     }
     assert_eq!(restarted.leftovers(&known).await.unwrap(), BTreeSet::new());
+    assert!(!bundle.exists());
     // The name can be used again, also over a container that runs.
     restarted.start(&shell("web-4444.7", &image, "sleep 600")).await.unwrap();
     restarted.start(&shell("web-4444.7", &image, "sleep 600")).await.unwrap();

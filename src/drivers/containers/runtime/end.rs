@@ -62,6 +62,8 @@ impl Shared {
         let deleted =
             self.containerd.call("delete a container", self.containerd.containers().delete(request)).await;
         RuntimeError::unless_not_found(deleted)?;
+        // Its root is mounted here: before the snapshot.
+        self.bundles.remove(&id)?;
         self.containerd.remove_snapshot(&id).await?;
         self.containerd.release(&format!("{LEASE_PREFIX}{id}"), false).await?;
         self.remove_cgroup(name).await?;
