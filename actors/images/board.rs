@@ -23,13 +23,6 @@ impl Pulls {
         alive.filter_map(|(image, numbers)| Some((image.clone(), numbers.borrow().clone()?))).collect()
     }
 
-    /// How far this one is; `None`: the image is here, or nobody fetches it.
-    pub fn of(&self, image: &ImageRef) -> Option<Progress> {
-        let watched = self.lock();
-        let numbers = watched.get(&image.untagged()).filter(|numbers| is_alive(numbers))?;
-        numbers.borrow().clone()
-    }
-
     /// A pull has begun. It is over when the sender is dropped.
     pub(super) fn begin(&self, image: ImageRef) -> watch::Sender<Option<Progress>> {
         let sender = watch::Sender::new(None);
