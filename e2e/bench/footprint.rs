@@ -19,7 +19,7 @@ const LIMITS: Limits = Limits { cpu: "0.02", memory: "8388608" };
 const IDLE: Duration = Duration::from_secs(10);
 const IDLE_LONG: Duration = Duration::from_secs(30);
 /// What a deploy leaves behind (logs written, images looked at) is over by then.
-const CALM_AFTER: Duration = Duration::from_secs(3);
+const CALM_AFTER: Duration = Duration::from_secs(2);
 /// How long everything may take to be gone.
 const GONE_WITHIN: Duration = Duration::from_secs(60);
 
@@ -43,7 +43,7 @@ pub(super) fn fifty_and_a_hundred(world: &mut World) -> Result<(), Failed> {
         let ran = world.mill.ok(&["undeploy", "-y", "fifty"])?;
         until("nothing is left", GONE_WITHIN, || Ok(Look::at(living(world)? == 0, living(world)?)))?;
         say(&rate(&format!("    undeploy of {} allocs", SERVICES * 2), SERVICES * 2, ran.took))?;
-        let (count, took) = floor(&image, if world.machine.long { 50 } else { 10 })?;
+        let (count, took) = floor(&image, if world.machine.long { 50 } else { 4 })?;
         say(&rate("    beside `ctr run`, one after the other", count.into(), took))?;
     }
     say(&format!("nothing deployed any more: {}", used(world, IDLE / 2)?))
