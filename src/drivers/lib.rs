@@ -17,4 +17,5 @@ pub mod process;
 pub mod random;
 pub mod records;
 pub mod sockets;
+pub mod sweep;
 pub mod volumes;

@@ -209,6 +209,26 @@ impl Cgroups {
         Ok(gone)
     }
 
+    /// Whether the parent is there, in any hierarchy.
+    pub fn has_parent(&self) -> bool {
+        self.roots().into_iter().any(|root| below(root, &self.parent).exists())
+    }
+
+    /// Removes the parent, in which there are no groups any more, from every hierarchy. None there is as good.
+    ///
+    /// # Errors
+    /// There are groups in it, or the system refuses.
+    pub fn remove_parent(&self) -> Result<(), CgroupError> {
+        for root in self.roots() {
+            let path = below(root, &self.parent);
+            match rustix::fs::rmdir(&path) {
+                Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+                Err(errno) => return Err(CgroupError::Remove { path, source: Arc::new(errno.into()) }),
+            }
+        }
+        Ok(())
+    }
+
     /// Each hierarchy once, though v1 mounts may hold several controllers.
     fn roots(&self) -> BTreeSet<&Path> {
         self.controllers.values().chain(&self.unified).map(PathBuf::as_path).collect()

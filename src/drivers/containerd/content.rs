@@ -98,7 +98,7 @@ impl Containerd {
         Ok(blobs)
     }
 
-    fn content(&self) -> api::content_client::ContentClient<Stamped> {
+    pub(crate) fn content(&self) -> api::content_client::ContentClient<Stamped> {
         api::content_client::ContentClient::with_interceptor(self.channel(), self.stamp())
             .max_decoding_message_size(ANSWER_BYTES_MAX)
     }

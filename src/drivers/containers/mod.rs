@@ -16,6 +16,7 @@ pub use error::{ContainerError, Missing, StartError};
 pub use fake::{FakeContainers, Script};
 pub use name::{ContainerName, ContainerNameError};
 pub use rootfs::Identity;
+pub(crate) use runtime::LEASE_PREFIX as START_LEASE_PREFIX;
 pub use runtime::{Runtime, RuntimeConfig};
 pub use signal::{Signal, UnknownSignal};
 

@@ -12,7 +12,7 @@ pub use config::ImageConfig;
 pub use error::{PullError, Unusable};
 pub use fake::FakeImages;
 pub use store::Store;
-pub(crate) use store::ready;
+pub(crate) use store::{CHAIN_LABEL, ready};
 
 mod config;
 mod error;

@@ -154,7 +154,7 @@ fn mount_points(directory: &Path) -> Result<Vec<PathBuf>, ScratchError> {
 }
 
 /// Spaces and the like are written as `\040` (proc_pid_mountinfo(5)).
-fn unescaped(text: &str) -> PathBuf {
+pub(crate) fn unescaped(text: &str) -> PathBuf {
     let mut parts = text.split('\\');
     let mut path = parts.next().unwrap_or_default().to_owned();
     for part in parts {

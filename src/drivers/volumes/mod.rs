@@ -17,6 +17,7 @@ use thiserror::Error;
 
 pub use fake::FakeScratch;
 pub use loopback::LoopScratch;
+pub(crate) use loopback::unescaped;
 
 mod fake;
 mod loopback;

@@ -42,7 +42,7 @@ const SHIM: &str = "io.containerd.runc.v2";
 const STOP_LABEL: &str = "mill.stop-signal";
 
 /// Prefix of the lease that holds a container's snapshot while it is being made.
-const LEASE_PREFIX: &str = "mill-start-";
+pub(crate) const LEASE_PREFIX: &str = "mill-start-";
 
 /// Where the containers of one Mill are.
 #[derive(Debug, Clone)]

@@ -32,7 +32,7 @@ mod pull;
 mod turns;
 
 /// Label of an image record: the name of its topmost snapshot; empty for an image without layers.
-const CHAIN_LABEL: &str = "mill.chain";
+pub(crate) const CHAIN_LABEL: &str = "mill.chain";
 /// Label of an image record: the digest of its config.
 const CONFIG_LABEL: &str = "mill.config";
 /// Label of an image record: compressed bytes of its layers.

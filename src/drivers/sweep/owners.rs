@@ -1,0 +1,152 @@
+//! Who lives on this machine: by locks, by sockets, by processes.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use rustix::fs::{FlockOperation, flock, major, minor};
+use rustix::io::Errno;
+use rustix::net::sockopt::socket_peercred;
+
+use super::{Owner, SweepError, system};
+
+/// The words after `mill` that make a process of it that lives on.
+const LIVING: [&str; 3] = ["daemon", "dev", "plane"];
+
+/// A lock file of a home: claimed, held by somebody, or not there.
+pub(super) enum Lock {
+    /// Ours now, for as long as the file is open.
+    Claimed(File),
+    /// Somebody has it.
+    Held(Owner),
+    /// There is none, hence nobody.
+    Absent,
+}
+
+/// Takes the lock at `path` if it is there.
+pub(super) fn claim(path: &Path, proc: &Path) -> Result<Lock, SweepError> {
+    let file = match OpenOptions::new().read(true).open(path) {
+        Ok(file) => file,
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(Lock::Absent);
+        }
+        Err(error) => return Err(system("open", path)(error)),
+    };
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Lock::Claimed(file)),
+        Err(Errno::WOULDBLOCK) => {
+            let pid = holder(&file, proc);
+            let called = pid.and_then(|pid| call(&proc.join(pid.to_string())));
+            let what = called.unwrap_or_else(|| format!("whoever holds {}", path.display()));
+            Ok(Lock::Held(Owner { pid, what }))
+        }
+        Err(errno) => Err(system("lock", path)(errno.into())),
+    }
+}
+
+/// The process that holds the lock on a file, by `/proc/locks` (proc_locks(5)).
+fn holder(file: &File, proc: &Path) -> Option<u32> {
+    let metadata = file.metadata().ok()?;
+    let device = metadata.dev();
+    let wanted = format!("{:02x}:{:02x}:{}", major(device), minor(device), metadata.ino());
+    let locks = fs::read_to_string(proc.join("locks")).ok()?;
+    let line = locks.lines().find(|line| line.split_whitespace().any(|word| word == wanted))?;
+    // 1: FLOCK  ADVISORY  WRITE 708 08:01:1180 0 EOF; the process is -1 or 0 when it is in another namespace
+    line.split_whitespace().nth(4)?.parse().ok().filter(|pid| *pid > 0)
+}
+
+/// Who answers at a socket.
+pub(super) fn listener(socket: &Path, proc: &Path) -> Option<Owner> {
+    let stream = UnixStream::connect(socket).ok()?;
+    let pid =
+        socket_peercred(stream).ok().and_then(|peer| u32::try_from(peer.pid.as_raw_nonzero().get()).ok());
+    let called = pid.and_then(|pid| call(&proc.join(pid.to_string())));
+    Some(Owner { pid, what: called.unwrap_or_else(|| format!("whoever listens at {}", socket.display())) })
+}
+
+/// Every daemon and plane that runs on this machine: all share what is swept. Those in other namespaces of processes,
+/// say in a container, have a machine of their own.
+pub(super) fn running(proc: &Path) -> Vec<Owner> {
+    let namespace = |process: &Path| fs::read_link(process.join("ns/pid")).ok();
+    let here = namespace(&proc.join("self"));
+    let entries = fs::read_dir(proc).into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let owners = pids.filter_map(|pid| {
+        let process = proc.join(pid.to_string());
+        let what = call(&process).filter(|_| namespace(&process) == here)?;
+        Some(Owner { pid: Some(pid), what })
+    });
+    owners.collect()
+}
+
+/// `mill dev`, if that is what the process was started as.
+fn call(process: &Path) -> Option<String> {
+    let line = fs::read(process.join("cmdline")).ok()?;
+    let mut words = line.split(|byte| *byte == 0).map(String::from_utf8_lossy);
+    let program = words.next()?;
+    // What was started through /proc/self/exe, as a plane after an upgrade, is known by its kernel's name.
+    let name = fs::read_to_string(process.join("comm")).unwrap_or_default();
+    let is_mill = program.rsplit('/').next() == Some("mill") || name.trim_end() == "mill";
+    let word = words.find(|word| LIVING.contains(&&**word))?;
+    is_mill.then(|| format!("`mill {word}`"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[test]
+    fn a_lock_is_claimed_or_names_its_holder() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let proc = Path::new("/proc");
+        assert!(matches!(claim(&path, proc).unwrap(), Lock::Absent));
+        let held = crate::process::Lock::take(&path).unwrap();
+        let Lock::Held(owner) = claim(&path, proc).unwrap() else { panic!("it is held") };
+        assert_eq!(owner.pid, Some(std::process::id()));
+        assert!(owner.what.contains("lock"), "{owner}");
+        drop(held);
+        let Lock::Claimed(_file) = claim(&path, proc).unwrap() else { panic!("it is free") };
+        assert!(crate::process::Lock::take(&path).is_err(), "nobody comes up meanwhile");
+    }
+
+    #[test]
+    fn who_answers_at_a_socket_lives_and_a_dead_socket_is_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("mill.sock");
+        assert_eq!(listener(&socket, Path::new("/proc")), None);
+        let listening = UnixListener::bind(&socket).unwrap();
+        assert_eq!(listener(&socket, Path::new("/proc")).unwrap().pid, Some(std::process::id()));
+        drop(listening);
+        assert!(socket.exists());
+        assert_eq!(listener(&socket, Path::new("/proc")), None);
+    }
+
+    #[test]
+    fn every_mill_that_lives_on_is_found_and_nothing_else() {
+        let proc = tempfile::tempdir().unwrap();
+        let process = |pid: &str, line: &str, comm: &str, namespace: &str| {
+            let folder = proc.path().join(pid);
+            fs::create_dir_all(folder.join("ns")).unwrap();
+            fs::write(folder.join("cmdline"), line.replace(' ', "\0")).unwrap();
+            fs::write(folder.join("comm"), format!("{comm}\n")).unwrap();
+            symlink(namespace, folder.join("ns/pid")).unwrap();
+        };
+        process("self", "/usr/bin/mill clean", "mill", "pid:[1]");
+        process("7", "/usr/bin/mill --x dev --data-dir /d", "mill", "pid:[1]");
+        process("8", "/proc/self/exe plane", "mill", "pid:[1]");
+        process("9", "mill status", "mill", "pid:[1]");
+        process("10", "mill daemon", "mill", "pid:[2]");
+        process("11", "sh -c mill daemon", "sh", "pid:[1]");
+        fs::create_dir_all(proc.path().join("sys")).unwrap();
+        let mut found = running(proc.path());
+        found.sort();
+        let told: Vec<String> = found.iter().map(ToString::to_string).collect();
+        assert_eq!(told, ["`mill dev` (process 7)", "`mill plane` (process 8)"]);
+    }
+}

@@ -1,0 +1,265 @@
+//! The real [`Sweep`]: containerds, cgroups, mounts, files and processes, in the order in which they let go.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use mill_model::Tempo;
+
+use super::owners::{self, Lock};
+use super::{Found, Kind, Left, Owner, Sweep, SweepError, files, shims, store, system};
+use crate::cgroups::{CgroupError, Cgroups};
+use crate::containerd::Containerd;
+use crate::containers::own::{Own, OwnConfig};
+use crate::containers::{ContainerName, Containers as _, Runtime, RuntimeConfig};
+
+/// In the root of a containerd that has ever run: its records.
+const RECORDS: &str = "io.containerd.metadata.v1.bolt/meta.db";
+
+/// A home, and how much of it is to go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The data directory.
+    pub data: PathBuf,
+    /// The daemon's socket; what doesn't survive a reboot lies beside it.
+    pub socket: PathBuf,
+    /// The plane's.
+    pub plane_socket: PathBuf,
+    /// Sockets of the machine's containerds that Mill may have used. Each has to answer.
+    pub containerds: Vec<PathBuf>,
+    /// The cgroup of all containers: `/mill`.
+    pub cgroup_parent: String,
+    /// Whether the node itself goes too: who it is, its keys, its log. Its own containerd lies in the same directory.
+    pub with_data: bool,
+    /// Whether a containerd of Mill's own ends, and goes with all that it keeps.
+    pub own_containerd: bool,
+}
+
+impl Place {
+    /// Where what doesn't survive a reboot lies.
+    pub(super) fn run(&self) -> PathBuf {
+        self.socket.parent().unwrap_or(Path::new("/")).to_owned()
+    }
+
+    /// Where runc's state lies, and the pipes of executed programs.
+    pub(super) fn containers(&self) -> PathBuf {
+        self.run().join("containers")
+    }
+
+    /// Everything of a containerd of Mill's own.
+    pub(super) fn own_folders(&self) -> [PathBuf; 2] {
+        let own = self.own();
+        [own.state, own.root]
+    }
+
+    fn own(&self) -> OwnConfig {
+        OwnConfig { root: self.data.join("containerd"), state: self.run().join("containerd") }
+    }
+}
+
+/// What sweeps this machine.
+#[derive(Debug)]
+pub struct MachineSweep {
+    place: Place,
+    proc: PathBuf,
+    tempo: Arc<Tempo>,
+    /// Held, so that nobody comes up meanwhile.
+    locks: Vec<File>,
+    /// Mill's own containerd, if there is one.
+    own: Option<Own>,
+}
+
+impl MachineSweep {
+    /// What sweeps `place`.
+    pub fn new(place: Place, tempo: Arc<Tempo>) -> Self {
+        let own_containerd = place.own_containerd || place.with_data;
+        let place = Place { own_containerd, ..place };
+        Self { place, proc: PathBuf::from("/proc"), tempo, locks: vec![], own: None }
+    }
+
+    /// The containerds to look into: the machine's, and Mill's own, started if need be.
+    async fn containerds(&mut self) -> Result<Vec<Containerd>, SweepError> {
+        let mut sockets = self.place.containerds.clone();
+        let own = self.place.own();
+        if self.own.is_none()
+            && (own.root.join(RECORDS).exists() || answers(&own.state.join("containerd.sock")))
+        {
+            match Own::ensure(&own, Arc::clone(&self.tempo)).await {
+                Ok(own) => self.own = Some(own),
+                // It goes as a whole, and with it what is in it: nobody has to look.
+                Err(error) if self.place.own_containerd => {
+                    tracing::warn!(%error, "own containerd not looked into");
+                }
+                Err(source) => return Err(SweepError::Own { source }),
+            }
+        }
+        sockets.extend(self.own.as_ref().map(|own| own.socket().to_owned()));
+        Ok(sockets.iter().map(|socket| Containerd::new(socket, Arc::clone(&self.tempo))).collect())
+    }
+
+    fn cgroups(&self) -> Result<Cgroups, SweepError> {
+        Cgroups::detect(&self.place.cgroup_parent).map_err(cgroup_error)
+    }
+
+    /// Names that Mill gave, of cgroups and in runc's state, and names in its cgroup that it didn't give.
+    fn names(&self) -> Result<(BTreeSet<String>, BTreeSet<String>), SweepError> {
+        let cgroups = self.cgroups()?.names().map_err(cgroup_error)?;
+        let is_ours = |name: &String| name.parse::<ContainerName>().is_ok();
+        Ok(cgroups.into_iter().partition(is_ours))
+    }
+
+    fn sockets(&self) -> Vec<PathBuf> {
+        let own = self.place.own().state.join("containerd.sock");
+        self.place.containerds.iter().cloned().chain([own]).collect()
+    }
+
+    async fn remove_container(&self, left: &Left) -> Result<(), SweepError> {
+        let (Some(socket), Ok(name)) = (&left.containerd, left.name.parse()) else { return Ok(()) };
+        let config = RuntimeConfig {
+            socket: socket.clone(),
+            cgroup_parent: self.place.cgroup_parent.clone(),
+            state: self.place.containers(),
+        };
+        let runtime = Runtime::new(&config, Arc::clone(&self.tempo));
+        let runtime = runtime.map_err(|source| SweepError::Container { source })?;
+        runtime.remove(&name).await.map_err(|source| SweepError::Container { source })
+    }
+
+    async fn remove_cgroup(&self, name: &str) -> Result<(), SweepError> {
+        let cgroups = self.cgroups()?;
+        if name == cgroups.parent() {
+            return cgroups.remove_parent().map_err(cgroup_error);
+        }
+        let Some(name) = name.strip_prefix(&format!("{}/", cgroups.parent())) else { return Ok(()) };
+        let after = self.tempo.runtime_deadline;
+        let gone = async {
+            let mut attempts = 0;
+            while !cgroups.remove(name)? {
+                attempts += 1;
+                tokio::time::sleep(self.tempo.runtime_delay(attempts)).await;
+            }
+            Ok(())
+        };
+        let stays = |_| SweepError::Stays { what: format!("cgroup {name}"), after };
+        tokio::time::timeout(after, gone).await.map_err(stays)?.map_err(cgroup_error)
+    }
+
+    async fn remove_process(&mut self, name: &str) -> Result<(), SweepError> {
+        let Some(own) = self.own.as_ref().filter(|own| process_of(own) == name) else {
+            shims::kill(&self.proc, name, &self.sockets());
+            return Ok(());
+        };
+        self.stop(own).await?;
+        self.own = None;
+        Ok(())
+    }
+
+    async fn stop(&self, own: &Own) -> Result<(), SweepError> {
+        let after = self.tempo.runtime_deadline;
+        let stays = |_| SweepError::Stays { what: process_of(own), after };
+        let stopped = tokio::time::timeout(after, own.stop()).await.map_err(stays)?;
+        stopped.map_err(system("stop", own.socket()))
+    }
+
+    async fn in_containerd(&self, left: &Left) -> Result<(), SweepError> {
+        let Some(socket) = &left.containerd else { return Ok(()) };
+        let containerd = Containerd::new(socket, Arc::clone(&self.tempo));
+        let done = match left.kind {
+            Kind::Image => store::remove_image(&containerd, &left.name).await,
+            Kind::Lease => containerd.release(&left.name, false).await,
+            _ => store::remove_namespace(&containerd).await,
+        };
+        done.map_err(|source| SweepError::Containerd { socket: socket.clone(), source })
+    }
+}
+
+impl Sweep for MachineSweep {
+    async fn claim(&mut self) -> Result<Vec<Owner>, SweepError> {
+        let mut owners: BTreeSet<Owner> = owners::running(&self.proc).into_iter().collect();
+        let sockets = [&self.place.socket, &self.place.plane_socket];
+        owners.extend(sockets.into_iter().filter_map(|socket| owners::listener(socket, &self.proc)));
+        for path in ["lock", "plane/lock"].map(|lock| self.place.data.join(lock)) {
+            match owners::claim(&path, &self.proc)? {
+                Lock::Claimed(file) => self.locks.push(file),
+                Lock::Held(owner) => drop(owners.insert(owner)),
+                Lock::Absent => {}
+            }
+        }
+        Ok(owners.into_iter().collect())
+    }
+
+    async fn find(&mut self) -> Result<Found, SweepError> {
+        let mut found = Found::default();
+        let (mut after, mut known) = (vec![], BTreeSet::new());
+        let (named, strangers) = self.names()?;
+        let containerds = self.containerds().await?;
+        for containerd in &containerds {
+            let socket = containerd.socket();
+            let contents = store::look(containerd).await;
+            let contents =
+                contents.map_err(|source| SweepError::Containerd { socket: socket.to_owned(), source })?;
+            let here =
+                |kind, name: &str| Left { containerd: Some(socket.to_owned()), ..Left::of(kind, name) };
+            found.left.extend(contents.containers.iter().map(|name| here(Kind::Container, name)));
+            after.extend(contents.leases.iter().map(|name| here(Kind::Lease, name)));
+            after.extend(contents.images.iter().map(|name| here(Kind::Image, name)));
+            if contents.namespace && contents.foreign.is_empty() {
+                after.push(here(Kind::Namespace, crate::containerd::NAMESPACE));
+            }
+            let foreign = contents.foreign.into_iter();
+            found.foreign.extend(foreign.map(|left| Left { containerd: Some(socket.to_owned()), ..left }));
+            known.extend(contents.containers);
+        }
+        let cgroups = self.cgroups()?;
+        let path = |name: &String| format!("{}/{name}", cgroups.parent());
+        found.left.extend(shims::find(&self.proc, &self.sockets(), &known));
+        found.left.extend(named.difference(&known).map(|name| Left::of(Kind::Cgroup, path(name))));
+        found.foreign.extend(strangers.iter().map(|name| Left::of(Kind::Cgroup, path(name))));
+        // A container that is removed leaves the parent, if only for the moment in which its own group is looked for.
+        if strangers.is_empty() && (cgroups.has_parent() || !known.is_empty()) {
+            found.left.push(Left::of(Kind::Cgroup, cgroups.parent()));
+        }
+        found.left.extend(files::find_mounts(&self.place)?);
+        found.left.append(&mut after);
+        if let Some(own) = self.own.as_ref().filter(|_| self.place.own_containerd) {
+            found.left.push(Left::of(Kind::Process, process_of(own)));
+        }
+        let (left, foreign) = files::find(&self.place, !known.is_empty())?;
+        found.left.extend(left);
+        found.foreign.extend(foreign);
+        Ok(found)
+    }
+
+    async fn remove(&mut self, left: &Left) -> Result<(), SweepError> {
+        match left.kind {
+            Kind::Container => self.remove_container(left).await,
+            Kind::Process => self.remove_process(&left.name).await,
+            Kind::Cgroup => self.remove_cgroup(&left.name).await,
+            Kind::Mount => files::remove_mount(Path::new(&left.name)),
+            Kind::Lease | Kind::Image | Kind::Namespace => self.in_containerd(left).await,
+            Kind::Directory | Kind::File => files::remove(Path::new(&left.name)),
+        }
+    }
+
+    async fn close(&mut self) -> Result<(), SweepError> {
+        self.locks.clear();
+        match self.own.take() {
+            Some(own) if own.was_started() => self.stop(&own).await,
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Whether somebody listens: an own containerd of another home does so at the same place.
+fn answers(socket: &Path) -> bool {
+    std::os::unix::net::UnixStream::connect(socket).is_ok()
+}
+
+fn process_of(own: &Own) -> String {
+    format!("{} containerd", own.pid())
+}
+
+fn cgroup_error(source: CgroupError) -> SweepError {
+    SweepError::Cgroup { source }
+}
