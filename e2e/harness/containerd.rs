@@ -80,5 +80,13 @@ pub fn ready() -> Result<(), Failed> {
 /// # Errors
 /// It ends with an error.
 pub fn ctr(args: &[&str]) -> Result<String, Failed> {
-    Tool::new("ctr").args(["--address", SOCKET, "--namespace", NAMESPACE]).args(args).run()
+    ctr_of(NAMESPACE, args)
+}
+
+/// What `ctr` prints, asked about somebody else's namespace.
+///
+/// # Errors
+/// It ends with an error.
+pub fn ctr_of(namespace: &str, args: &[&str]) -> Result<String, Failed> {
+    Tool::new("ctr").args(["--address", SOCKET, "--namespace", namespace]).args(args).run()
 }

@@ -82,6 +82,24 @@ impl Node {
         self.child.wait().or_fail("waiting for the daemon").map(drop)
     }
 
+    /// `kill -9` of the daemon, and none in its place.
+    ///
+    /// # Errors
+    /// It isn't there.
+    pub fn end_daemon(&mut self) -> Result<(), Failed> {
+        self.child.kill().or_fail("kill -9 of the daemon")?;
+        self.child.wait().map(drop).or_fail("waiting for the daemon")
+    }
+
+    /// Starts a daemon where none runs, and waits until it takes writes.
+    ///
+    /// # Errors
+    /// It doesn't.
+    pub fn start_again(&mut self) -> Result<(), Failed> {
+        self.child = spawn(&self.mill, &self.data, &self.log)?;
+        self.ready()
+    }
+
     /// `kill -9` of the plane. The daemon starts another.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 use crate::harness::{Failed, Machine, World};
 
 mod bad_versions;
+mod clean;
 mod crash_loop;
 mod hello;
 mod kills;
@@ -52,6 +53,7 @@ pub const STORIES: &[Story] = &[
     order::PROJECTS,
     refusals::CONFIGS,
     refusals::REQUESTS,
+    clean::CLEAN,
     unmodified::NGINX_REDIS,
     unmodified::CLASH,
     seen::SLOW_REGISTRY,

@@ -16,7 +16,6 @@ fn main() -> ExitCode {
         Invocation::Daemon(config) => over(daemon::run(&config, false)),
         Invocation::Dev(config) => over(daemon::run(&config, true)),
         Invocation::Plane(config) => over(plane::run(&config)),
-        Invocation::Clean(args) => not_yet(&args),
     };
     exit.into()
 }
@@ -36,12 +35,4 @@ fn block_on(work: impl Future<Output = Exit>) -> Exit {
 
 fn over(result: Result<Exit, CliError>) -> Exit {
     result.unwrap_or_else(|error| cli::report(&error, false))
-}
-
-/// `mill clean` can say what it would remove only when the drivers can list all of it.
-fn not_yet(args: &cli::CleanArgs) -> Exit {
-    let error = CliError::new(Exit::Failed, "`mill clean` removes nothing yet")
-        .because("this version can't list what a dead daemon left")
-        .hint("`mill undeploy PROJECT` for each project, then end the daemon and remove its data directory");
-    cli::report(&error, args.json)
 }

@@ -1,167 +1,283 @@
 //! `mill clean`
 
-use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
-use serde::Serialize;
+use mill_drivers::containerd::chain;
+use mill_drivers::sweep::{Found, Left, MachineSweep, Place, Sweep, SweepError};
+use mill_model::Tempo;
 
+use super::daemon::DaemonArgs;
 use super::error::CliError;
 use super::exit::Exit;
+use super::node::{
+    CGROUP_PARENT, CONTAINERD_SOCKET, Containerd, DATA_DIR, DEV_DATA_DIR, NodeArgs, NodeConfig,
+};
 use super::ui::{Align, Colour, Table, Terminal, Ui, count};
 
-/// Remove what Mill left on this machine: containers, images, mounts, state
+/// Remove what Mill left on this machine: containers, images, mounts, logs
 ///
-/// For a machine that leaves for good, or whose daemon can't start any more. Refused while a daemon runs. Everything
-/// that would be removed is listed first.
-#[derive(Debug, Args)]
+/// For a machine that leaves for good, or whose daemon can't start any more: end the daemon and the plane first, it is
+/// refused while one lives. Everything that would be removed is listed, then you are asked; without a terminal nothing
+/// is removed unless `--yes` says so. What isn't Mill's stays, also beside it. The node itself, who it is with its keys
+/// and its log, stays too unless `--data` says otherwise: a daemon that starts again would run its services again.
+/// Killed in the middle, or run twice, it does no harm.
+#[derive(Debug, Default, Args)]
 pub(crate) struct CleanArgs {
     /// Don't ask
     #[arg(short, long)]
     yes: bool,
 
-    /// Where the node kept its data [env: MILL_DATA_DIR]
-    #[arg(long, value_name = "DIR", default_value = super::node::DATA_DIR, hide_default_value = false)]
-    pub(crate) data_dir: PathBuf,
+    /// Remove the node itself too: who it is, its keys, its log, and a containerd of its own. What its cluster knows is
+    /// lost if no other node has it
+    #[arg(long)]
+    data: bool,
+
+    /// End a containerd of Mill's own too, and remove what it keeps
+    #[arg(long)]
+    own_containerd: bool,
+
+    /// Where the node kept its data; by default /var/lib/mill, or if there is none /var/lib/mill-dev, where `mill dev`
+    /// keeps it [env: MILL_DATA_DIR]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<String>,
+
+    /// The daemon's control socket [env: MILL_SOCKET]
+    #[arg(long, value_name = "PATH")]
+    socket: Option<String>,
+
+    /// The plane's control socket [env: MILL_PLANE_SOCKET]
+    #[arg(long, value_name = "PATH")]
+    plane_socket: Option<String>,
+
+    /// Socket of the containerd that the node used; by default the system's, if there is one [env: MILL_CONTAINERD]
+    #[arg(long, value_name = "PATH")]
+    containerd: Option<String>,
+
+    /// The daemon's settings file, if it had another than /etc/mill/node.kdl [env: MILL_NODE_CONFIG]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
 
     /// Answer in JSON
     #[arg(long)]
     pub(crate) json: bool,
 }
 
-/// Something that Mill left.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct Leftover {
-    /// What it is: `container`, `snapshot`, `cgroup`, `mount`, `process`, `directory`.
-    pub(crate) kind: &'static str,
-    /// Its name or path.
-    pub(crate) name: String,
+impl CleanArgs {
+    /// The home that is meant, as a daemon with the same settings would have it.
+    fn place(&self) -> Result<Place, CliError> {
+        let said = NodeArgs {
+            // Never seen; a machine whose own name is none for a node can be cleaned too.
+            name: Some("clean".to_owned()),
+            data_dir: self.data_dir.clone(),
+            socket: self.socket.clone(),
+            plane_socket: self.plane_socket.clone(),
+            containerd: self.containerd.clone(),
+            ..NodeArgs::default()
+        };
+        let config = DaemonArgs::of(self.config.clone(), said).resolve()?;
+        Ok(self.place_of(config, &|path| path.exists()))
+    }
+
+    fn place_of(&self, config: NodeConfig, exists: &dyn Fn(&Path) -> bool) -> Place {
+        let (real, dev) = (Path::new(DATA_DIR), Path::new(DEV_DATA_DIR));
+        let data = match config.data_dir {
+            data if data == real && !exists(real) && exists(dev) => dev.to_owned(),
+            data => data,
+        };
+        let default = Path::new(CONTAINERD_SOCKET);
+        // One that was named has to be there; the machine's may be.
+        let containerds = match config.containerd {
+            Containerd::Own => vec![],
+            Containerd::Socket(socket) | Containerd::Auto(socket) => {
+                Some(socket).filter(|socket| socket != default || exists(default)).into_iter().collect()
+            }
+        };
+        Place {
+            data,
+            socket: config.socket,
+            plane_socket: config.plane_socket,
+            containerds,
+            cgroup_parent: CGROUP_PARENT.to_owned(),
+            with_data: self.data,
+            own_containerd: self.own_containerd,
+        }
+    }
 }
 
-/// What looks for leftovers and removes them: the drivers, put together.
-pub(crate) trait Sweep {
-    /// Why it can't.
-    type Error: std::error::Error + 'static;
+/// Cleans this machine.
+pub(crate) async fn clean(ui: &mut Ui<'_>, args: &CleanArgs) -> Result<(), CliError> {
+    let place = args.place()?;
+    if !rustix::process::geteuid().is_root() {
+        return Err(CliError::new(Exit::Failed, "nothing was removed")
+            .because("containers, mounts and cgroups are root's")
+            .hint("try again with sudo"));
+    }
+    let (of_dev, looked) = (Path::new(DEV_DATA_DIR), place.data.clone());
+    run(ui, MachineSweep::new(place, Arc::new(Tempo::default())), args).await?;
+    match args.data_dir.is_none() && looked != of_dev && of_dev.exists() {
+        true => ui.say(&format!("`mill clean --data-dir {DEV_DATA_DIR}` cleans up after `mill dev`")),
+        false => Ok(()),
+    }
+}
 
-    /// The process of a daemon that is alive and owns them.
-    fn owner(&self) -> impl Future<Output = Result<Option<u32>, Self::Error>>;
-
-    /// All that is there, in the order in which it must be removed.
-    fn find(&self) -> impl Future<Output = Result<Vec<Leftover>, Self::Error>>;
-
-    /// Removes one. What is gone already is removed.
-    fn remove(&self, leftover: &Leftover) -> impl Future<Output = Result<(), Self::Error>>;
+async fn run(ui: &mut Ui<'_>, mut sweep: impl Sweep, args: &CleanArgs) -> Result<(), CliError> {
+    let done = look_and_remove(ui, &mut sweep, args).await;
+    let closed = sweep.close().await.map_err(|error| failed("not everything was put back in order", &error));
+    done.and(closed)
 }
 
 /// Finds, asks, removes. What can't be removed doesn't keep the rest.
-pub(crate) async fn run(ui: &mut Ui<'_>, sweep: &impl Sweep, args: &CleanArgs) -> Result<(), CliError> {
-    let failed = |error: &dyn std::error::Error| {
-        CliError::new(Exit::Failed, "what Mill left can't be found")
-            .source(error)
-            .hint("`mill doctor` looks for the cause")
-    };
-    if let Some(pid) = sweep.owner().await.map_err(|error| failed(&error))? {
-        return Err(CliError::new(Exit::Refused, "nothing was removed")
-            .because(format!("a daemon is alive here (process {pid}), and all this is its own"))
-            .hint("`mill undeploy` stops what runs; `systemctl stop mill` ends the daemon, then clean"));
+async fn look_and_remove(ui: &mut Ui<'_>, sweep: &mut impl Sweep, args: &CleanArgs) -> Result<(), CliError> {
+    let not_found = |error| failed("what Mill left can't be found", &error);
+    let owners = sweep.claim().await.map_err(not_found)?;
+    if !owners.is_empty() {
+        let mut error = CliError::new(Exit::Refused, "nothing was removed");
+        for owner in &owners {
+            error = error.because(format!("{owner} is alive, and what is here is its own"));
+        }
+        let pids: Vec<String> = owners.iter().filter_map(|owner| Some(owner.pid?.to_string())).collect();
+        return Err(error.hint(format!(
+            "`mill undeploy` stops what runs; `systemctl stop mill mill-plane`, or `kill {}`, ends them; then clean",
+            pids.join(" ")
+        )));
     }
-    let leftovers = sweep.find().await.map_err(|error| failed(&error))?;
-    ui.answer(&leftovers, |leftovers, terminal| render(leftovers, terminal))?;
-    if leftovers.is_empty() {
+    let found = sweep.find().await.map_err(not_found)?;
+    ui.answer(&found, |found, terminal| render(&found.left, terminal))?;
+    for left in &found.foreign {
+        ui.say(&format!("not Mill's, and stays: {left}"))?;
+    }
+    if found.left.is_empty() {
         return ui.say("nothing is left here");
     }
-    ui.confirm(&format!("Remove {}?", count(leftovers.len(), "thing")), args.yes)?;
+    ui.confirm(&format!("Remove {}?", count(found.left.len(), "thing")), args.yes)?;
+    remove(ui, sweep, &found).await
+}
+
+async fn remove(ui: &mut Ui<'_>, sweep: &mut impl Sweep, found: &Found) -> Result<(), CliError> {
     let mut error = CliError::new(Exit::Failed, "not everything could be removed");
-    for leftover in &leftovers {
-        if let Err(why) = sweep.remove(leftover).await {
-            error = error.because(format!("{} {}", leftover.kind, leftover.name)).source(&why);
+    for left in &found.left {
+        if let Err(why) = sweep.remove(left).await {
+            error = error.because(format!("{left}: {}", chain(&why)));
         }
     }
-    match error.because.is_empty() {
-        true => ui.say(&format!("removed {}", count(leftovers.len(), "thing"))),
-        false => Err(error.hint("run it again: what was removed stays removed")),
+    match error.because.len() {
+        0 => ui.say(&format!("removed {}", count(found.left.len(), "thing"))),
+        stuck => {
+            ui.say(&format!("removed {}", count(found.left.len() - stuck, "thing")))?;
+            Err(error.hint("put that right and run it again: what was removed stays removed"))
+        }
     }
 }
 
-fn render(leftovers: &[Leftover], terminal: &Terminal) -> String {
-    if leftovers.is_empty() {
+fn failed(message: &str, why: &SweepError) -> CliError {
+    let hint = match why {
+        SweepError::Containerd { .. } => {
+            "`systemctl start containerd`, or `--containerd PATH` for another; what it holds can't be removed without it"
+        }
+        SweepError::Own { .. } => {
+            "`--own-containerd` removes it with all that it keeps, without looking into it"
+        }
+        _ => "`mill doctor` looks for the cause",
+    };
+    CliError::new(Exit::Failed, message).because(chain(why)).hint(hint)
+}
+
+fn render(left: &[Left], terminal: &Terminal) -> String {
+    if left.is_empty() {
         return String::new();
     }
     let mut table = Table::new([("KIND", Align::Left), ("NAME", Align::Left)]);
-    for leftover in leftovers {
-        table.row().painted(Colour::Yellow, leftover.kind).cell(leftover.name.clone());
+    for left in left {
+        table.row().painted(Colour::Yellow, left.kind.word()).cell(left.name.clone());
     }
     table.render(terminal)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::cell::RefCell;
+    use mill_drivers::sweep::{FakeSweep, Kind, Owner};
 
     use super::*;
-    use crate::cli::canned;
+    use crate::cli::canned::Screen;
 
-    struct Machine {
-        owner: Option<u32>,
-        stuck: &'static str,
-        left: RefCell<Vec<Leftover>>,
+    fn machine() -> FakeSweep {
+        FakeSweep::of(&[
+            (Kind::Container, "web-7k2f.1"),
+            (Kind::Mount, "/m"),
+            (Kind::Directory, "/var/lib/mill/allocs/web-7k2f"),
+        ])
     }
 
-    impl Sweep for Machine {
-        type Error = std::io::Error;
-        async fn owner(&self) -> Result<Option<u32>, Self::Error> {
-            Ok(self.owner)
-        }
-        async fn find(&self) -> Result<Vec<Leftover>, Self::Error> {
-            Ok(self.left.borrow().clone())
-        }
-        async fn remove(&self, leftover: &Leftover) -> Result<(), Self::Error> {
-            if leftover.name == self.stuck {
-                return Err(std::io::Error::other("device is busy"));
-            }
-            self.left.borrow_mut().retain(|other| other != leftover);
-            Ok(())
-        }
-    }
-
-    fn machine(owner: Option<u32>, stuck: &'static str) -> Machine {
-        let left = [("container", "web-7k2f.1"), ("mount", "/m"), ("directory", "/var/lib/mill")];
-        let left = left.map(|(kind, name)| Leftover { kind, name: name.into() }).to_vec();
-        Machine { owner, stuck, left: RefCell::new(left) }
-    }
-
-    async fn clean(machine: &Machine, yes: bool) -> (Result<(), CliError>, String) {
-        let args = CleanArgs { yes, data_dir: "/var/lib/mill".into(), json: false };
-        let mut screen = canned::Screen::default();
-        let result = run(&mut screen.ui(), machine, &args).await;
-        (result, screen.data())
+    async fn clean(machine: &FakeSweep, yes: bool) -> (Result<(), CliError>, Screen) {
+        let args = CleanArgs { yes, ..CleanArgs::default() };
+        let mut screen = Screen::default();
+        let result = run(&mut screen.ui(), machine.clone(), &args).await;
+        (result, screen)
     }
 
     #[tokio::test]
     async fn everything_is_listed_before_it_is_removed() {
-        let machine = machine(None, "");
-        let (refused, listed) = clean(&machine, false).await;
-        assert_eq!(refused.unwrap_err().exit, Exit::Usage);
-        assert!(listed.contains("web-7k2f.1") && listed.contains("/var/lib/mill"), "{listed}");
-        assert_eq!(machine.left.borrow().len(), 3);
+        let machine = machine();
+        machine.add_foreign(Kind::Container, "theirs");
+        let (refused, screen) = clean(&machine, false).await;
+        let refused = refused.unwrap_err();
+        assert_eq!(refused.exit, Exit::Usage);
+        assert!(refused.hint.unwrap().contains("--yes"));
+        assert!(screen.data().contains("web-7k2f.1") && screen.data().contains("/var/lib/mill"));
+        assert!(!screen.data().contains("theirs") && screen.talk().contains("container theirs"));
+        assert_eq!((machine.left().len(), machine.closed()), (3, 1));
         clean(&machine, true).await.0.unwrap();
-        assert!(machine.left.borrow().is_empty());
-        clean(&machine, false).await.0.unwrap();
+        assert!(machine.left().is_empty());
+        let (again, screen) = clean(&machine, false).await;
+        again.unwrap();
+        assert!(screen.talk().contains("nothing is left"));
     }
 
     #[tokio::test]
-    async fn a_living_daemon_is_left_alone() {
-        let machine = machine(Some(77), "");
+    async fn whoever_lives_here_is_named_and_left_alone() {
+        let machine = machine();
+        machine.occupy(Owner { pid: Some(77), what: "`mill plane`".to_owned() });
         let error = clean(&machine, true).await.0.unwrap_err();
-        assert!(error.because[0].reason.contains("77"), "{error:?}");
-        assert_eq!(machine.left.borrow().len(), 3);
+        assert_eq!(error.exit, Exit::Refused);
+        assert!(error.because[0].reason.starts_with("`mill plane` (process 77) is alive"), "{error:?}");
+        assert!(error.hint.unwrap().contains("`kill 77`"));
+        assert_eq!(machine.left().len(), 3);
     }
 
     #[tokio::test]
     async fn what_is_stuck_does_not_keep_the_rest() {
-        let machine = machine(None, "/m");
-        let error = clean(&machine, true).await.0.unwrap_err();
-        assert_eq!(error.because.len(), 2, "{error:?}");
-        assert_eq!(machine.left.borrow().len(), 1);
+        let machine = machine();
+        machine.make_stuck("/m");
+        let (result, screen) = clean(&machine, true).await;
+        let error = result.unwrap_err();
+        assert_eq!(error.because.len(), 1, "{error:?}");
+        assert!(error.because[0].reason.starts_with("mount /m: failed to remove /m: "), "{error:?}");
+        assert!(screen.talk().contains("removed 2 things"));
+        assert_eq!(machine.left().len(), 1);
+    }
+
+    #[test]
+    fn the_home_that_is_meant_is_the_daemons_and_else_the_one_that_is_there() {
+        let place = |args: NodeArgs, there: &'static [&'static str]| {
+            let exists = |path: &Path| there.iter().any(|known| path == Path::new(known));
+            let config = DaemonArgs::of(None, args).resolve_with(&|_| None, None).unwrap();
+            let place = CleanArgs::default().place_of(config, &exists);
+            (place.data.display().to_string(), place.containerds.len())
+        };
+        let none = NodeArgs::default;
+        let named = |socket: &str| NodeArgs { containerd: Some(socket.to_owned()), ..none() };
+        for (args, there, data, containerds) in [
+            (none(), &[DATA_DIR, DEV_DATA_DIR, CONTAINERD_SOCKET][..], DATA_DIR, 1),
+            (none(), &[DEV_DATA_DIR], DEV_DATA_DIR, 0),
+            (none(), &[], DATA_DIR, 0),
+            (NodeArgs { data_dir: Some("/d".into()), ..none() }, &[DEV_DATA_DIR], "/d", 0),
+            (named("/named.sock"), &[], DATA_DIR, 1),
+            (named("own"), &[CONTAINERD_SOCKET], DATA_DIR, 0),
+            (named("auto"), &[CONTAINERD_SOCKET], DATA_DIR, 1),
+        ] {
+            assert_eq!(place(args, there), (data.to_owned(), containerds));
+        }
     }
 }

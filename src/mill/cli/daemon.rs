@@ -1,6 +1,6 @@
 //! `mill daemon`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -22,6 +22,11 @@ pub(crate) struct DaemonArgs {
 }
 
 impl DaemonArgs {
+    /// Settings as another command takes them.
+    pub(crate) fn of(config: Option<PathBuf>, node: NodeArgs) -> Self {
+        Self { config, node }
+    }
+
     /// What they mean on this machine.
     pub(crate) fn resolve(&self) -> Result<NodeConfig, CliError> {
         let env = |name: &str| std::env::var(name).ok();
@@ -38,9 +43,17 @@ impl DaemonArgs {
                     ));
             }
         };
+        self.resolve_with(&env, text.as_deref().map(|text| (text, path.as_path())))
+    }
+
+    /// What they mean with this environment and the text of this file.
+    pub(crate) fn resolve_with(
+        &self,
+        env: &dyn Fn(&str) -> Option<String>,
+        file: Option<(&str, &Path)>,
+    ) -> Result<NodeConfig, CliError> {
         let hostname = node::hostname();
-        let file = text.as_deref().map(|text| (text, path.as_path()));
-        self.node.resolve(Flavour::Daemon, &node::Sources { env: &env, file, hostname: &hostname })
+        self.node.resolve(Flavour::Daemon, &node::Sources { env, file, hostname: &hostname })
     }
 }
 

@@ -3,11 +3,10 @@
 //! A command's `Args` doc is its help text. Answers go to stdout, all else to stderr; `--json` makes answers JSON. An
 //! error says what, why and what to do, and ends with one of [`exit::Exit`]'s codes.
 //!
-//! `daemon`, `dev`, `plane` and `clean` are only read here: `main` runs them, since they are the program itself.
+//! `daemon`, `dev` and `plane` are only read here: `main` runs them, since they are the program itself.
 
 mod actors;
 mod allocs;
-#[cfg_attr(not(test), expect(dead_code, reason = "the drivers that it is to sweep with aren't here yet"))]
 mod clean;
 mod completions;
 mod daemon;
@@ -56,7 +55,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory as _, Parser, Subcommand};
 use mill_model::DeployId;
 
-pub(crate) use clean::CleanArgs;
+use clean::CleanArgs;
 pub(crate) use error::CliError;
 pub(crate) use exit::Exit;
 pub(crate) use node::NodeConfig;
@@ -126,8 +125,6 @@ pub(crate) enum Invocation {
     Dev(Box<NodeConfig>),
     /// The plane.
     Plane(PlaneConfig),
-    /// The removal of what is left.
-    Clean(CleanArgs),
     /// Nothing is left to do but to end: help was printed, or the command line was wrong.
     Over(Exit),
 }
@@ -156,7 +153,6 @@ fn invocation(command: Command) -> Result<Invocation, CliError> {
         Command::Daemon(args) => Invocation::Daemon(Box::new(args.resolve()?)),
         Command::Dev(args) => Invocation::Dev(Box::new(args.resolve()?)),
         Command::Plane(args) => Invocation::Plane(args.resolve()?),
-        Command::Clean(args) => Invocation::Clean(args),
         other => Invocation::Client(Client(other)),
     })
 }
@@ -187,7 +183,7 @@ fn misread(wrong: &clap::Error, args: &[OsString]) -> Option<CliError> {
 /// Runs a command to its end.
 pub(crate) async fn run(client: &Client) -> Exit {
     let Client(command) = client;
-    let json = command.reach().is_some_and(|reach| reach.json);
+    let json = command.wants_json();
     let mut process = ui::Process::new(json);
     match Box::pin(run_on(&mut process.ui(), command)).await {
         Ok(()) => Exit::Ok,
@@ -200,6 +196,7 @@ async fn run_on(ui: &mut ui::Ui<'_>, command: &Command) -> Result<(), CliError> 
         Command::Plan(args) => return plan::run(ui, args).await,
         Command::Deploy(args) => return deploy::run(ui, args).await,
         Command::Doctor(args) => return doctor::run(ui, args).await,
+        Command::Clean(args) => return clean::clean(ui, args).await,
         Command::Completions(args) => return completions::run(ui, args, Cli::command()),
         _ => {}
     }
@@ -226,6 +223,17 @@ async fn run_on(ui: &mut ui::Ui<'_>, command: &Command) -> Result<(), CliError> 
 }
 
 impl Command {
+    /// Whether the answer is to be JSON.
+    const fn wants_json(&self) -> bool {
+        match self {
+            Self::Clean(args) => args.json,
+            other => match other.reach() {
+                Some(reach) => reach.json,
+                None => false,
+            },
+        }
+    }
+
     /// Whom the command asks; `None`: nobody.
     const fn reach(&self) -> Option<&ReachArgs> {
         Some(match self {

@@ -25,12 +25,14 @@ pub(crate) const PLANE_SOCKET: &str = "/run/mill/plane.sock";
 pub(crate) const DATA_DIR: &str = "/var/lib/mill";
 /// Where `mill dev` does: a try must not touch a real node's state.
 pub(crate) const DEV_DATA_DIR: &str = "/var/lib/mill-dev";
+/// The cgroup of all containers.
+pub(crate) const CGROUP_PARENT: &str = "/mill";
 /// The daemon's settings.
 pub(crate) const CONFIG_FILE: &str = "/etc/mill/node.kdl";
 /// The cgroup of all containers.
 const CGROUP_PARENT: &str = "/mill";
 /// What Debian and most others start containerd with.
-const CONTAINERD_SOCKET: &str = "/run/containerd/containerd.sock";
+pub(crate) const CONTAINERD_SOCKET: &str = "/run/containerd/containerd.sock";
 
 /// Settings of a node, as typed. Each can also be set in the environment and, for `mill daemon`, in the file.
 #[derive(Debug, Default, Clone, Args)]
