@@ -137,15 +137,37 @@ pub(crate) fn read(args: impl IntoIterator<Item = OsString>) -> Invocation {
     let args: Vec<OsString> = args.into_iter().collect();
     match Cli::try_parse_from(&args) {
         Ok(cli) => invocation(cli.command).unwrap_or_else(|error| Invocation::Over(report(&error, false))),
-        Err(wrong) => Invocation::Over(match misread(&wrong, &args) {
-            Some(error) => report(&error, args.iter().any(|arg| arg == "--json")),
-            None => {
+        Err(wrong) => Invocation::Over(match (misread(&wrong, &args), wants_json(&args)) {
+            (Some(error), json) => report(&error, json),
+            (None, true) if wrong.use_stderr() => report(&usage(&wrong), true),
+            (None, _) => {
                 // Nobody is left to tell when even this can't be written.
                 drop(wrong.print());
                 if wrong.use_stderr() { Exit::Usage } else { Exit::Ok }
             }
         }),
     }
+}
+
+/// Whether JSON was asked for on a line that can't be read.
+fn wants_json(args: &[OsString]) -> bool {
+    args.iter().take_while(|arg| *arg != "--").any(|arg| arg == "--json")
+}
+
+/// clap's complaint for a program: its first paragraph says what is wrong, its tips and its usage what to do.
+fn usage(wrong: &clap::Error) -> CliError {
+    let text = wrong.to_string();
+    let mut paragraphs = text.split("\n\n").map(|part| part.split_whitespace().collect::<Vec<_>>().join(" "));
+    let message = paragraphs.next().unwrap_or_default();
+    let error = CliError::usage(message.strip_prefix("error: ").unwrap_or(&message));
+    let advice = |part: &str| {
+        part.strip_prefix("tip: ").or_else(|| part.strip_prefix("For more information, ")).map(str::to_owned)
+    };
+    paragraphs.fold(error, |error, part| match (part.starts_with("Usage: "), &error.hint, advice(&part)) {
+        (true, _, _) => error.because(part),
+        (false, None, Some(advice)) => error.hint(advice),
+        _ => error,
+    })
 }
 
 fn invocation(command: Command) -> Result<Invocation, CliError> {

@@ -242,6 +242,29 @@ fn a_wrong_line_is_refused_by_itself() {
 }
 
 #[test]
+fn a_wrong_line_is_an_error_for_programs_too() {
+    for (line, message, hint) in [
+        ("status --jsno --json", "unexpected argument '--jsno' found", "'--json'"),
+        ("logs --json", "the following required arguments were not provided: <NAME>", "try '--help'"),
+        ("statsu --json", "unrecognized subcommand 'statsu'", "'status'"),
+        ("deploy --attach x --json", "invalid value 'x' for '--attach <N>'", "try '--help'"),
+    ] {
+        let args: Vec<OsString> =
+            std::iter::once("mill").chain(line.split(' ')).map(OsString::from).collect();
+        assert!(wants_json(&args));
+        let wrong = Cli::try_parse_from(&args).unwrap_err();
+        assert!(wrong.use_stderr(), "{line}");
+        let error = usage(&wrong);
+        assert_eq!(error.exit, Exit::Usage);
+        assert!(error.message.starts_with(message), "{error:?}");
+        assert!(error.hint.as_ref().unwrap().contains(hint), "{error:?}");
+        let json: serde_json::Value = serde_json::from_str(&error.json()).unwrap();
+        assert_eq!(json.pointer("/error/exit_code"), Some(&2.into()));
+    }
+    assert!(!wants_json(&["mill", "logs", "--", "--json"].map(OsString::from)));
+}
+
+#[test]
 fn words_that_are_not_ours_are_answered_with_ours() {
     let answer = |line: &str| {
         let args: Vec<OsString> =
