@@ -71,6 +71,7 @@ fn arguments(
     tempo: &Arc<Tempo>,
     tree: &Arc<OnceLock<mill_actors::kit::Introspect>>,
 ) -> Result<node::Args<Machine, RealDisk, KernelRandom>, CliError> {
+    let socket = found.socket.clone();
     let runtime = RuntimeConfig {
         socket: found.socket,
         cgroup_parent: config.cgroup_parent.clone(),
@@ -93,10 +94,10 @@ fn arguments(
     };
     let now = Arc::new(|| SystemClock.now());
     let logs = FileLogs::new(config.data_dir.join("allocs"), now, tempo.log_poll);
-    let data_dir = config.data_dir.clone();
+    let node = cli::doctor::Node { containerd: Some(socket), ..cli::doctor::Node::of(config) };
     let doctor: backend::Doctor = Arc::new(move || {
-        let data_dir = data_dir.clone();
-        Box::pin(async move { cli::doctor::findings(&data_dir).await })
+        let node = node.clone();
+        Box::pin(async move { cli::doctor::findings(&node).await })
     });
     let backend =
         backend::Source { drivers: drivers.clone(), logs: logs.clone(), tree: Arc::clone(tree), doctor };

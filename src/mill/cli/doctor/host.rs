@@ -1,14 +1,21 @@
 //! What can be seen of a machine without a daemon.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use mill_drivers::sockets::{Listener, ProcSockets, Sockets as _, Wanted};
 use mill_model::Bytes;
+use mill_model::ports::Protocol;
+use tokio::net::UnixStream;
 use tokio::process::Command;
 
-use super::listeners::{self, Listener};
+use super::Node;
+
+/// Where programs for root are, which isn't on every user's PATH.
+const ROOTS_PATH: &str = ":/usr/local/sbin:/usr/sbin:/sbin";
 
 /// How long a program may take to say its version. They take milliseconds; a hung one is a finding of its own.
 const VERSION_DEADLINE: Duration = Duration::from_secs(5);
@@ -25,8 +32,24 @@ pub(super) struct Host {
     pub(super) cgroups: Cgroups,
     /// Whether the kernel knows overlayfs.
     pub(super) overlay: bool,
+    /// Whether ephemeral volumes can be made: `mkfs.ext4`, and loop devices.
+    pub(super) mkfs: bool,
+    pub(super) loops: bool,
     pub(super) disk: Option<Disk>,
-    pub(super) listeners: Vec<Listener>,
+    /// containerd's socket, if one of the machine's is to be used, and whether it answers.
+    pub(super) socket: Option<(PathBuf, Answers)>,
+    /// The API's port, and who listens there; `Err`: that can't be seen.
+    pub(super) port: (u16, Result<Option<Listener>, String>),
+}
+
+/// Whether somebody answers at a socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Answers {
+    Yes,
+    /// Nobody, or there is no such socket.
+    No,
+    /// It is another's: only root can tell.
+    Forbidden,
 }
 
 /// How control groups are laid out.
@@ -51,7 +74,7 @@ pub(super) struct Disk {
 }
 
 /// Looks. What can't be seen is left out, and judged so.
-pub(super) async fn look(data_dir: &Path) -> Host {
+pub(super) async fn look(node: &Node) -> Host {
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     let mut cgroups = read_mounts(&mounts);
     if let Some(v2) = &cgroups.v2 {
@@ -68,17 +91,41 @@ pub(super) async fn look(data_dir: &Path) -> Host {
         runc: version("runc").await,
         cgroups,
         overlay: filesystems.lines().any(|line| line.ends_with("\toverlay")) || module.exists(),
-        disk: disk(data_dir),
-        listeners: listeners::look(Path::new("/proc")),
+        mkfs: version("mkfs.ext4").await.is_some(),
+        loops: Path::new("/dev/loop-control").exists(),
+        disk: disk(&node.data_dir),
+        socket: match &node.containerd {
+            Some(socket) => Some((socket.clone(), answers(socket).await)),
+            None => None,
+        },
+        port: (node.port, listener(node.port).await),
         kernel,
     }
 }
 
+async fn answers(socket: &Path) -> Answers {
+    match UnixStream::connect(socket).await {
+        Ok(_) => Answers::Yes,
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Answers::Forbidden,
+        Err(_) => Answers::No,
+    }
+}
+
+async fn listener(port: u16) -> Result<Option<Listener>, String> {
+    let found = ProcSockets::default().listeners(&Wanted::Ports([port].into())).await;
+    let found = found.map_err(|error| error.to_string())?;
+    Ok(found.into_iter().find(|listener| listener.protocol == Protocol::Tcp))
+}
+
 async fn version(program: &str) -> Option<String> {
     let mut command = Command::new(program);
-    command.arg("--version").stdin(Stdio::null()).kill_on_drop(true);
+    let path = std::env::var("PATH").unwrap_or_default() + ROOTS_PATH;
+    command.arg(if program.starts_with("mkfs") { "-V" } else { "--version" });
+    command.env("PATH", path).stdin(Stdio::null()).kill_on_drop(true);
     let output = tokio::time::timeout(VERSION_DEADLINE, command.output()).await.ok()?.ok()?;
-    let text = String::from_utf8_lossy(&output.stdout);
+    // mkfs.ext4 says it on stderr.
+    let text = if output.stdout.is_empty() { output.stderr } else { output.stdout };
+    let text = String::from_utf8_lossy(&text);
     text.lines().next().map(str::to_owned).filter(|line| !line.is_empty())
 }
 
@@ -145,6 +192,21 @@ cgroup /sys/fs/cgroup/memory cgroup rw,memory 0 0
         let disk = disk(&directory.path().join("not/yet")).unwrap();
         assert_eq!(disk.path, directory.path());
         assert!(disk.size >= disk.free);
+    }
+
+    #[tokio::test]
+    async fn a_socket_answers_or_does_not_and_a_port_names_its_holder() {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("c.sock");
+        assert_eq!(answers(&socket).await, Answers::No);
+        let listening = tokio::net::UnixListener::bind(&socket).unwrap();
+        assert_eq!(answers(&socket).await, Answers::Yes);
+        drop(listening);
+        assert_eq!(answers(&socket).await, Answers::No, "a dead one's file is there");
+
+        let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let holder = listener(tcp.local_addr().unwrap().port()).await.unwrap().unwrap();
+        assert_eq!(holder.process.unwrap().pid, std::process::id());
     }
 
     #[tokio::test]

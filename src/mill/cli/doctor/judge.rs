@@ -1,9 +1,12 @@
 //! What to make of what was seen.
 
+use std::path::Path;
+
 use mill_api::doctor::Finding;
+use mill_drivers::sockets::Listener;
 use mill_model::Bytes;
 
-use super::host::{Cgroups, Disk, Host};
+use super::host::{Answers, Cgroups, Disk, Host};
 use crate::cli::ui::memory;
 
 /// Overlayfs with several lower layers and the cgroup v2 cpu controller came before it.
@@ -28,9 +31,11 @@ pub(super) fn judge(host: &Host) -> Vec<Finding> {
         program("runc", host.runc.as_deref(), RUNC_MIN),
         cgroups(&host.cgroups),
         overlay(host.overlay),
+        volumes(host.mkfs, host.loops),
         disk(host.disk.as_ref()),
     ];
-    findings.push(port(host, mill_api::client::DEFAULT_PORT, "the API"));
+    findings.extend(host.socket.as_ref().map(|(path, answers)| socket(path, *answers)));
+    findings.push(port(host.port.0, &host.port.1));
     findings
 }
 
@@ -59,12 +64,8 @@ fn kernel(release: &str) -> Finding {
 }
 
 fn program(name: &str, said: Option<&str>, min: (u64, u64)) -> Finding {
-    let own = match name {
-        "containerd" => ", or let Mill run its own: it needs the program all the same",
-        _ => "",
-    };
     let Some(said) = said else {
-        return Finding::fail(name, "not found in PATH", format!("`apt-get install {name}`{own}"));
+        return Finding::fail(name, "not found in PATH", format!("`apt-get install {name}`"));
     };
     match said.split_whitespace().find_map(version_in) {
         Some(version) if version >= min => Finding::ok(name, said),
@@ -141,21 +142,51 @@ fn disk(disk: Option<&Disk>) -> Finding {
     }
 }
 
-/// Mill's own ports must be free, or Mill's.
-fn port(host: &Host, port: u16, what: &str) -> Finding {
+/// What ephemeral volumes are made with (drivers::volumes).
+fn volumes(mkfs: bool, loops: bool) -> Finding {
+    match (mkfs, loops) {
+        (true, true) => Finding::ok("volumes", "ephemeral ones can be made"),
+        (false, _) => Finding::warn(
+            "volumes",
+            "mkfs.ext4 not found: services with ephemeral volumes can't start",
+            "`apt-get install e2fsprogs`",
+        ),
+        (true, false) => Finding::warn(
+            "volumes",
+            "no loop devices: services with ephemeral volumes can't start",
+            "`modprobe loop`, and /etc/modules to keep it",
+        ),
+    }
+}
+
+fn socket(path: &Path, answers: Answers) -> Finding {
+    let (check, path) = ("containerd socket", path.display());
+    match answers {
+        Answers::Yes => Finding::ok(check, format!("{path} answers")),
+        Answers::No => Finding::warn(
+            check,
+            format!("nobody answers at {path}"),
+            "`systemctl start containerd`; `mill dev`, or a daemon with `--containerd own`, brings its own",
+        ),
+        Answers::Forbidden => {
+            Finding::warn(check, format!("{path} is there, and is root's"), "run this with sudo to know more")
+        }
+    }
+}
+
+/// The API's port must be free, or Mill's.
+fn port(port: u16, holder: &Result<Option<Listener>, String>) -> Finding {
     let check = format!("port {port}");
-    match host.listeners.iter().find(|listener| listener.port == port) {
-        None => Finding::ok(&check, format!("free for {what}")),
-        Some(holder) if holder.process.as_ref().is_some_and(|(_, name)| name == "mill") => {
-            Finding::ok(&check, "held by mill")
-        }
-        Some(holder) => {
-            let who = match &holder.process {
-                Some((pid, name)) => format!("held by {name} (process {pid})"),
-                None => "held by a process that can't be seen".to_owned(),
-            };
-            Finding::fail(&check, who, format!("stop it, or give {what} another port with `--listen`"))
-        }
+    let is_mill = |holder: &Listener| holder.process.as_ref().is_some_and(|process| process.name == "mill");
+    match holder {
+        Ok(None) => Finding::ok(&check, "free for the API"),
+        Ok(Some(holder)) if is_mill(holder) => Finding::ok(&check, "held by mill"),
+        Ok(Some(holder)) => Finding::fail(
+            &check,
+            format!("held by {holder}"),
+            "stop it, or give the API another port with `--listen`",
+        ),
+        Err(why) => Finding::warn(&check, why.clone(), "is /proc mounted?"),
     }
 }
 
@@ -163,8 +194,16 @@ fn port(host: &Host, port: u16, what: &str) -> Finding {
 pub(super) mod tests {
     use mill_api::doctor::Level;
 
-    use super::super::listeners::Listener;
+    use mill_drivers::sockets::Process;
+    use mill_model::ports::Protocol;
+
     use super::*;
+
+    fn held(port: u16, process: Option<(u32, &str)>) -> (u16, Result<Option<Listener>, String>) {
+        let process = process.map(|(pid, name)| Process { pid, name: name.into(), container: None });
+        let address = std::net::Ipv4Addr::UNSPECIFIED.into();
+        (port, Ok(Some(Listener { port, protocol: Protocol::Tcp, address, process })))
+    }
 
     fn well() -> Host {
         Host {
@@ -186,7 +225,10 @@ pub(super) mod tests {
                 size: Bytes(100 << 30),
                 inodes_free: 1_000_000,
             }),
-            listeners: vec![Listener { port: 22, process: Some((1, "sshd".into())) }],
+            mkfs: true,
+            loops: true,
+            socket: Some(("/run/containerd/containerd.sock".into(), Answers::Yes)),
+            port: (4400, Ok(None)),
         }
     }
 
@@ -205,7 +247,10 @@ pub(super) mod tests {
                 size: Bytes(20 << 30),
                 inodes_free: 9,
             }),
-            listeners: vec![Listener { port: 4400, process: Some((77, "nginx".into())) }],
+            mkfs: false,
+            loops: false,
+            socket: Some(("/run/containerd/containerd.sock".into(), Answers::No)),
+            port: held(4400, Some((77, "nginx"))),
         }
     }
 
@@ -220,8 +265,8 @@ pub(super) mod tests {
 
     #[test]
     fn a_machine_that_is_well_passes_and_a_broken_one_fails_everywhere() {
-        assert_eq!(levels(&well()), "oooooooo");
-        assert_eq!(levels(&broken()), "wFFFFFFF");
+        assert_eq!(levels(&well()), "oooooooooo");
+        assert_eq!(levels(&broken()), "wFFFFFwFwF");
         for finding in judge(&broken()) {
             assert!(finding.fix.is_some(), "{finding:?} has no fix");
         }
@@ -230,30 +275,34 @@ pub(super) mod tests {
     #[test]
     fn each_check_sees_its_own_trouble() {
         type Change = fn(&mut Host);
-        let cases: [(&str, Change); 9] = [
-            ("wooooooo", |host| host.is_root = false),
-            ("owoooooo", |host| host.kernel = "custom".into()),
-            ("ooFooooo", |host| host.containerd = Some("containerd x v1.5.9 abc".into())),
-            ("oowooooo", |host| host.containerd = Some("hello".into())),
-            ("ooooFooo", |host| host.cgroups = Cgroups::default()),
-            ("oooooowo", |host| host.disk = None),
-            ("oooooowo", |host| host.disk.as_mut().unwrap().inodes_free = 5),
-            ("oooooooo", |host| {
-                host.listeners.push(Listener { port: 4400, process: Some((9, "mill".into())) });
-            }),
-            ("oooooooF", |host| {
-                host.listeners.push(Listener { port: 4400, process: None });
-            }),
+        let cases: [(&str, Change); 14] = [
+            ("wooooooooo", |host| host.is_root = false),
+            ("owoooooooo", |host| host.kernel = "custom".into()),
+            ("ooFooooooo", |host| host.containerd = Some("containerd x v1.5.9 abc".into())),
+            ("oowooooooo", |host| host.containerd = Some("hello".into())),
+            ("ooooFooooo", |host| host.cgroups = Cgroups::default()),
+            ("oooooowooo", |host| host.mkfs = false),
+            ("oooooowooo", |host| host.loops = false),
+            ("ooooooowoo", |host| host.disk = None),
+            ("ooooooowoo", |host| host.disk.as_mut().unwrap().inodes_free = 5),
+            ("oooooooowo", |host| host.socket.as_mut().unwrap().1 = Answers::Forbidden),
+            ("ooooooooo", |host| host.socket = None),
+            ("oooooooooo", |host| host.port = held(4400, Some((9, "mill")))),
+            ("oooooooooF", |host| host.port = held(4400, None)),
+            ("ooooooooow", |host| host.port = (4400, Err("can't read".into()))),
         ];
         for (expected, change) in cases {
             let mut host = well();
             change(&mut host);
             assert_eq!(levels(&host), expected, "{host:?}");
+            let unmended =
+                judge(&host).into_iter().find(|found| found.level != Level::Ok && found.fix.is_none());
+            assert_eq!(unmended, None);
         }
         let mut hybrid = well();
         hybrid.cgroups.v1 = ["cpu", "memory", "pids"].map(str::to_owned).to_vec();
         hybrid.cgroups.v2_controllers.clear();
-        assert_eq!(levels(&hybrid), "oooooooo");
+        assert_eq!(levels(&hybrid), "oooooooooo");
     }
 
     #[test]

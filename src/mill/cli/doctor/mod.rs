@@ -2,16 +2,17 @@
 
 mod host;
 mod judge;
-mod listeners;
 
 use std::path::PathBuf;
 
 use clap::Args;
+use mill_api::client;
 use mill_api::doctor::{Finding, Level, Report};
 
+use super::daemon::DaemonArgs;
 use super::error::CliError;
 use super::exit::Exit;
-use super::node::DATA_DIR;
+use super::node::{CONFIG_FILE, CONTAINERD_SOCKET, Containerd, DATA_DIR, NodeArgs, NodeConfig};
 use super::reach::{ReachArgs, Way};
 use super::ui::{Colour, Terminal, Ui, count};
 
@@ -22,7 +23,7 @@ use super::ui::{Colour, Terminal, Ui, count};
 pub(crate) struct DoctorArgs {
     /// Where the node keeps, or would keep, its data [env: MILL_DATA_DIR]
     #[arg(long, value_name = "DIR")]
-    data_dir: Option<PathBuf>,
+    data_dir: Option<String>,
 
     #[command(flatten)]
     pub(crate) reach: ReachArgs,
@@ -47,15 +48,54 @@ pub(crate) async fn run(ui: &mut Ui<'_>, args: &DoctorArgs) -> Result<(), CliErr
     }
 }
 
-/// What the machine looks like to a node that keeps its data at `data_dir`.
-pub(crate) async fn findings(data_dir: &std::path::Path) -> Vec<Finding> {
-    judge::judge(&host::look(data_dir).await)
+/// What of a machine a node uses.
+#[derive(Debug, Clone)]
+pub(crate) struct Node {
+    /// Where it keeps its data.
+    pub(crate) data_dir: PathBuf,
+    /// Where its containerd listens; `None`: it brings its own.
+    pub(crate) containerd: Option<PathBuf>,
+    /// Where its API listens.
+    pub(crate) port: u16,
 }
 
+impl Node {
+    /// As it is set up.
+    pub(crate) fn of(config: &NodeConfig) -> Self {
+        let containerd = match &config.containerd {
+            Containerd::Socket(socket) | Containerd::Auto(socket) => Some(socket.clone()),
+            Containerd::Own => None,
+        };
+        Self { data_dir: config.data_dir.clone(), containerd, port: config.listen.port() }
+    }
+}
+
+/// What the machine looks like to a node.
+pub(crate) async fn findings(node: &Node) -> Vec<Finding> {
+    judge::judge(&host::look(node).await)
+}
+
+/// What it looks like to the node that a daemon started here would be.
 async fn here(args: &DoctorArgs) -> Report {
-    let from_env = || std::env::var_os("MILL_DATA_DIR").map(PathBuf::from);
-    let data_dir = args.data_dir.clone().or_else(from_env).unwrap_or_else(|| DATA_DIR.into());
-    Report { node: None, findings: findings(&data_dir).await }
+    let said = NodeArgs { data_dir: args.data_dir.clone(), ..NodeArgs::default() };
+    let (node, wrong) = match DaemonArgs::of(None, said).resolve() {
+        Ok(config) => (Node::of(&config), None),
+        Err(error) => {
+            let data_dir = args.data_dir.as_deref().unwrap_or(DATA_DIR).into();
+            let node =
+                Node { data_dir, containerd: Some(CONTAINERD_SOCKET.into()), port: client::DEFAULT_PORT };
+            (node, Some(settings(&error)))
+        }
+    };
+    Report { node: None, findings: wrong.into_iter().chain(findings(&node).await).collect() }
+}
+
+/// A daemon wouldn't start with these settings.
+fn settings(error: &CliError) -> Finding {
+    let why = error.because.iter().map(|because| because.reason.as_str());
+    let what: Vec<&str> = std::iter::once(error.message.as_str()).chain(why).collect();
+    let fix = error.hint.clone().unwrap_or_else(|| format!("put {CONFIG_FILE} right"));
+    Finding::fail("settings", what.join(": "), fix)
 }
 
 /// Adds what the daemon found, where it knows more.
@@ -66,8 +106,8 @@ fn with_daemon(mut report: Report, daemon: Result<Report, CliError>) -> Report {
             report.findings.push(Finding::ok("daemon", "it runs and answers"));
             for finding in of_daemon.findings {
                 match report.findings.iter_mut().find(|ours| ours.check == finding.check) {
-                    Some(ours) if finding.level != Level::Ok => *ours = finding,
-                    Some(_) => {}
+                    // It knows how it is set up.
+                    Some(ours) => *ours = finding,
                     None => report.findings.push(finding),
                 }
             }
@@ -142,10 +182,20 @@ mod tests {
         assert!(!alone.is_failed(), "a machine before its first start is no failure");
     }
 
+    #[test]
+    fn settings_that_no_daemon_would_start_with_are_a_finding() {
+        let wrong = NodeArgs { listen: Some("x".into()), ..NodeArgs::default() };
+        let error = DaemonArgs::of(None, wrong).resolve_with(&|_| None, None).unwrap_err();
+        let finding = settings(&error);
+        assert!(finding.what.starts_with("--listen can't be `x`: "), "{finding:?}");
+        assert!(finding.fix.unwrap().contains("0.0.0.0:4400"));
+    }
+
     #[tokio::test]
     async fn this_machine_can_be_looked_at_without_a_daemon() {
         let directory = tempfile::tempdir().unwrap();
-        let findings = judge::judge(&host::look(directory.path()).await);
+        let node = Node { data_dir: directory.path().to_owned(), containerd: None, port: 4400 };
+        let findings = judge::judge(&host::look(&node).await);
         let of = |check: &str| findings.iter().find(|f| f.check == check).unwrap();
         assert!(of("kernel").what.contains('.'), "{:?}", of("kernel"));
         assert!(of("disk").what.contains("free"), "{:?}", of("disk"));
