@@ -27,9 +27,6 @@ pub(super) struct Caller {
     pub(super) name: String,
 }
 
-/// What the local socket answers about its own machine.
-const LOCAL_ONLY: [&str; 2] = [paths::DAEMON, paths::INIT];
-
 /// Lets a request in, or says why not.
 pub(super) fn admit<B: Backend>(
     server: &Inner<B>,
@@ -38,7 +35,7 @@ pub(super) fn admit<B: Backend>(
 ) -> Result<Caller, ApiError> {
     let path = request.uri.path();
     let cluster = server.cluster();
-    let of_the_machine = LOCAL_ONLY.contains(&path) || path == paths::DOCTOR;
+    let of_the_machine = paths::LOCAL.contains(&path) || path == paths::DOCTOR;
     let needs_no_cluster = of_the_machine && origin == Origin::Local;
     if !needs_no_cluster && !cluster.is_bootstrapped() {
         return Err(no_cluster(server.member.borrow().is_some()));
@@ -47,7 +44,7 @@ pub(super) fn admit<B: Backend>(
         Origin::Local => Ok(Caller { name: "local".to_owned() }),
         Origin::Remote => {
             let caller = authenticate(&cluster, request)?;
-            match LOCAL_ONLY.contains(&path) {
+            match paths::LOCAL.contains(&path) {
                 false => Ok(caller),
                 true => Err(ApiError::new(Code::Forbidden, format!("{path} is for the machine itself"))
                     .because("it is answered over the node's local socket only")
@@ -71,7 +68,7 @@ fn authenticate(cluster: &Cluster, request: &Parts) -> Result<Caller, ApiError> 
     let refused = |why: &str| {
         ApiError::new(Code::Unauthorized, "the request isn't authorized")
             .because(why)
-            .hint("the context, or MILL_TOKEN, holds the token: `mill login` takes another one")
+            .hint("MILL_TOKEN, the file that MILL_TOKEN_FILE names, or the context holds the token that `mill init` printed")
     };
     let header = request.headers.get(AUTHORIZATION).ok_or_else(|| refused("there is no token"))?;
     let text = header.to_str().map_err(|_| refused("the token is misspelt"))?;

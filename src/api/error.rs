@@ -108,6 +108,30 @@ impl Code {
         Self::Crashed,
     ];
 
+    /// What it says, for people who write programs.
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::BadRequest => "the request makes no sense",
+            Self::BadConfig => "the config file is wrong; `complaints` says where",
+            Self::NoImage => {
+                "a registry doesn't have, or doesn't give, an image that the config file names; `complaints` says which"
+            }
+            Self::Unauthorized => "the token is missing or unknown",
+            Self::Forbidden => "the token may not do this, or it is for the machine itself",
+            Self::NotFound => "there is no such thing",
+            Self::Ambiguous => "a name means several things; the reason lists them",
+            Self::Conflict => "it can't be done as things stand",
+            Self::TooLarge => "the request is too large",
+            Self::Unplaceable => "as things stand no node can hold it",
+            Self::NotYet => "valid, but only a later version does it",
+            Self::Overloaded => "the queue for this is full",
+            Self::Unavailable => "the daemon belongs to no cluster yet, has no leader, or is stopping",
+            Self::Deadline => "it took too long; whether it was done isn't known",
+            Self::Crashed => "a part of the daemon crashed over it, and was started again",
+            Self::Unknown => "a code of a later version",
+        }
+    }
+
     /// The HTTP status that goes with it.
     pub const fn status(self) -> StatusCode {
         match self {

@@ -52,6 +52,83 @@ pub const DAEMON: &str = "/v1/daemon";
 /// `POST` [`crate::daemon::InitRequest`] → [`crate::daemon::Initialized`]; local socket only
 pub const INIT: &str = "/v1/init";
 
+/// A route as its readers know it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Route {
+    /// How it is asked.
+    pub method: &'static str,
+    /// Where it is.
+    pub path: &'static str,
+    /// What it does.
+    pub does: &'static str,
+    /// What the body or the query is; empty: nothing.
+    pub takes: &'static str,
+    /// What comes back.
+    pub answers: &'static str,
+}
+
+const fn get(path: &'static str, does: &'static str, answers: &'static str) -> Route {
+    Route { method: "GET", path, does, takes: "", answers }
+}
+
+const fn post(path: &'static str, does: &'static str, takes: &'static str, answers: &'static str) -> Route {
+    Route { method: "POST", path, does, takes, answers }
+}
+
+impl Route {
+    const fn with(self, takes: &'static str) -> Self {
+        Self { takes, ..self }
+    }
+
+    /// Whether only the machine's own socket answers it.
+    pub fn is_local(&self) -> bool {
+        LOCAL.contains(&self.path)
+    }
+}
+
+/// Paths that only the machine's own socket answers.
+pub const LOCAL: [&str; 2] = [DAEMON, INIT];
+
+/// Every route.
+pub const ROUTES: [Route; 24] = [
+    get(STATUS, "the cluster on one page", "Status"),
+    get(NODES, "the nodes", "list of Node"),
+    get(SERVICES, "services and tasks", "list of Service"),
+    get(ALLOCS, "their instances", "list of Alloc").with("query: project, service, all"),
+    get(PROJECTS, "the projects", "list of Project"),
+    Route {
+        method: "DELETE",
+        path: PROJECT,
+        does: "undeploys it: stops everything of it and forgets it",
+        takes: "",
+        answers: "Deploy",
+    },
+    get(HISTORY, "its deploys, newest first", "list of HistoryEntry"),
+    post(ROLLBACK, "brings an earlier config back", "RollbackRequest", "Deploy"),
+    post(SCALE, "changes the number of replicas", "ScaleRequest", "Deploy"),
+    post(RESTART, "replaces the replicas by new ones of the same version", "", "Deploy"),
+    get(WHY, "why it isn't as wanted", "Why"),
+    post(PLAN, "what a deploy would do; changes nothing", "DeployRequest", "Plan"),
+    post(DEPLOYS, "deploys a config file", "DeployRequest", "Deploy"),
+    get(DEPLOY, "a deploy as it stands", "Deploy"),
+    get(PROGRESS, "what happens in it, from its beginning to its end", "stream of Progress"),
+    post(CANCEL, "calls it off", "", "Deploy"),
+    get(
+        INSPECT,
+        "all that is known about one thing: a node, project, service, task, alloc or deploy",
+        "Inspected",
+    ),
+    get(LOGS, "what programs wrote", "stream of LogLine")
+        .with("query: name, follow, n, since, previous, all, stream"),
+    get(EVENTS, "what happened in the cluster", "list of Event; with follow a stream of them")
+        .with("query: follow, since_id"),
+    get(ACTORS, "both trees of actors of the node", "Actors"),
+    post(ACTORS_RESTART, "has an actor started again by its supervisor", "RestartActor", "{}"),
+    get(DOCTOR, "what the node finds wrong with its machine", "Report"),
+    get(DAEMON, "the daemon, whether it is a member or not", "Daemon"),
+    post(INIT, "makes a cluster of the node", "InitRequest", "Initialized"),
+];
+
 /// The path of `route` with its `{…}` filled in, in order. What is missing stays empty.
 pub fn fill(route: &str, segments: &[&str]) -> String {
     let mut path = String::with_capacity(route.len());

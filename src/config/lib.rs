@@ -24,6 +24,8 @@ mod span;
 mod value;
 
 #[cfg(test)]
+mod document;
+#[cfg(test)]
 mod examples;
 #[cfg(test)]
 mod golden;

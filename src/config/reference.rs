@@ -257,12 +257,12 @@ const VOLUMES: &[Field] = &[
     field(
         "size",
         SIZE,
-        "Makes it persistent, of at least this size; with `ephemeral`: at most this large.",
+        "With `ephemeral`: at most this large. Without: makes it persistent, of at least this size (*not served yet*).",
         "size=\"5Gi\"",
     ),
     field("ephemeral", FLAG, "Made empty for an alloc and removed with it.", "ephemeral=#true")
         .default("`#false`"),
-    field("nfs", "HOST:/EXPORT", "From a file server.", "nfs=\"10.0.0.9:/export\""),
+    field("nfs", "HOST:/EXPORT", "From a file server.", "nfs=\"10.0.0.9:/export\"").later(),
     field("read-only", FLAG, "Whether it can't be written.", "read-only=#true").default("`#false`"),
 ];
 
@@ -366,7 +366,8 @@ pub fn reference() -> String {
         table(&mut text, fields);
     }
     for field in SERVICE.iter().filter(|field| !field.fields.is_empty()) {
-        let _ = write!(text, "\n### `{}`\n\n{}\n\n", field.name, escape(field.doc));
+        let served = if field.served == Served::Now { "" } else { " *Not served yet.*" };
+        let _ = write!(text, "\n### `{}`\n\n{}{served}\n\n", field.name, escape(field.doc));
         table(&mut text, field.fields);
     }
     text

@@ -9,4 +9,5 @@ mod bad;
 mod pulls;
 mod reading;
 mod streaming;
+mod table;
 mod writing;

@@ -2,14 +2,18 @@
 
 use mill_api::actors::{Actor, ActorError, ActorStatus, Actors, Busy};
 use mill_api::allocs::{Alloc, WorkloadKind};
+use mill_api::daemon::Initialized;
 use mill_api::deploys::{Action, Deploy, DeployService, DeployState, ServiceOutcome};
 use mill_api::events::Event;
+use mill_api::inspect::Inspected;
 use mill_api::logs::{LogLine, LogStream};
 use mill_api::nodes::{Node, NodeState, Usage};
 use mill_api::plan::{Change, FieldChange, NodeRefusal, Placement, Plan, PlannedService, Refusal, Warning};
-use mill_api::projects::HistoryEntry;
+use mill_api::projects::{HistoryEntry, Project};
 use mill_api::services::{Endpoint, Service, ServiceState};
 use mill_api::status::Status;
+use mill_api::token::{Token, TokenKind};
+use mill_api::trust::Fingerprint;
 use mill_api::why::{Reason, Why};
 use mill_model::ports::{MappedPort, Port, Protocol};
 use mill_model::{
@@ -172,6 +176,30 @@ pub(crate) fn allocs() -> Vec<Alloc> {
         },
         Alloc { old: true, deploy: DeployId(13), ..alloc("web-31ab", Phase::Stopping, 2) },
     ]
+}
+
+pub(crate) fn project() -> Project {
+    Project {
+        name: "shop".parse().unwrap(),
+        services: 2,
+        tasks: 1,
+        current: Some(DeployId(13)),
+        deployed_at: None,
+        deploying: Some(DeployId(14)),
+    }
+}
+
+pub(crate) fn inspected() -> Inspected {
+    Inspected::Node { node: Box::new(nodes().remove(0)), allocs: allocs().into_iter().take(1).collect() }
+}
+
+pub(crate) fn initialized() -> Initialized {
+    Initialized {
+        node: "node-1".parse().unwrap(),
+        url: "https://10.0.0.1:4400".into(),
+        admin_token: Token::new(TokenKind::Api, [1; 20], Fingerprint::of(b"ca")),
+        join_token: None,
+    }
 }
 
 pub(crate) fn deploy(action: Action) -> Deploy {

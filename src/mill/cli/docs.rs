@@ -1,11 +1,21 @@
-//! The reference in docs/cli.md, written from the same definitions that read the command line.
+//! The references in docs/: cli.md, written from the same definitions that read the command line, and api.md, from the
+//! table of routes, the codes, and values of each shape.
 
 use std::fmt::Write as _;
 use std::path::Path;
 
 use clap::{Command, CommandFactory as _};
+use mill_api::client::ClientError;
+use mill_api::daemon::{Daemon, DaemonState, InitRequest};
+use mill_api::deploys::{Action, DeployRequest, RollbackRequest, ScaleRequest};
+use mill_api::doctor::{Finding, Report};
+use mill_api::paths::ROUTES;
+use mill_api::progress::{Outcome, Progress, Step};
+use mill_api::{ApiError, Code};
+use serde_json::{Value, json};
 
-use super::{Cli, golden};
+use super::exit::Exit;
+use super::{Cli, canned, golden};
 
 /// Help texts are wrapped here, whatever the terminal of the test.
 const COLUMNS: usize = 100;
@@ -43,6 +53,160 @@ fn write_command(text: &mut String, command: &mut Command, name: &str, depth: us
 fn the_reference_is_what_the_help_says() {
     let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/cli.md"));
     golden::check_file(path, &reference());
+}
+
+/// A value of each shape that the table of routes names.
+fn shapes() -> Vec<(&'static str, Value)> {
+    let value = |value: serde_json::Result<Value>| value.unwrap();
+    let first = |list: Value| list.get(0).cloned().unwrap();
+    let step = Step::Finished { outcome: Outcome::Succeeded, took_ms: 2700 };
+    let progress = Progress { id: 9, at: canned::NOW, service: None, alloc: None, step };
+    let deploy = DeployRequest {
+        source: "service \"web\" { image \"nginx:1.27\"; port 80; }".into(),
+        file: "mill.kdl".into(),
+        default_project: "shop".parse().unwrap(),
+        images: [("web".parse().unwrap(), "nginx:1.28".parse().unwrap())].into(),
+        replace: false,
+    };
+    let daemon = Daemon {
+        state: DaemonState::Member,
+        node: "node-1".parse().unwrap(),
+        version: "0.1.0".into(),
+        pid: 708,
+        since: canned::NOW,
+        data_dir: "/var/lib/mill".into(),
+        listen: "0.0.0.0:4400".parse().ok(),
+        plane_pid: Some(709),
+    };
+    let report = Report {
+        node: "node-1".parse().ok(),
+        findings: vec![
+            Finding::ok("kernel", "6.1.0-18-amd64"),
+            Finding::warn("disk", "3G of 20G free at /var/lib/mill", "make room"),
+        ],
+    };
+    vec![
+        ("DeployRequest", value(serde_json::to_value(deploy))),
+        (
+            "RollbackRequest",
+            value(serde_json::to_value(RollbackRequest { to: Some(mill_model::DeployId(12)) })),
+        ),
+        ("ScaleRequest", value(serde_json::to_value(ScaleRequest { replicas: 3 }))),
+        ("RestartActor", json!({ "path": "daemon/agent/images" })),
+        ("InitRequest", value(serde_json::to_value(InitRequest::default()))),
+        ("Status", value(serde_json::to_value(canned::status()))),
+        ("Node", first(value(serde_json::to_value(canned::nodes())))),
+        ("Service", first(value(serde_json::to_value(canned::services())))),
+        ("Alloc", first(value(serde_json::to_value(canned::allocs())))),
+        ("Project", value(serde_json::to_value(canned::project()))),
+        ("HistoryEntry", first(value(serde_json::to_value(canned::history())))),
+        ("Deploy", value(serde_json::to_value(canned::deploy(Action::Deploy)))),
+        ("Plan", value(serde_json::to_value(canned::plan()))),
+        ("Progress", value(serde_json::to_value(progress))),
+        ("Why", value(serde_json::to_value(canned::why()))),
+        ("Inspected", value(serde_json::to_value(canned::inspected()))),
+        ("LogLine", first(value(serde_json::to_value(canned::log_lines())))),
+        ("Event", first(value(serde_json::to_value(canned::events())))),
+        ("Actors", value(serde_json::to_value(canned::actors()))),
+        ("Report", value(serde_json::to_value(report))),
+        ("Daemon", value(serde_json::to_value(daemon))),
+        ("Initialized", value(serde_json::to_value(canned::initialized()))),
+    ]
+}
+
+/// The word of a shape within what a route takes or answers.
+fn shape_in(text: &str) -> Option<&str> {
+    text.split([' ', ';']).find(|word| word.starts_with(char::is_uppercase))
+}
+
+fn linked(text: &str) -> String {
+    match shape_in(text) {
+        Some(shape) => text.replacen(shape, &format!("[{shape}](#{})", shape.to_lowercase()), 1),
+        None => text.to_owned(),
+    }
+}
+
+fn api_reference() -> String {
+    let mut text = String::from(
+        "# The HTTP API\n\n<!-- Written by a test from the table of routes: UPDATE_GOLDEN=1 cargo test -p mill docs. -->\n\n\
+         A node serves it on its root-only socket `/run/mill/mill.sock`, without a token, and with TLS on port 4400, where\n\
+         each request carries `Authorization: Bearer TOKEN`. The certificate is the cluster's own: the token carries the\n\
+         fingerprint of the CA that signed it.\n\n\
+         JSON throughout. Moments are RFC 3339, durations are milliseconds and say so in their name. Fields are only ever\n\
+         added: ignore those that you don't know. A stream is server-sent events, one JSON document in each `data`; it goes\n\
+         on where it was cut when asked with `Last-Event-ID`, and ends with an event `end`: a body that just stops was cut.\n\n\
+         ```console\n\
+         $ curl --unix-socket /run/mill/mill.sock http://mill/v1/services\n\
+         $ curl --unix-socket /run/mill/mill.sock -N 'http://mill/v1/logs?name=web&follow=true'\n\
+         ```\n\n## Routes\n\n| | | what it does | body or query | answer |\n|---|---|---|---|---|\n",
+    );
+    for route in ROUTES {
+        let local = if route.is_local() { " (socket only)" } else { "" };
+        let _ = writeln!(
+            text,
+            "| {} | `{}` | {}{local} | {} | {} |",
+            route.method,
+            route.path,
+            route.does,
+            linked(route.takes),
+            linked(route.answers)
+        );
+    }
+    text.push_str(
+        "\n## Refusals\n\nEvery answer that isn't a success has this body: what, and as far as they are known why and what \
+         to do.\n\n",
+    );
+    let refusal = ApiError::new(Code::Conflict, "shop is being deployed").because("#13 is at work");
+    write_json(&mut text, &serde_json::to_value(refusal.hint("wait for it, or `--replace` it")).unwrap());
+    text.push_str(
+        "\nThe last column is how `mill` ends that was refused so.\n\n| `code` | status | | try again | exit code |\n\
+         |---|---|---|---|---|\n",
+    );
+    for code in Code::ALL {
+        let exit = Exit::of(&ClientError::Refused(Box::new(ApiError::new(code, ""))));
+        let name = serde_json::to_value(code).unwrap();
+        let again = if code.is_transient() { "a little later" } else { "" };
+        let _ = writeln!(
+            text,
+            "| `{}` | {} | {} | {again} | {} |",
+            name.as_str().unwrap(),
+            code.status().as_u16(),
+            code.meaning(),
+            exit as u8
+        );
+    }
+    text.push_str("\n## Shapes\n\nBy example: each is a value as a server sends it.\n");
+    for (name, value) in shapes() {
+        let _ = write!(text, "\n### {name}\n\n");
+        write_json(&mut text, &value);
+    }
+    text
+}
+
+fn write_json(text: &mut String, value: &Value) {
+    let _ = writeln!(text, "```json\n{}\n```", serde_json::to_string_pretty(value).unwrap());
+}
+
+#[test]
+fn the_api_reference_is_what_is_served() {
+    let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/api.md"));
+    golden::check_file(path, &api_reference());
+}
+
+#[test]
+fn every_shape_that_a_route_names_is_shown() {
+    let shapes = shapes();
+    let known = |shape: &str| shapes.iter().any(|(name, _)| *name == shape);
+    for text in ROUTES.iter().flat_map(|route| [route.takes, route.answers]) {
+        assert!(shape_in(text).is_none_or(known), "{text}");
+    }
+    for (name, _) in &shapes {
+        let named = |text: &str| shape_in(text) == Some(name);
+        assert!(
+            ROUTES.iter().any(|route| named(route.takes) || named(route.answers)),
+            "{name} is no route's"
+        );
+    }
 }
 
 #[test]

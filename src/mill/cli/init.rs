@@ -63,25 +63,17 @@ fn render(answer: &Initialized, _: &Terminal) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::golden;
-    use mill_api::token::{Token, TokenKind};
-    use mill_api::trust::Fingerprint;
+    use crate::cli::{canned, golden};
 
     #[test]
     fn a_new_cluster_shows_its_token_and_is_remembered() {
-        let token = Token::new(TokenKind::Api, [1; 20], Fingerprint::of(b"ca"));
-        let answer = Initialized {
-            node: "node-1".parse().unwrap(),
-            url: "https://10.0.0.1:4400".into(),
-            admin_token: token.clone(),
-            join_token: None,
-        };
+        let answer = canned::initialized();
         golden::check("init", &render(&answer, &Terminal::plain()));
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("contexts.json");
         remember(&mut Contexts::default(), &path, &answer).unwrap();
         let kept = Contexts::load(&path).unwrap();
         assert_eq!(kept.current.as_deref(), Some("node-1"));
-        assert_eq!(kept.contexts["node-1"], Context { url: answer.url, token });
+        assert_eq!(kept.contexts["node-1"], Context { url: answer.url, token: answer.admin_token });
     }
 }

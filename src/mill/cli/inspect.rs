@@ -119,10 +119,7 @@ mod tests {
 
     #[test]
     fn an_outline_shows_all_that_is_there() {
-        let inspected = Inspected::Node {
-            node: Box::new(canned::nodes().remove(0)),
-            allocs: canned::allocs().into_iter().take(1).collect(),
-        };
+        let inspected = canned::inspected();
         golden::check("inspect", &render(&inspected, &canned::terminal()));
     }
 }

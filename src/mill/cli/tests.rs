@@ -7,9 +7,7 @@ use axum::http::{Request, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use mill_api::deploys::Action;
 use mill_api::progress::{Outcome, Progress, Step};
-use mill_api::projects::Project;
 use mill_api::{ApiError, Code, sse};
-use mill_model::DeployId;
 use serde::Serialize;
 use tempfile::TempDir;
 use tokio::net::UnixListener;
@@ -65,20 +63,12 @@ fn json(value: &impl Serialize) -> Response {
 
 fn answer(method: &str, path: &str) -> Response {
     let deploy = canned::deploy(Action::Deploy);
-    let project = Project {
-        name: "shop".parse().unwrap(),
-        services: 2,
-        tasks: 1,
-        current: Some(DeployId(13)),
-        deployed_at: None,
-        deploying: Some(DeployId(14)),
-    };
     match (method, path) {
         ("GET", "/v1/status") => json(&canned::status()),
         ("GET", "/v1/nodes") => json(&canned::nodes()),
         ("GET", "/v1/services") => json(&canned::services()),
         ("GET", "/v1/allocs") => json(&canned::allocs()),
-        ("GET", "/v1/projects") => json(&[project]),
+        ("GET", "/v1/projects") => json(&[canned::project()]),
         ("GET", "/v1/projects/shop/history") => json(&canned::history()),
         ("GET", "/v1/projects/shop/services/web/why") => json(&canned::why()),
         ("GET", "/v1/events") => json(&canned::events()),
