@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Story, Tell};
+use super::{Pace, Story, Tell};
 use crate::harness::cli::Ran;
 use crate::harness::containerd::{ctr, ctr_of};
 use crate::harness::failed::expect;
@@ -13,7 +13,7 @@ use crate::harness::until::let_pass;
 use crate::harness::{Context as _, Failed, Look, World, until};
 
 pub(super) const CLEAN: Story =
-    Story { name: "clean_leaves_nothing", proves: true, tell: Tell::Node(clean_leaves_nothing) };
+    Story { name: "clean_leaves_nothing", pace: Pace::Brisk, tell: Tell::Node(clean_leaves_nothing) };
 
 /// Somebody else's namespace in the same containerd, and the cgroup of their container.
 const THEIRS: &str = "default";

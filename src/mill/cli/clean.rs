@@ -11,9 +11,7 @@ use mill_model::Tempo;
 use super::daemon::DaemonArgs;
 use super::error::CliError;
 use super::exit::Exit;
-use super::node::{
-    CGROUP_PARENT, CONTAINERD_SOCKET, Containerd, DATA_DIR, DEV_DATA_DIR, NodeArgs, NodeConfig,
-};
+use super::node::{CONTAINERD_SOCKET, Containerd, DATA_DIR, DEV_DATA_DIR, NodeArgs, NodeConfig};
 use super::ui::{Align, Colour, Table, Terminal, Ui, count};
 
 /// Remove what Mill left on this machine: containers, images, mounts, logs
@@ -55,6 +53,10 @@ pub(crate) struct CleanArgs {
     #[arg(long, value_name = "PATH")]
     containerd: Option<String>,
 
+    /// Cgroup of all the node's containers; by default /mill [env: MILL_CGROUP_PARENT]
+    #[arg(long, value_name = "PATH")]
+    cgroup_parent: Option<String>,
+
     /// The daemon's settings file, if it had another than /etc/mill/node.kdl [env: MILL_NODE_CONFIG]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -74,6 +76,7 @@ impl CleanArgs {
             socket: self.socket.clone(),
             plane_socket: self.plane_socket.clone(),
             containerd: self.containerd.clone(),
+            cgroup_parent: self.cgroup_parent.clone(),
             ..NodeArgs::default()
         };
         let config = DaemonArgs::of(self.config.clone(), said).resolve()?;
@@ -99,7 +102,7 @@ impl CleanArgs {
             socket: config.socket,
             plane_socket: config.plane_socket,
             containerds,
-            cgroup_parent: CGROUP_PARENT.to_owned(),
+            cgroup_parent: config.cgroup_parent,
             with_data: self.data,
             own_containerd: self.own_containerd,
         }

@@ -24,7 +24,7 @@ use mill_drivers::random::KernelRandom;
 use mill_model::Tempo;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::cli::node::{CGROUP_PARENT, Log};
+use crate::cli::node::Log;
 use crate::cli::{self, CliError, Exit, NodeConfig};
 
 /// The actors of one node.

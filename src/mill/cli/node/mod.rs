@@ -25,8 +25,6 @@ pub(crate) const PLANE_SOCKET: &str = "/run/mill/plane.sock";
 pub(crate) const DATA_DIR: &str = "/var/lib/mill";
 /// Where `mill dev` does: a try must not touch a real node's state.
 pub(crate) const DEV_DATA_DIR: &str = "/var/lib/mill-dev";
-/// The cgroup of all containers.
-pub(crate) const CGROUP_PARENT: &str = "/mill";
 /// The daemon's settings.
 pub(crate) const CONFIG_FILE: &str = "/etc/mill/node.kdl";
 /// The cgroup of all containers.
