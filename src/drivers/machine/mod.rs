@@ -37,7 +37,7 @@ impl Machine {
             containers: Runtime::new(runtime, Arc::clone(tempo))?,
             images: Store::new(&runtime.socket, BTreeSet::new(), Arc::clone(tempo)),
             scratch: LoopScratch::new(data.join("scratch")),
-            sockets: ProcSockets::default(),
+            sockets: ProcSockets::with_containers(&runtime.cgroup_parent),
             probes: NetProbes,
             clock: SystemClock,
             records: DiskRecords::new(data.join("allocs")),

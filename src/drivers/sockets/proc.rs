@@ -19,20 +19,27 @@ use crate::containers::ContainerName;
 /// Sockets remembered at most: more than a node has listeners. Beyond it memory starts afresh.
 const REMEMBERED_MAX: usize = 10_000;
 
-/// The cgroup below which every container of Mill has its own, named like it.
-const CGROUP: &str = "mill";
-
 /// This machine's sockets, as seen from this process' network namespace.
 #[derive(Debug, Clone)]
 pub struct ProcSockets {
     proc: PathBuf,
+    /// The cgroup below which every container of this Mill has its own, named like it: `/mill`. Without it no socket
+    /// is seen to be a container's.
+    cgroup_parent: Option<String>,
     /// By inode: the link that led to it.
     seen: Arc<Mutex<BTreeMap<u64, PathBuf>>>,
 }
 
 impl Default for ProcSockets {
     fn default() -> Self {
-        Self { proc: PathBuf::from("/proc"), seen: Arc::default() }
+        Self { proc: PathBuf::from("/proc"), cgroup_parent: None, seen: Arc::default() }
+    }
+}
+
+impl ProcSockets {
+    /// With the cgroup of this Mill's containers, as [`crate::containers::RuntimeConfig`] has it.
+    pub fn with_containers(cgroup_parent: &str) -> Self {
+        Self { cgroup_parent: Some(cgroup_parent.to_owned()), ..Self::default() }
     }
 }
 
@@ -119,7 +126,8 @@ impl ProcSockets {
         let pid = dir.file_name()?.to_str()?.parse().ok()?;
         let name = fs::read_to_string(dir.join("comm")).ok()?.trim_end().to_owned();
         let cgroups = fs::read_to_string(dir.join("cgroup")).unwrap_or_default();
-        Some(Process { pid, name, container: container(&cgroups) })
+        let container = self.cgroup_parent.as_ref().and_then(|parent| container(parent, &cgroups));
+        Some(Process { pid, name, container })
     }
 }
 
@@ -130,11 +138,11 @@ fn leads_to(link: &Path) -> Option<u64> {
 
 /// The container in a `/proc/PID/cgroup`: of v1, of v2 and of both at once, at any depth (a nested machine has
 /// its own cgroups above Mill's), and also from within sub-groups that the container made.
-fn container(cgroups: &str) -> Option<ContainerName> {
+fn container(parent: &str, cgroups: &str) -> Option<ContainerName> {
+    let below = format!("/{}/", parent.trim_matches('/'));
     cgroups.lines().filter_map(|line| line.splitn(3, ':').nth(2)).find_map(|path| {
-        let mut parts = path.split('/');
-        parts.find(|part| *part == CGROUP)?;
-        parts.next()?.parse().ok()
+        let (_, name) = path.split_once(&below)?;
+        name.split('/').next()?.parse().ok()
     })
 }
 
@@ -193,6 +201,7 @@ mod tests {
     fn a_container_is_known_by_its_cgroup_on_every_kind_of_host() {
         let web = |incarnation: u32| Some(format!("web-7k2f.{incarnation}").parse().unwrap());
         for (cgroups, expected) in [
+            ("0::/millions/web-7k2f.3\n", None),
             ("12:pids:/mill/web-7k2f.3\n0::/\n", web(3)),
             ("4:memory:/other/b2d7d\n0::/mill/web-7k2f.3\n", web(3)),
             ("0::/nested.slice/mill/web-7k2f.12/init.scope\n", web(12)),
@@ -202,7 +211,9 @@ mod tests {
             ("0::/mill\n", None),
             ("garbage", None),
         ] {
-            assert_eq!(container(cgroups), expected, "{cgroups}");
+            assert_eq!(container("/mill", cgroups), expected, "{cgroups}");
+            let elsewhere = cgroups.replace("/mill/", "/mill/one.slice/");
+            assert_eq!(container("/mill/one.slice", &elsewhere), expected, "{elsewhere}");
         }
     }
 }
