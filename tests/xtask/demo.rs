@@ -234,14 +234,21 @@ pub(crate) fn stop(house: &House) -> Result<(), Trouble> {
             thread::sleep(LOOK_EVERY);
         }
     }
-    unmount_below(&place.folder);
+    // Containers outlive their daemon, and so does a containerd of Mill's own.
+    let data = place.folder.join("mill");
+    if data.exists() && place.mill.exists() {
+        let cleaned = place.mill(&["clean", "--yes", "--data", "--data-dir"]).args([&data]).succeeds();
+        if !cleaned {
+            say(&format!("not all is gone: `mill clean --data --data-dir {}` says what", data.display()));
+        }
+    }
     fs::remove_dir_all(&place.folder).about(&place.folder)?;
     say("the demo is gone");
     Ok(())
 }
 
-/// What a demo leaves running: registry, daemon and plane, and a containerd with its shims.
-const PROGRAMS: &[&str] = &["docker-registry", "mill", "containerd", "containerd-shim-runc-v2"];
+/// What a demo leaves running: registry, daemon and plane. What those started is Mill's own to find.
+const PROGRAMS: &[&str] = &["docker-registry", "mill"];
 
 /// Processes of these programs that name the demo's folder on their command line.
 fn processes_of(folder: &Path, programs: &[&str]) -> Vec<u32> {
@@ -261,17 +268,6 @@ fn processes_of(folder: &Path, programs: &[&str]) -> Vec<u32> {
 fn kill(pid: u32, signal: &str) {
     // std can't send signals; the shell can
     Shell::new("sh").args(["-c", &format!("kill -{signal} {pid}")]).succeeds();
-}
-
-/// Takes away what containers or volumes left mounted, the innermost first.
-fn unmount_below(folder: &Path) {
-    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let points = mounts.lines().filter_map(|line| line.split(' ').nth(4)).map(Path::new);
-    let mut below: Vec<&Path> = points.filter(|point| point.starts_with(folder)).collect();
-    below.sort();
-    for point in below.iter().rev() {
-        Shell::new("umount").args([point]).succeeds();
-    }
 }
 
 #[cfg(test)]
