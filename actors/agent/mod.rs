@@ -15,7 +15,6 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::marker::PhantomData;
 
-use mill_alloc::Record;
 use mill_control::dispatch::{Ack, Batch, Inventory, Order, Refusal};
 use mill_control::node::{Effect, Node};
 use mill_drivers::bundle::Drivers;
@@ -27,7 +26,7 @@ use mill_model::{AllocId, AllocStatus, Term};
 use serde_json::{Value, json};
 use tracing::{info, warn};
 
-use crate::alloc::{self, Alloc, Home, Streams};
+use crate::alloc::{self, Alloc, Home, Streams, Unread};
 use crate::images::{self, Images, Pulls};
 use crate::kit::{Actor, Address, Crash, Me, Message, Reply, Restart, Task, TaskPanicked, Timer};
 use crate::outlet::Outlet;
@@ -206,14 +205,14 @@ impl<D: Drivers> State<D> {
         let mut allocs: u32 = 0;
         for listed in listed {
             let alloc = listed.alloc;
-            let record = match listed.bytes {
-                Ok(bytes) => Record::decode(&bytes)?,
-                Err(error) if error.is_damage() => {
+            let record = match alloc::read_record(listed.kept) {
+                Ok(record) => record,
+                Err(Unread::Damaged(error)) => {
                     // The leader knows what it was, and orders it again.
-                    warn!(%alloc, %error, "an alloc's record is damaged and left out");
+                    warn!(%alloc, error, "an alloc's record can't be read and is left out");
                     continue;
                 }
-                Err(error) => return Err(error.into()),
+                Err(Unread::NotNow(crash)) => return Err(crash),
             };
             let (effect, ports) = self.node.restore(&record);
             if let Err(error) = ports {

@@ -45,6 +45,10 @@ impl<D: Drivers> State<D> {
                 Effect::SetTimer { timer, after } => {
                     self.timers.insert(timer.kind, me.after(after, Msg::Fired(timer)));
                 }
+                // It could go to the next daemon's surprise: see `mill_alloc::life`.
+                Effect::Report(status) if unkept.is_some() && status.phase.is_terminal() => {
+                    failed = Some(Input::NotKept);
+                }
                 Effect::Report(status) => {
                     info!(
                         alloc = %status.id,
@@ -68,7 +72,17 @@ impl<D: Drivers> State<D> {
             Failure::Runtime { detail: format!("its record can't be kept: {error}") }
         };
         let bytes = record.encode().map_err(|error| failure(&error))?;
-        self.home.drivers.records().write(alloc, bytes).await.map_err(|error| failure(&error))
+        let records = self.home.drivers.records();
+        let Err(error) = records.write(alloc, bytes).await else { return Ok(()) };
+        let failure = failure(&error);
+        if !record.status.phase.is_terminal() {
+            return Err(failure);
+        }
+        records.mark_over(alloc, record.status.phase).await.map_err(|error| {
+            let error = words(&error);
+            warn!(%alloc, error, "the alloc's end can't be marked; it is told when it can");
+            failure
+        })
     }
 
     fn name(&self, incarnation: Incarnation) -> ContainerName {

@@ -16,12 +16,14 @@ use std::marker::PhantomData;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use mill_alloc::{Exit, Found, FoundState, Heard, Input, Life, Record, Timer as LifeTimer, TimerKind};
+use mill_alloc::{
+    Exit, Found, FoundState, Heard, Input, Life, Record, RecordError, Timer as LifeTimer, TimerKind,
+};
 use mill_control::node::Begin;
 use mill_drivers::bundle::Drivers;
 use mill_drivers::clock::Clock as _;
 use mill_drivers::containers::{self, ContainerError, Containers as _};
-use mill_drivers::records::Records as _;
+use mill_drivers::records::{Kept, Records as _, RecordsError};
 use mill_model::{AllocId, Incarnation, NodeName};
 use serde_json::{Value, json};
 use tracing::{info, warn};
@@ -118,7 +120,7 @@ impl<D: Drivers> Actor for Alloc<D> {
     type State = State<D>;
 
     async fn start(me: &Me<Self>, args: Args<D>) -> Result<State<D>, Crash> {
-        let life = revive(me, &args).await?;
+        let (life, is_recorded) = revive(me, &args).await?;
         let Args { home, agent, images, .. } = args;
         let alloc = life.status().id.clone();
         let mut state = State {
@@ -132,8 +134,10 @@ impl<D: Drivers> Actor for Alloc<D> {
             looked: 0,
             look_again: None,
         };
-        state.look(me);
-        // Orders that came while it was away.
+        if is_recorded {
+            state.look(me);
+        }
+        // What was heard of it, and orders that came while it was away.
         state.agent.tell(agent::Msg::Woke { alloc })?;
         Ok(state)
     }
@@ -142,7 +146,13 @@ impl<D: Drivers> Actor for Alloc<D> {
         match msg {
             Msg::Stop => state.take(me, Input::Stop).await,
             Msg::Restart(incarnation) => state.take(me, Input::Restart { incarnation }).await,
-            Msg::Heard(heard) => state.take(me, Input::Heard(heard)).await,
+            Msg::Heard(heard) => {
+                state.take(me, Input::Heard(heard)).await?;
+                if state.looked == 0 && !state.tasks.contains_key("look") {
+                    state.look(me);
+                }
+                Ok(())
+            }
             Msg::Looked(found) => state.looked(me, found?).await,
             Msg::LookAgain => {
                 state.look(me);
@@ -168,26 +178,51 @@ impl<D: Drivers> Actor for Alloc<D> {
     }
 }
 
-/// The life that the record tells of, else one that begins.
-async fn revive<D: Drivers>(me: &Me<Alloc<D>>, args: &Args<D>) -> Result<Life, Crash> {
+/// The life that the record tells of, else one that begins; and whether there is a record.
+async fn revive<D: Drivers>(me: &Me<Alloc<D>>, args: &Args<D>) -> Result<(Life, bool), Crash> {
     let alloc = &args.begin.assignment.alloc;
     let (tempo, now) = (Arc::clone(me.tempo()), args.home.drivers.clock().now());
-    let record = match args.home.drivers.records().read(alloc).await {
-        Ok(bytes) => bytes.map(|bytes| Record::decode(&bytes)).transpose(),
-        Err(error) if error.is_damage() => {
-            warn!(%alloc, %error, "the record is damaged; what runs of this alloc is replaced");
-            Ok(None)
+    let kept = args.home.drivers.records().read(alloc).await.transpose();
+    let record = match kept.map(read_record).transpose() {
+        Ok(record) => record,
+        Err(Unread::Damaged(error)) => {
+            warn!(%alloc, error, "the record can't be read; what runs of this alloc is replaced");
+            None
         }
-        Err(error) => return Err(error.into()),
+        Err(Unread::NotNow(crash)) => return Err(crash),
     };
-    // One of a later version can't be acted upon: whoever went back a version should go forward again.
-    Ok(match record? {
-        Some(record) => Life::restore(record, tempo, now),
+    Ok(match record {
+        Some(record) => (Life::restore(record, tempo, now), true),
         None => {
             let Begin { assignment, ports, heard } = args.begin.clone();
-            Life::new(assignment, ports, heard, tempo, now)
+            (Life::new(assignment, ports, heard, tempo, now), false)
         }
     })
+}
+
+/// Why there is no record.
+pub(crate) enum Unread {
+    /// It is lost for good; how, for people.
+    Damaged(String),
+    /// Another attempt may read it: by this daemon, or by the later version that wrote it.
+    NotNow(Crash),
+}
+
+/// What a record says.
+pub(crate) fn read_record(kept: Result<Kept, RecordsError>) -> Result<Record, Unread> {
+    let Kept { bytes, over } = kept.map_err(|error| match error.is_damage() {
+        true => Unread::Damaged(check::words(&error)),
+        false => Unread::NotNow(error.into()),
+    })?;
+    match Record::decode(&bytes) {
+        Ok(record) => Ok(match over {
+            Some(phase) => record.over(phase),
+            None => record,
+        }),
+        // Whoever went back a version should go forward again.
+        Err(error @ RecordError::Version { .. }) => Err(Unread::NotNow(error.into())),
+        Err(error) => Err(Unread::Damaged(check::words(&error))),
+    }
 }
 
 impl<D: Drivers> State<D> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mill_model::{AllocStatus, Failure, Phase, Timestamp};
+use mill_model::{AllocStatus, Ended, Failure, Phase, Timestamp};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -76,6 +76,18 @@ struct Versioned<'a> {
 }
 
 impl Record {
+    /// What becomes of it when all that could be noted of the alloc's end is its phase.
+    #[must_use]
+    pub fn over(mut self, phase: Phase) -> Self {
+        let failure = (phase == Phase::Failed).then(|| Failure::Runtime {
+            detail: "how it ended couldn't be written down: the disk refused".to_owned(),
+        });
+        let status = &mut self.status;
+        status.last_end = Some(Ended { incarnation: status.incarnation, failure, at: status.since });
+        status.phase = phase;
+        Self { ending: None, signalled: false, last_phase: Some(phase), ..self }
+    }
+
     /// The record as bytes.
     ///
     /// # Errors

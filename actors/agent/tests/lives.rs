@@ -249,3 +249,45 @@ async fn an_ephemeral_volume_outlives_its_containers_and_ends_with_the_alloc() {
     world.reach(Phase::Stopped).await;
     assert!(world.fakes.scratch.volumes().is_empty(), "it ended before its volume did");
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_end_told_on_a_full_disk_is_known_to_the_next_daemon() {
+    for (kind, script, phase) in [
+        (plain(), Script::default(), Phase::Stopped),
+        (task(), ends(secs(5), 0), Phase::Stopped),
+        (task(), ends(secs(5), 4), Phase::Failed),
+    ] {
+        let mut world = World::new().await;
+        world.script(script);
+        let is_task = matches!(kind, Kind::Task { .. });
+        world.run(without_ports(kind)).await;
+        let before = world.reach(if is_task { Phase::Running } else { Phase::Healthy }).await;
+        world.fakes.records.be_full(true);
+        if !is_task {
+            world.stop().await;
+        }
+        let told = world.reach(phase).await;
+        world.fakes.records.be_full(false);
+        world.restart_daemon(secs(1)).await;
+        let after = world.status().await;
+        assert_eq!((after.phase, after.incarnation), (phase, told.incarnation));
+        assert!(after.revision <= before.revision, "the record was written after all");
+        tokio::time::sleep(secs(120)).await;
+        assert_eq!((world.started(), world.running()), (vec![1], vec![]), "it was begun again");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_that_the_disk_takes_in_no_form_is_told_when_it_does() {
+    let world = World::new().await;
+    world.run(without_ports(plain())).await;
+    world.reach(Phase::Healthy).await;
+    world.fakes.records.be_read_only(true);
+    world.stop().await;
+    until("its container is gone", async || world.running().is_empty()).await;
+    tokio::time::sleep(secs(300)).await;
+    assert_eq!(world.status().await.phase, Phase::Stopping, "the next daemon would begin it again");
+    assert!(world.told().iter().all(|(phase, ..)| *phase != Phase::Stopped));
+    world.fakes.records.be_read_only(false);
+    world.reach(Phase::Stopped).await;
+}

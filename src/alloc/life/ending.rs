@@ -171,7 +171,18 @@ impl Life {
         self.set_timer(TimerKind::Remove, self.tempo.restart_delay(self.removals_failed));
     }
 
+    /// Takes its end back until the disk takes it.
+    pub(super) fn not_kept(&mut self) {
+        if self.phase().is_terminal() {
+            self.turn(Phase::Stopping);
+            self.end_unkept = true;
+            // With the pause of a removal that failed: neither is in anyone's way.
+            self.clear_failed();
+        }
+    }
+
     pub(super) fn remove_again(&mut self) {
+        self.end_unkept = false;
         if self.clearing == Clearing::Asked {
             self.clearing = Clearing::Wanted;
         }

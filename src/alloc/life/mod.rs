@@ -3,15 +3,19 @@
 //! # How to run it
 //! Make one with [`Life::new`] (just assigned) or [`Life::restore`] (from its record), ask the runtime for all
 //! containers of this alloc, and give them as [`Input::Resume`]: first thing, also when its actor starts again
-//! after a crash. Carry out the effects of each step in their order; a [`Effect::Persist`] must be on disk
+//! after a crash. One without a record, be it the first time or because the record is lost, is told before what was
+//! [`Input::Heard`] of it, so that no number is given twice. Carry out the effects of each step in their order; a [`Effect::Persist`] must be on disk
 //! before the effects behind it begin. If it can't be, answer the [`Effect::Start`] behind it with
-//! [`Input::StartFailed`]; the others may go on.
+//! [`Input::StartFailed`]; the others may go on. So may the [`Effect::Report`] of an end, if the disk takes a mark of
+//! it instead ([`Record::over`]); if it takes neither, hold the report back and answer [`Input::NotKept`].
 //!
 //! # Why
 //! - An *incarnation* is one attempt, pull included. Its number is on disk before its container exists, and
 //!   the next begins only when the end of this one is known: late news carries the old number and is dropped.
 //! - A container of an older incarnation must be *removed*, not only ended, before the next one starts: two
 //!   at once would share ports and volumes.
+//! - An end is told only when the next daemon will know of it: once it is told, its place, ports and volumes are
+//!   given to others, beside whom it must not begin again. Nothing else that is told has such consequences.
 //! - Unhealthy isn't yet stopped: traffic goes away at once, and requests in hand get `stop.drain`. A check
 //!   that succeeds meanwhile takes it back (healthy ⇄ unhealthy).
 //! - Given back after five failures is a standing request, not a full stop: until the leader places it
@@ -93,6 +97,10 @@ pub struct Life {
     leftovers: BTreeMap<Incarnation, bool>,
     removals_failed: u32,
     clearing: Clearing,
+    /// The disk didn't take its end, and isn't asked again yet.
+    end_unkept: bool,
+    /// The latest incarnation that was heard of.
+    floor: Incarnation,
     timers: BTreeMap<TimerKind, u64>,
     generation: u64,
     effects: Vec<Effect>,
@@ -150,6 +158,8 @@ impl Life {
             leftovers: BTreeMap::new(),
             removals_failed: 0,
             clearing: Clearing::Wanted,
+            end_unkept: false,
+            floor: Incarnation::default(),
             timers: BTreeMap::new(),
             generation: 0,
             effects: vec![],
@@ -180,6 +190,7 @@ impl Life {
             Input::RemoveFailed { incarnation } => self.remove_failed(incarnation),
             Input::Cleared => self.clearing = Clearing::Done,
             Input::ClearFailed => self.clear_failed(),
+            Input::NotKept => self.not_kept(),
             Input::Fired(timer) => self.fired(timer),
         }
         self.settle();
@@ -223,7 +234,8 @@ impl Life {
 
     /// Begins the next incarnation.
     fn begin(&mut self) {
-        self.record.status.incarnation = self.current().next();
+        self.record.status.incarnation = self.current().max(self.floor).next();
+        self.container = Container::Absent;
         self.record.ending = None;
         self.turn(Phase::Pulling);
         self.effects.push(Effect::Pull { incarnation: self.current() });
@@ -291,11 +303,23 @@ impl Life {
         }
     }
 
-    /// A later report must have a later revision than any that was heard. (Incarnations need no such floor
-    /// here: `resume` sees the containers, and a record is on disk before its container exists.)
+    /// A later report must have a later revision than any that was heard, and no number is used again, though the
+    /// record knows of neither: it was lost, or its disk was full. What runs under a number before the one that was
+    /// heard has ended, by an earlier word of this node; the leader believes nothing more of it.
     fn heard(&mut self, heard: Heard) {
         if heard.revision > self.record.status.revision {
             self.record.status.revision = heard.revision;
+        }
+        self.floor = self.floor.max(heard.incarnation);
+        if self.floor <= self.current() {
+            return;
+        }
+        match self.phase() {
+            _ if !self.resumed => self.record.status.incarnation = self.floor,
+            Phase::Pulling => self.begin(),
+            Phase::Starting => self.end(Ending::Restart),
+            _ if self.is_up() => self.end(Ending::Restart),
+            _ => {}
         }
     }
 
@@ -304,8 +328,11 @@ impl Life {
         if !self.resumed || !self.leftovers.is_empty() {
             return;
         }
+        if self.container == Container::Absent && self.phase() != Phase::Pulling {
+            self.record.status.incarnation = self.current().max(self.floor);
+        }
         if let Some(phase) = self.record.last_phase {
-            if self.is_cleared() {
+            if !self.end_unkept && self.is_cleared() {
                 self.turn(phase);
                 self.timers.clear();
             }
@@ -336,7 +363,8 @@ impl Life {
             self.reported = Some(self.record.status.clone());
             effects.push(Effect::Report(self.record.status.clone()));
         }
-        if self.kept.as_ref() != Some(&self.record) {
+        // Before that it knows less than an earlier record, or than it is about to be told.
+        if self.resumed && self.kept.as_ref() != Some(&self.record) {
             self.kept = Some(self.record.clone());
             effects.insert(0, Effect::Persist(Box::new(self.record.clone())));
         }

@@ -1,6 +1,6 @@
 //! Taking an alloc from where it is: at the start of its actor, whatever was before.
 
-use mill_model::{Incarnation, Phase};
+use mill_model::{Failure, Incarnation, Phase};
 
 use super::{Container, Effect, Exit, Found, FoundState, Life, TimerKind};
 use crate::record::Ending;
@@ -25,8 +25,11 @@ impl Life {
         }
         // A record that was lost or is behind must not lead to a number that was used already.
         let highest = found.iter().map(|found| found.incarnation).max().unwrap_or_default();
-        if highest > self.current() && self.record.last_phase.is_none() && self.container == Container::Absent
-        {
+        let is_used = match self.phase() {
+            Phase::Pulling => highest >= self.current(),
+            _ => highest > self.current(),
+        };
+        if is_used && self.record.last_phase.is_none() && self.container == Container::Absent {
             self.skip_to(highest);
         }
     }
@@ -38,6 +41,7 @@ impl Life {
                 self.remove_if(mine, current);
                 match self.ordered_to_stop() {
                     true => self.end(Ending::Ordered),
+                    false if self.has_run_unrecorded() => self.conclude(Some(lost()), self.now),
                     false if self.record.status.failures > 0 => {
                         self.turn(Phase::Waiting);
                         self.back_off();
@@ -121,6 +125,11 @@ impl Life {
         self.record.ending == Some(Ending::Ordered)
     }
 
+    /// Whether it is a task whose record was lost: it has run, perhaps to its end, and never runs twice.
+    fn has_run_unrecorded(&self) -> bool {
+        self.record.assignment.is_task() && self.current() > Incarnation::default()
+    }
+
     fn remove_if(&mut self, found: Option<&FoundState>, incarnation: Incarnation) {
         if found.is_some() {
             self.remove(incarnation);
@@ -137,4 +146,8 @@ impl Life {
             }
         }
     }
+}
+
+fn lost() -> Failure {
+    Failure::Runtime { detail: "the node has lost its record of it, and a task never runs twice".to_owned() }
 }

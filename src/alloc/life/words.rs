@@ -79,6 +79,8 @@ pub enum Input {
     Cleared,
     /// Something of it couldn't be removed.
     ClearFailed,
+    /// Its end could neither be kept nor marked, and the report of it was held back.
+    NotKept,
     /// A timer has run out.
     Fired(Timer),
     /// What the leader heard of it, which may be more than the record knows if the disk was full.

@@ -70,7 +70,8 @@ impl Session {
             }
             match (self.held.get(&alloc.id).copied(), alloc.stop) {
                 (None, None) => dispatch.orders.extend(self.run(cluster, alloc)),
-                (None, Some(_)) => never_begun.push(stopped(alloc)),
+                (None, Some(_)) if alloc.status.revision == 0 => never_begun.push(stopped(alloc)),
+                (None, Some(_)) => dispatch.orders.extend(self.clear_lost(cluster, alloc)),
                 (Some(held), Some(_)) if held.told == Told::Run && !held.ended => {
                     dispatch.orders.push(self.say(&alloc.id, Told::Stop));
                 }
@@ -88,6 +89,17 @@ impl Session {
         let order = self.remind(cluster, alloc)?;
         self.held.insert(alloc.id.clone(), Held { ended: false, told: Told::Run });
         Some(order)
+    }
+
+    /// Its node had it, and has lost its memory of it; what it ran may still be there. It begins it again, only to
+    /// end it, and tells when nothing of it is left. Without ports: they may be all in use.
+    fn clear_lost(&mut self, cluster: &Cluster, alloc: &Alloc) -> Vec<Order> {
+        let mut run = self.run(cluster, alloc);
+        if let Some(Order::Run { assignment, .. }) = &mut run {
+            Arc::make_mut(assignment).container.ports.clear();
+        }
+        let stop = run.is_some().then(|| self.say(&alloc.id, Told::Stop));
+        run.into_iter().chain(stop).collect()
     }
 
     /// To run it, with what was heard of it last: a node that has it already learns how far it was.
@@ -301,6 +313,21 @@ mod tests {
             assert!(told.iter().all(four), "{told:?}");
             assert_eq!(session.next(&world.cluster).orders, [], "once in a session");
         }
+    }
+
+    #[test]
+    fn what_its_node_has_lost_ends_only_when_the_node_says_so() {
+        let mut world = deployed(1);
+        report(&mut world, Phase::Healthy, 4);
+        let id = world.cluster.allocs.keys().next().unwrap().clone();
+        let reason = mill_fsm::StopReason::Removed;
+        world.apply(Command::StopAllocs { allocs: vec![id.clone()], reason }).unwrap();
+        let mut node = Node::new(20_000);
+        let mut session = Session::open(NodeId(1), Term(1), &node.open(Term(1)).unwrap());
+        assert_eq!(talk(&mut world, &mut session, &mut node), ["run", "stop"]);
+        assert_eq!(world.cluster.allocs[&id].status.phase, Phase::Healthy);
+        let held = node.statuses().next().unwrap();
+        assert_eq!((held.revision, held.ports.len()), (4, 0));
     }
 
     #[test]

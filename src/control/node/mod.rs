@@ -186,6 +186,7 @@ impl Node {
             if entry.status.phase.is_terminal() {
                 // Its actor is gone.
                 entry.status.revision = heard.revision;
+                entry.status.incarnation = entry.status.incarnation.max(heard.incarnation);
                 return (Outcome::Already, vec![]);
             }
             return (Outcome::Already, vec![Effect::Heard { alloc: id, heard }]);

@@ -4,14 +4,16 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use mill_model::AllocId;
+use mill_model::{AllocId, Phase};
 
-use super::{Listed, Records, RecordsError};
+use super::{Kept, Listed, READ, Records, RecordsError};
 
 /// First bytes of each file: what it is, and the format of what follows (checksum, then the bytes).
 const MAGIC: &[u8; 8] = b"millrec1";
 const FILE: &str = "record";
 const NEW: &str = "record.new";
+/// What the file is called once its alloc is over and it can't say so itself.
+const OVER: [(&str, Phase); 2] = [("record.stopped", Phase::Stopped), ("record.failed", Phase::Failed)];
 
 /// Records below one directory, each alloc's in its own.
 #[derive(Debug, Clone)]
@@ -36,9 +38,14 @@ impl Records for DiskRecords {
         off_thread(move || write(&dir, &bytes).map_err(disk("write", dir.join(FILE)))).await
     }
 
-    async fn read(&self, alloc: &AllocId) -> Result<Option<Vec<u8>>, RecordsError> {
-        let path = self.of(alloc).join(FILE);
-        off_thread(move || read(&path)).await
+    async fn mark_over(&self, alloc: &AllocId, phase: Phase) -> Result<(), RecordsError> {
+        let dir = self.of(alloc);
+        off_thread(move || mark_over(&dir, phase).map_err(disk("mark", dir.join(FILE)))).await
+    }
+
+    async fn read(&self, alloc: &AllocId) -> Result<Option<Kept>, RecordsError> {
+        let dir = self.of(alloc);
+        off_thread(move || find(&dir)).await
     }
 
     async fn list(&self) -> Result<Vec<Listed>, RecordsError> {
@@ -88,18 +95,52 @@ fn write(dir: &Path, bytes: &[u8]) -> io::Result<()> {
     file.write_all(bytes)?;
     file.sync_data()?;
     fs::rename(&new, dir.join(FILE))?;
+    for (marked, _) in OVER {
+        remove_file(&dir.join(marked))?;
+    }
     sync_dir(dir)
+}
+
+fn mark_over(dir: &Path, phase: Phase) -> io::Result<()> {
+    let (failed, stopped) = (dir.join(OVER[1].0), dir.join(OVER[0].0));
+    let marked = if phase == Phase::Failed { failed } else { stopped };
+    match fs::rename(dir.join(FILE), marked) {
+        Ok(()) => sync_dir(dir),
+        // Marked before, or never written.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn remove_file(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
+/// The record, under whichever of its names. The plain one is the latest: a write removes the others after it.
+fn find(dir: &Path) -> Result<Option<Kept>, RecordsError> {
+    if let Some(bytes) = read(&dir.join(FILE))? {
+        return Ok(Some(Kept { bytes, over: None }));
+    }
+    for (marked, phase) in OVER {
+        if let Some(bytes) = read(&dir.join(marked))? {
+            return Ok(Some(Kept { bytes, over: Some(phase) }));
+        }
+    }
+    Ok(None)
+}
+
 fn read(path: &Path) -> Result<Option<Vec<u8>>, RecordsError> {
     let file = match fs::read(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(disk("read", path.to_owned())(error)),
+        Err(error) => return Err(disk(READ, path.to_owned())(error)),
     };
     match payload(&file) {
         Some(bytes) => Ok(Some(bytes.to_vec())),
@@ -124,10 +165,10 @@ fn list(dir: &Path) -> Result<Vec<Listed>, RecordsError> {
         let entry = entry.map_err(fail)?;
         let name = entry.file_name();
         let Some(alloc) = name.to_str().and_then(|name| name.parse::<AllocId>().ok()) else { continue };
-        match read(&entry.path().join(FILE)).transpose() {
+        match find(&entry.path()).transpose() {
             // The directory of an alloc whose record is gone, or was never written: its logs may still be there.
             None => {}
-            Some(bytes) => listed.push(Listed { alloc, bytes }),
+            Some(kept) => listed.push(Listed { alloc, kept }),
         }
     }
     listed.sort_by(|a, b| a.alloc.cmp(&b.alloc));
@@ -135,11 +176,8 @@ fn list(dir: &Path) -> Result<Vec<Listed>, RecordsError> {
 }
 
 fn remove(dir: &Path) -> io::Result<()> {
-    for name in [FILE, NEW] {
-        match fs::remove_file(dir.join(name)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+    for name in [FILE, NEW, OVER[0].0, OVER[1].0] {
+        remove_file(&dir.join(name))?;
     }
     // Whoever removes the alloc's last file takes the directory along; logs may still be in it.
     match fs::remove_dir(dir) {
@@ -158,6 +196,41 @@ mod tests {
         name.parse().unwrap()
     }
 
+    fn kept(text: &str) -> Option<Kept> {
+        Some(Kept { bytes: text.as_bytes().to_vec(), over: None })
+    }
+
+    #[tokio::test]
+    async fn an_end_is_marked_without_writing_and_the_next_write_replaces_it() {
+        for phase in [Phase::Stopped, Phase::Failed] {
+            let dir = tempfile::tempdir().unwrap();
+            let (records, web) = (DiskRecords::new(dir.path()), id("web-aaaa"));
+            records.mark_over(&web, phase).await.unwrap();
+            assert_eq!(records.read(&web).await.unwrap(), None, "nothing was kept");
+            records.write(&web, b"old".to_vec()).await.unwrap();
+            // The disk is full, and a write was cut short.
+            fs::write(dir.path().join("web-aaaa/record.new"), "hal").unwrap();
+            records.mark_over(&web, phase).await.unwrap();
+            records.mark_over(&web, phase).await.unwrap();
+            let over = Some(Kept { over: Some(phase), ..kept("old").unwrap() });
+            assert_eq!(records.read(&web).await.unwrap(), over);
+            assert_eq!(records.list().await.unwrap()[0].kept.as_ref().ok(), over.as_ref());
+            records.write(&web, b"new".to_vec()).await.unwrap();
+            assert_eq!(records.read(&web).await.unwrap(), kept("new"));
+            records.mark_over(&web, phase).await.unwrap();
+            records.remove(&web).await.unwrap();
+            assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+        }
+    }
+
+    #[test]
+    fn a_bad_block_is_damage_and_a_busy_machine_is_not() {
+        let error = |doing, source| RecordsError::Disk { doing, path: PathBuf::new(), source };
+        assert!(error("read", io::Error::from_raw_os_error(5)).is_damage());
+        assert!(!error("list", io::Error::from_raw_os_error(5)).is_damage());
+        assert!(!error("read", io::ErrorKind::Interrupted.into()).is_damage());
+    }
+
     #[tokio::test]
     async fn what_is_written_is_listed_by_another_and_removed_without_trace() {
         let dir = tempfile::tempdir().unwrap();
@@ -167,7 +240,7 @@ mod tests {
         records.write(&id("web-bbbb"), b"two".to_vec()).await.unwrap();
         records.write(&id("web-aaaa"), vec![]).await.unwrap();
         let listed = DiskRecords::new(dir.path().join("allocs")).list().await.unwrap();
-        let found: Vec<_> = listed.into_iter().map(|one| (one.alloc, one.bytes.unwrap())).collect();
+        let found: Vec<_> = listed.into_iter().map(|one| (one.alloc, one.kept.unwrap().bytes)).collect();
         assert_eq!(found, [(id("web-aaaa"), vec![]), (id("web-bbbb"), b"two".to_vec())]);
         for name in ["web-aaaa", "web-bbbb", "web-bbbb"] {
             records.remove(&id(name)).await.unwrap();
@@ -205,9 +278,9 @@ mod tests {
         for bytes in torn.chain((0..whole.len()).map(flipped)) {
             fs::write(&path, bytes).unwrap();
             let listed = records.list().await.unwrap();
-            let error = listed[0].bytes.as_ref().unwrap_err();
+            let error = listed[0].kept.as_ref().unwrap_err();
             assert!(error.is_damage() && error.to_string().contains("web-aaaa/record"), "{error}");
-            assert_eq!(listed[1].bytes.as_ref().unwrap(), b"some bytes");
+            assert_eq!(listed[1].kept.as_ref().unwrap().bytes, b"some bytes");
         }
     }
 
@@ -217,9 +290,9 @@ mod tests {
         let records = DiskRecords::new(dir.path());
         records.write(&id("web-aaaa"), b"old".to_vec()).await.unwrap();
         fs::write(dir.path().join("web-aaaa/record.new"), "half").unwrap();
-        assert_eq!(records.read(&id("web-aaaa")).await.unwrap(), Some(b"old".to_vec()));
+        assert_eq!(records.read(&id("web-aaaa")).await.unwrap(), kept("old"));
         records.write(&id("web-aaaa"), b"new".to_vec()).await.unwrap();
-        assert_eq!(records.read(&id("web-aaaa")).await.unwrap(), Some(b"new".to_vec()));
+        assert_eq!(records.read(&id("web-aaaa")).await.unwrap(), kept("new"));
     }
 
     #[tokio::test]

@@ -5,11 +5,11 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use mill_model::AllocId;
+use mill_model::{AllocId, Phase};
 
-use super::{Listed, Records, RecordsError};
+use super::{Kept, Listed, Records, RecordsError};
 
-/// A disk that can be told to be full, and to have damaged what it holds.
+/// A disk that can be told to be full or read-only, and to have damaged what it holds.
 #[derive(Debug, Default, Clone)]
 pub struct FakeRecords {
     state: Arc<Mutex<State>>,
@@ -17,9 +17,10 @@ pub struct FakeRecords {
 
 #[derive(Debug, Default)]
 struct State {
-    kept: BTreeMap<AllocId, Vec<u8>>,
+    kept: BTreeMap<AllocId, Kept>,
     damaged: bool,
     full: bool,
+    read_only: bool,
     writes: u64,
 }
 
@@ -27,6 +28,11 @@ impl FakeRecords {
     /// Refuses each write from now on, or takes them again.
     pub fn be_full(&self, full: bool) {
         self.lock().full = full;
+    }
+
+    /// Refuses each change from now on, or takes them again.
+    pub fn be_read_only(&self, read_only: bool) {
+        self.lock().read_only = read_only;
     }
 
     /// Loses what it holds of one alloc.
@@ -54,42 +60,58 @@ impl FakeRecords {
 }
 
 impl State {
-    fn look(&self, alloc: &AllocId, bytes: &[u8]) -> Result<Vec<u8>, RecordsError> {
+    fn look(&self, alloc: &AllocId, kept: &Kept) -> Result<Kept, RecordsError> {
         match self.damaged {
             true => Err(RecordsError::Damaged { path: FakeRecords::path(alloc) }),
-            false => Ok(bytes.to_vec()),
+            false => Ok(kept.clone()),
         }
+    }
+
+    /// Why nothing can be changed, if so.
+    fn refusal(&self, doing: &'static str, alloc: &AllocId) -> Result<(), RecordsError> {
+        let kind = match (self.read_only, self.full && doing == "write") {
+            (true, _) => io::ErrorKind::ReadOnlyFilesystem,
+            (false, true) => io::ErrorKind::StorageFull,
+            (false, false) => return Ok(()),
+        };
+        Err(RecordsError::Disk { doing, path: FakeRecords::path(alloc), source: kind.into() })
     }
 }
 
 impl Records for FakeRecords {
     async fn write(&self, alloc: &AllocId, bytes: Vec<u8>) -> Result<(), RecordsError> {
         let mut state = self.lock();
-        if state.full {
-            let source = io::ErrorKind::StorageFull.into();
-            return Err(RecordsError::Disk { doing: "write", path: Self::path(alloc), source });
-        }
+        state.refusal("write", alloc)?;
         state.writes += 1;
-        state.kept.insert(alloc.clone(), bytes);
+        state.kept.insert(alloc.clone(), Kept { bytes, over: None });
         Ok(())
     }
 
-    async fn read(&self, alloc: &AllocId) -> Result<Option<Vec<u8>>, RecordsError> {
+    async fn mark_over(&self, alloc: &AllocId, phase: Phase) -> Result<(), RecordsError> {
+        let mut state = self.lock();
+        state.refusal("mark", alloc)?;
+        if let Some(kept) = state.kept.get_mut(alloc) {
+            kept.over = Some(phase);
+        }
+        Ok(())
+    }
+
+    async fn read(&self, alloc: &AllocId) -> Result<Option<Kept>, RecordsError> {
         let state = self.lock();
-        state.kept.get(alloc).map(|bytes| state.look(alloc, bytes)).transpose()
+        state.kept.get(alloc).map(|kept| state.look(alloc, kept)).transpose()
     }
 
     async fn list(&self) -> Result<Vec<Listed>, RecordsError> {
         let state = self.lock();
-        let listed = |(alloc, bytes): (&AllocId, &Vec<u8>)| Listed {
-            alloc: alloc.clone(),
-            bytes: state.look(alloc, bytes),
-        };
+        let listed =
+            |(alloc, kept): (&AllocId, &Kept)| Listed { alloc: alloc.clone(), kept: state.look(alloc, kept) };
         Ok(state.kept.iter().map(listed).collect())
     }
 
     async fn remove(&self, alloc: &AllocId) -> Result<(), RecordsError> {
-        self.lock().kept.remove(alloc);
+        let mut state = self.lock();
+        state.refusal("remove", alloc)?;
+        state.kept.remove(alloc);
         Ok(())
     }
 }
@@ -101,12 +123,19 @@ mod tests {
     #[tokio::test]
     async fn it_keeps_refuses_damages_and_forgets_as_told() {
         let (records, alloc) = (FakeRecords::default(), "web-aaaa".parse().unwrap());
+        let kept = |over| Some(Kept { bytes: b"a".to_vec(), over });
         records.write(&alloc, b"a".to_vec()).await.unwrap();
         records.be_full(true);
         assert!(records.write(&alloc, b"b".to_vec()).await.is_err());
-        assert_eq!(records.clone().read(&alloc).await.unwrap(), Some(b"a".to_vec()));
+        assert_eq!(records.clone().read(&alloc).await.unwrap(), kept(None));
+        records.be_read_only(true);
+        assert!(records.mark_over(&alloc, Phase::Failed).await.is_err());
+        assert!(records.remove(&alloc).await.is_err());
+        records.be_read_only(false);
+        records.mark_over(&alloc, Phase::Failed).await.unwrap();
+        assert_eq!(records.read(&alloc).await.unwrap(), kept(Some(Phase::Failed)));
         records.be_damaged(true);
-        assert!(records.list().await.unwrap()[0].bytes.as_ref().unwrap_err().is_damage());
+        assert!(records.list().await.unwrap()[0].kept.as_ref().unwrap_err().is_damage());
         records.be_damaged(false);
         records.forget(&alloc);
         assert_eq!(records.read(&alloc).await.unwrap(), None);

@@ -12,11 +12,15 @@ use std::future::Future;
 use std::io;
 use std::path::PathBuf;
 
-use mill_model::AllocId;
+use mill_model::{AllocId, Phase};
 use thiserror::Error;
 
 pub use disk::DiskRecords;
 pub use fake::FakeRecords;
+
+const READ: &str = "read";
+/// What Linux answers when a block can't be read.
+const EIO: i32 = 5;
 
 /// A node's records of its allocs.
 pub trait Records: Clone + Send + Sync + 'static {
@@ -24,8 +28,16 @@ pub trait Records: Clone + Send + Sync + 'static {
     fn write(&self, alloc: &AllocId, bytes: Vec<u8>)
     -> impl Future<Output = Result<(), RecordsError>> + Send;
 
+    /// Notes that an alloc has ended for good in this phase, where that can't be written any more. Works on a full
+    /// disk. The next write replaces it; where nothing was ever kept there is nothing to note.
+    fn mark_over(
+        &self,
+        alloc: &AllocId,
+        phase: Phase,
+    ) -> impl Future<Output = Result<(), RecordsError>> + Send;
+
     /// What was written last; `None`: nothing.
-    fn read(&self, alloc: &AllocId) -> impl Future<Output = Result<Option<Vec<u8>>, RecordsError>> + Send;
+    fn read(&self, alloc: &AllocId) -> impl Future<Output = Result<Option<Kept>, RecordsError>> + Send;
 
     /// Every alloc that has a record, with its bytes or why they can't be had.
     fn list(&self) -> impl Future<Output = Result<Vec<Listed>, RecordsError>> + Send;
@@ -34,13 +46,22 @@ pub trait Records: Clone + Send + Sync + 'static {
     fn remove(&self, alloc: &AllocId) -> impl Future<Output = Result<(), RecordsError>> + Send;
 }
 
+/// What is kept of one alloc.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// As they were written.
+    pub bytes: Vec<u8>,
+    /// How it has ended since, if the bytes don't say so.
+    pub over: Option<Phase>,
+}
+
 /// One record of [`Records::list`].
 #[derive(Debug)]
 pub struct Listed {
     /// Whose.
     pub alloc: AllocId,
-    /// Its bytes.
-    pub bytes: Result<Vec<u8>, RecordsError>,
+    /// What it holds.
+    pub kept: Result<Kept, RecordsError>,
 }
 
 /// Why a record can't be kept or had.
@@ -49,7 +70,7 @@ pub enum RecordsError {
     /// The disk refuses.
     #[error("failed to {doing} {}", path.display())]
     Disk {
-        /// What was tried: `write`, `read`, `list`, `remove`.
+        /// What was tried: `write`, `mark`, `read`, `list`, `remove`.
         doing: &'static str,
         /// The file or directory.
         path: PathBuf,
@@ -65,8 +86,11 @@ pub enum RecordsError {
 }
 
 impl RecordsError {
-    /// Whether the file is there and useless, for good.
-    pub const fn is_damage(&self) -> bool {
-        matches!(self, Self::Damaged { .. })
+    /// Whether the file is there and useless, for good: not what was written, or on a bad block.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Damaged { .. } => true,
+            Self::Disk { doing, source, .. } => *doing == READ && source.raw_os_error() == Some(EIO),
+        }
     }
 }
