@@ -14,12 +14,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mill_control::leader::{Decision, Facts, decide};
+use mill_control::pace::Pace;
 use mill_drivers::clock::Clock;
 use mill_drivers::random::Random;
 use mill_fsm::{Cluster, Command};
 use mill_model::{Term, Timestamp};
 use serde_json::json;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use crate::dispatch;
@@ -91,6 +93,8 @@ pub struct State<C, R> {
     writing: Option<Task>,
     changed_meanwhile: bool,
     due: Option<Timer>,
+    pace: Pace,
+    begun: Instant,
     _watching: Task,
 }
 
@@ -119,6 +123,8 @@ where
             writing: None,
             changed_meanwhile: false,
             due: None,
+            pace: Pace::default(),
+            begun: Instant::now(),
             _watching: watching,
         };
         state.decide(me)?;
@@ -159,7 +165,7 @@ where
             return Ok(());
         }
         let cluster = Arc::clone(&self.args.cluster.borrow());
-        let now = self.args.clock.now().max(cluster.time);
+        let now = self.pace.now(self.args.clock.now(), self.begun.elapsed(), &cluster).now;
         let facts = Facts { cluster: &cluster, now, tempo: me.tempo() };
         let mut broken = None;
         let mut draw = || {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use mill_consensus::{Committed, Payload, ProposeError as NotTaken, Role as RaftRole};
+use mill_control::pace::{Pace, Stamp};
 use mill_control::replica::{Config, Effects, Replica, Snapshot};
 use mill_drivers::clock::Clock;
 use mill_drivers::disk::{Disk, LogFiles};
@@ -11,6 +12,7 @@ use mill_fsm::{Cluster, Command, Done, Entry, Halt};
 use mill_model::{NodeId, Term};
 use mill_wal::{Batch, Recovery, recover};
 use serde_json::json;
+use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use super::{Args, Msg, NotWritten, ProposeError, Raft, Role, Written};
@@ -36,6 +38,8 @@ pub struct State<K: Disk, C> {
     snapshot: Option<Task>,
     ticking: Option<Timer>,
     changed: bool,
+    pace: Pace,
+    begun: Instant,
 }
 
 impl<K: Disk, C: Clock> State<K, C> {
@@ -74,6 +78,8 @@ impl<K: Disk, C: Clock> State<K, C> {
             snapshot: None,
             ticking: None,
             changed: true,
+            pace: Pace::default(),
+            begun: Instant::now(),
         };
         state.tick(me);
         state.go_on(me)?;
@@ -89,7 +95,11 @@ impl<K: Disk, C: Clock> State<K, C> {
         if self.halted.is_some() {
             return reply.send(Err(ProposeError::Halted));
         }
-        let now = self.args.clock.now().max(self.cluster.time);
+        let Stamp { now, jumped_ms } =
+            self.pace.now(self.args.clock.now(), self.begun.elapsed(), &self.cluster);
+        if let Some(jumped_ms) = jumped_ms {
+            warn!(jumped_ms, "the wall clock was set; deadlines don't mind");
+        }
         let entry = Entry { now, command }.encode();
         match self.replica.propose(entry) {
             Ok(place) => {

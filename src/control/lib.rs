@@ -6,4 +6,5 @@
 pub mod dispatch;
 pub mod leader;
 pub mod node;
+pub mod pace;
 pub mod replica;
