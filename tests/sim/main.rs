@@ -22,6 +22,7 @@ use std::sync::mpsc;
 
 use world::World;
 use world::log::Log;
+use world::tally::Tally;
 
 /// What was asked for.
 struct Asked {
@@ -74,6 +75,7 @@ fn one(out: &mut impl std::io::Write, seed: u64) -> std::io::Result<u64> {
     if let Err(what) = result {
         writeln!(out, "seed {seed} failed: {what}")?;
     }
+    writeln!(out, "{}", world.tally)?;
     writeln!(out, "{} passed, {failed} failed", 1 - failed)?;
     Ok(failed)
 }
@@ -81,7 +83,7 @@ fn one(out: &mut impl std::io::Write, seed: u64) -> std::io::Result<u64> {
 fn many(out: &mut impl std::io::Write, asked: &Asked) -> std::io::Result<u64> {
     let known = seeds::REGRESSIONS.iter().map(|(seed, _)| *seed);
     let seeds: Vec<u64> = known.chain(asked.from..asked.from.saturating_add(asked.seeds)).collect();
-    let failures = play_all(&seeds);
+    let (failures, tally) = play_all(&seeds);
     for (seed, what) in &failures {
         // Played again, with its log.
         let mut world = World::new(*seed, Log::last());
@@ -95,13 +97,14 @@ fn many(out: &mut impl std::io::Write, asked: &Asked) -> std::io::Result<u64> {
         }
         writeln!(out, "  again, with all of its log: cargo xtask sim --seed {seed}")?;
     }
+    writeln!(out, "{tally}")?;
     let failed = failures.len() as u64;
     writeln!(out, "{} passed, {failed} failed", seeds.len() as u64 - failed)?;
     Ok(failed)
 }
 
-/// Plays on all cores; the failures, by seed.
-fn play_all(seeds: &[u64]) -> Vec<(u64, String)> {
+/// Plays on all cores; the failures, by seed, and what was played.
+fn play_all(seeds: &[u64]) -> (Vec<(u64, String)>, Tally) {
     let next = AtomicU64::new(0);
     let (tell, told) = mpsc::channel();
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -112,18 +115,21 @@ fn play_all(seeds: &[u64]) -> Vec<(u64, String)> {
                 let tell = tell;
                 while let Some(seed) = take(seeds, &next) {
                     let mut world = World::new(seed, Log::off());
-                    if let Err(what) = world.play() {
-                        let _ = tell.send((seed, what));
-                    }
+                    let result = world.play();
+                    let _ = tell.send((seed, result, world.tally));
                 }
             });
         }
     });
     drop(tell);
-    let mut failures: Vec<(u64, String)> = told.into_iter().collect();
+    let (mut failures, mut tally) = (vec![], Tally::default());
+    for (seed, result, played) in told {
+        tally += played;
+        failures.extend(result.err().map(|what| (seed, what)));
+    }
     failures.sort();
     failures.dedup();
-    failures
+    (failures, tally)
 }
 
 fn take(seeds: &[u64], next: &AtomicU64) -> Option<u64> {

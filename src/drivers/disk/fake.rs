@@ -132,6 +132,11 @@ impl FakeDisk {
         self.state().syncs = syncs;
     }
 
+    /// Bytes that are in use, with what is set aside.
+    pub fn used(&self) -> u64 {
+        self.state().used()
+    }
+
     /// Bytes that fit, with what is set aside.
     pub fn set_capacity(&self, bytes: u64) {
         self.state().capacity = bytes;

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mill_alloc::{Input, Record};
+use mill_alloc::Input;
+use mill_control::dispatch::Order;
 use mill_control::node::{Begin, Effect, Node};
 use mill_model::AllocId;
 
@@ -30,10 +31,15 @@ impl Agent {
 impl World {
     /// Begins what was here before this daemon.
     pub(super) fn restore_allocs(&mut self) -> Go {
-        for bytes in self.records.clone().into_values() {
-            let record = match Record::decode(&bytes) {
-                Ok(record) => record,
-                Err(error) => return broken(format!("a record can't be read: {error}")),
+        for (alloc, kept) in self.records.clone() {
+            let record = match kept.read() {
+                Some(Ok(record)) => record,
+                Some(Err(error)) => return broken(format!("a record can't be read: {error}")),
+                None => {
+                    note!(self, "the record of {alloc} is damaged and left out");
+                    self.lose_memory_of(&alloc);
+                    continue;
+                }
             };
             let (effect, ports) = self.daemon()?.agent.node.restore(&record);
             if let Err(clashes) = ports {
@@ -51,7 +57,7 @@ impl World {
     }
 
     pub(super) fn agent_reads(&mut self, letter: Letter) -> Go {
-        let now = self.now;
+        let now = self.wall();
         let daemon = self.daemon()?;
         let node = &mut daemon.agent.node;
         match letter {
@@ -72,10 +78,10 @@ impl World {
             Letter::Orders { serial, mut orders, mut acks } => {
                 let mut effects = vec![];
                 if let Some(order) = orders.pop_front() {
-                    let said = format!("{order:?}");
+                    let word = word(&order);
                     let (ack, follow) = node.order(order, &BTreeSet::new(), now);
                     effects = follow;
-                    note!(self, "order {}: {:?}", said.split_whitespace().next().unwrap_or_default(), ack);
+                    note!(self, "order {word}: {ack:?}");
                     acks.push(ack);
                 }
                 let daemon = self.daemon()?;
@@ -145,9 +151,7 @@ impl World {
                     daemon.burn(&Who::Alloc(alloc.clone()));
                     note!(self, "{alloc} is forgotten");
                     self.spark()?;
-                    self.records.remove(&alloc);
-                    // An id that isn't listed any more may be drawn again.
-                    self.runtime.names.retain(|(of, _)| *of != alloc);
+                    self.drop_record(&alloc);
                 }
                 Effect::Collect => return self.sweep(),
             }
@@ -204,6 +208,7 @@ impl World {
             self.spark()?;
             if !self.call_fails() {
                 note!(self, "{}.{} belongs to nothing", name.0, name.1);
+                self.judge_sweep_of(&name)?;
                 self.judge_end_of(&name)?;
                 self.remove_container(&name);
             }
@@ -214,7 +219,7 @@ impl World {
         }
         for alloc in records {
             self.spark()?;
-            self.records.remove(&alloc);
+            self.drop_record(&alloc);
         }
         Ok(())
     }
@@ -227,8 +232,18 @@ impl World {
         daemon.agent.actors.remove(&alloc);
         daemon.burn(&Who::Alloc(alloc.clone()));
         note!(self, "the actor of {alloc} crashes");
+        self.tally.actor_crashes += 1;
         self.abandon(|event| event.alloc == alloc, true);
         let life = self.life;
         self.at(50, Event::Due(life, Due::ActorAgain(alloc)));
+    }
+}
+
+const fn word(order: &Order) -> &'static str {
+    match order {
+        Order::Run { .. } => "Run",
+        Order::Stop { .. } => "Stop",
+        Order::Restart { .. } => "Restart",
+        Order::Forget { .. } => "Forget",
     }
 }

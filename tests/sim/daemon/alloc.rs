@@ -3,18 +3,20 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use mill_alloc::{CheckFailure, Clash, Effect, Exit, Found, FoundState, Input, Life, Record};
+use mill_alloc::{CheckFailure, Clash, Effect, Exit, Found, FoundState, Input, Kind as Purpose, Life};
 use mill_model::{AllocId, Digest, Failure, Incarnation, Phase};
 
 use super::ops::Key;
 use super::{Due, Letter, Waiter, Who};
-use crate::outside::{Kind, Name, State};
+use crate::outside::{Kept, Kind, Name, State};
 use crate::world::log::note;
 use crate::world::{Go, Halt, World, broken};
 
 /// An alloc's actor.
 pub(crate) struct Actor {
     pub(crate) life: Life,
+    /// Whether the runtime was asked what it has of it; one without a record waits for what was heard.
+    looked: bool,
     /// What it does, one of a kind at a time: the answer of an earlier one isn't read.
     pub(crate) tasks: BTreeMap<Key, u64>,
     pub(crate) watched: Option<Incarnation>,
@@ -24,20 +26,30 @@ impl World {
     /// Begins an alloc's actor, from its record if there is one.
     pub(super) fn begin_actor(&mut self, alloc: &AllocId) -> Go {
         self.spark()?;
-        let (now, tempo) = (self.now, Arc::clone(&self.tempo));
-        let record = self.records.get(alloc).map(|bytes| Record::decode(bytes));
+        let (now, tempo) = (self.wall(), Arc::clone(&self.tempo));
+        let kept = self.records.get(alloc).cloned();
         let agent = &mut self.daemon()?.agent;
         let Some(begin) = agent.begun.get(alloc).cloned() else { return Ok(()) };
-        let life = match record {
-            Some(Ok(record)) => Life::restore(record, tempo, now),
+        let (life, is_recorded) = match kept.as_ref().and_then(Kept::read) {
+            Some(Ok(record)) => (Life::restore(record, tempo, now), true),
             Some(Err(error)) => return broken(format!("a record can't be read: {error}")),
-            None => Life::new(begin.assignment, begin.ports, begin.heard, tempo, now),
+            None => (Life::new(begin.assignment, begin.ports, begin.heard, tempo, now), false),
         };
-        let actor = Actor { life, tasks: BTreeMap::new(), watched: None };
+        let actor = Actor { life, looked: is_recorded, tasks: BTreeMap::new(), watched: None };
         agent.actors.insert(alloc.clone(), actor);
-        self.look_for(alloc)?;
+        if is_recorded {
+            self.look_for(alloc)?;
+        } else if kept.is_some() {
+            self.lose_memory_of(alloc);
+        }
         self.daemon()?.post(Who::Agent, Letter::Woke(alloc.clone()));
         Ok(())
+    }
+
+    /// A record is damaged: what runs of its alloc is replaced.
+    pub(super) fn lose_memory_of(&mut self, alloc: &AllocId) {
+        let mine = self.runtime.containers.iter_mut().filter(|((of, _), _)| of == alloc);
+        mine.for_each(|(_, container)| container.unrecorded = true);
     }
 
     fn look_for(&mut self, alloc: &AllocId) -> Go {
@@ -97,13 +109,19 @@ impl World {
             }
         }
         self.learn(alloc, &input)?;
+        let heard = matches!(input, Input::Heard(_));
         let mut next = Some(input);
         while let Some(input) = next.take() {
             note!(self, "{alloc} learns {input:?}");
-            let now = self.now;
+            let now = self.wall();
             let Some(actor) = self.daemon()?.agent.actors.get_mut(alloc) else { return Ok(()) };
             let effects = actor.life.step(now, input);
             next = self.carry_out_of_life(alloc, effects)?;
+        }
+        let actor = self.daemon()?.agent.actors.get_mut(alloc);
+        if let Some(actor) = actor.filter(|actor| heard && !actor.looked) {
+            actor.looked = true;
+            self.look_for(alloc)?;
         }
         let daemon = self.daemon()?;
         if daemon.agent.actors.get(alloc).is_some_and(|actor| actor.life.is_over()) {
@@ -130,6 +148,9 @@ impl World {
         if let Some(container) = self.runtime.containers.get_mut(&(alloc.clone(), current)).filter(|_| knows)
         {
             container.known |= container.is_running();
+            if container.known && matches!(container.assignment.kind, Purpose::Task { .. }) {
+                self.runtime.ran.insert(alloc.clone());
+            }
         }
         Ok(())
     }
@@ -163,6 +184,9 @@ impl World {
                     let after = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
                     self.due_in(after, Due::Letter(Who::Alloc(alloc.clone()), letter));
                 }
+                Effect::Report(status) if unkept.is_some() && status.phase.is_terminal() => {
+                    failed = Some(Input::NotKept);
+                }
                 Effect::Report(status) => {
                     note!(
                         self,
@@ -176,18 +200,6 @@ impl World {
             }
         }
         Ok(failed)
-    }
-
-    /// Writes a record: the old one is there or the new one, whenever the daemon dies. Why not, if it can't be.
-    fn keep(&mut self, alloc: &AllocId, record: &Record) -> Go<Option<Failure>> {
-        if self.dice.below(1000) < self.weather.records_fail {
-            note!(self, "the record of {alloc} can't be kept");
-            return Ok(Some(Failure::Runtime { detail: "its record can't be kept".to_owned() }));
-        }
-        let Ok(bytes) = record.encode() else { return broken("a record can't be encoded") };
-        self.records.insert(alloc.clone(), bytes);
-        self.spark()?;
-        Ok(None)
     }
 
     fn pull(&mut self, alloc: &AllocId, incarnation: Incarnation) -> Go {
@@ -256,7 +268,7 @@ impl World {
         let (exit, at) = match self.runtime.containers.get(name).map(|container| container.state) {
             Some(State::Running) => return,
             Some(State::Ended { exit, at }) => (exit, at),
-            Some(State::Created) | None => (Exit::Vanished, self.now),
+            Some(State::Created) | None => (Exit::Vanished, self.wall()),
         };
         let input = Input::Ended { incarnation: name.1, exit, clash: None, at };
         let letter = Letter::Input { task: Some((Key::Watch, task)), input };

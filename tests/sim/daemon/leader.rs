@@ -1,12 +1,14 @@
 //! The leader: decides, proposes, decides again when all of it is answered.
 
 use mill_control::leader::{Decision, Facts, decide};
+use mill_control::pace::Pace;
 use mill_fsm::Command;
 use mill_model::node::NodeFacts;
 use mill_model::{Bytes, Millicores, NodeName, Resources, Term};
 
 use super::raft::{NODE, Proposer};
 use super::{Due, Letter, Who};
+use crate::world::log::note;
 use crate::world::{Go, World, broken};
 
 /// One reign.
@@ -18,6 +20,7 @@ pub(crate) struct Leader {
     applied: bool,
     changed_meanwhile: bool,
     timer: u64,
+    pace: Pace,
 }
 
 impl World {
@@ -25,7 +28,14 @@ impl World {
     pub(super) fn begin_reign(&mut self, term: Term) -> Go {
         let daemon = self.daemon()?;
         let known = daemon.raft.cluster.is_bootstrapped();
-        daemon.leader = Some(Leader { term, writing: 0, applied: false, changed_meanwhile: false, timer: 0 });
+        daemon.leader = Some(Leader {
+            term,
+            writing: 0,
+            applied: false,
+            changed_meanwhile: false,
+            timer: 0,
+            pace: Pace::default(),
+        });
         daemon.post_change(Who::Leader);
         let Some(node) = self.facts() else { return broken("the node has no name") };
         let command = match known {
@@ -38,6 +48,13 @@ impl World {
             },
         };
         self.propose(command, Proposer::Node)?;
+        if self.wild && self.dice.percent(self.weather.leader_is_late) {
+            let ms = self.dice.below(200_000);
+            note!(self, "no leader speaks to the node for {ms} ms");
+            self.tally.leaderless += 1;
+            self.due_in(ms, Due::SessionAgain);
+            return Ok(());
+        }
         self.begin_session()
     }
 
@@ -78,7 +95,7 @@ impl World {
     }
 
     fn decide(&mut self) -> Go {
-        let (now, timer) = (self.now, self.number());
+        let (wall, up, timer) = (self.wall(), self.up(), self.number());
         let tempo = std::sync::Arc::clone(&self.tempo);
         let daemon = self.daemon()?;
         let cluster = daemon.raft.cluster.clone();
@@ -88,7 +105,7 @@ impl World {
             return Ok(());
         }
         leader.timer = timer;
-        let now = now.max(cluster.time);
+        let now = leader.pace.now(wall, up, &cluster).now;
         let facts = Facts { cluster: &cluster, now, tempo: &tempo };
         let dice = &mut self.dice;
         let Decision { commands, wake } = decide(&facts, &mut || dice.draw());

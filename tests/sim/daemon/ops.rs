@@ -147,10 +147,12 @@ impl World {
             ports,
             state: State::Created,
             started_at: self.now,
+            started_by_wall: self.wall(),
             program: Program::default(),
             known: false,
             failed_in_row: 0,
             clashed: false,
+            unrecorded: false,
         };
         self.runtime.containers.insert(name, container);
         Ok(())
@@ -161,15 +163,17 @@ impl World {
         if let Some(objection) = self.runtime.objection(name, container) {
             return broken(objection);
         }
-        let (now, wild) = (self.now, self.wild);
+        let (now, wall_now, wild) = (self.now, self.wall(), self.wild);
         let program = Program::draw(container.kind, now, wild, &mut self.dice);
         let ends = program.ends;
         if let Some(container) = self.runtime.containers.get_mut(name) {
             container.state = State::Running;
             container.started_at = now;
+            container.started_by_wall = wall_now;
             container.program = program;
         }
         note!(self, "container {}.{} runs", name.0, name.1);
+        self.tally.containers += 1;
         if let Some((at, exit)) = ends {
             self.at(at.0 - now.0, Event::Exit { name: name.clone(), exit, told: false });
         }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use mill_consensus::{Payload, Role};
 use mill_control::node::Node;
+use mill_control::pace::Pace;
 use mill_control::replica::{Config, Effects, Replica, Snapshot};
 use mill_drivers::disk::{Directory, Disk, FakeDirectory, LogFiles};
 use mill_fsm::{Cluster, Command, Done, Entry, Rejected};
@@ -18,7 +19,7 @@ use crate::world::{Go, Halt, World, broken};
 
 /// The machine.
 pub(crate) const NODE: NodeId = NodeId(1);
-const DIRECTORY: &str = "/var/lib/mill/raft";
+pub(crate) const DIRECTORY: &str = "/var/lib/mill/raft";
 const LOG: u64 = 0x6d69_6c6c;
 
 /// Who proposes, and is to be told.
@@ -46,6 +47,7 @@ pub(crate) struct Raft {
     pending: BTreeMap<u64, (u64, Proposer)>,
     answers: Vec<(Proposer, Result<Done, Rejected>)>,
     changed: bool,
+    pace: Pace,
 }
 
 impl World {
@@ -60,14 +62,17 @@ impl World {
         config.log.segment_bytes = 64 << 10;
         config.snapshot_after_bytes = 48 << 10;
         let opened = match recover(&LogFiles(&directory), config.log) {
+            Ok(Recovery::Empty) if self.truth.is_some() => return broken("the log is gone"),
             Ok(Recovery::Empty) => Replica::bootstrap(&config, LOG, Cluster::default().to_snapshot()),
             Ok(Recovery::Log(recovered)) => Replica::open(&config, *recovered),
-            Err(error) => return broken(format!("the log can't be recovered: {error}")),
+            Err(error) => return self.refused(&error),
         };
         let replica = match opened {
             Ok(replica) => replica,
             Err(error) => return broken(format!("the log can't be used: {error}")),
         };
+        // What was read so is as good as if it were right.
+        self.rot = None;
         let raft = Raft {
             replica,
             directory,
@@ -79,6 +84,7 @@ impl World {
             pending: BTreeMap::new(),
             answers: vec![],
             changed: false,
+            pace: Pace::default(),
         };
         let first_port = u16::try_from(20_000 + self.dice.below(10_000)).unwrap_or(20_000);
         self.daemon = Some(Daemon {
@@ -95,6 +101,25 @@ impl World {
         self.raft_goes_on()
     }
 
+    /// A log that can't be trusted is refused, by the name of the file; whoever made it good may start the daemon.
+    fn refused(&mut self, error: &impl std::error::Error) -> Go {
+        let mut text = error.to_string();
+        let mut source = error.source();
+        while let Some(error) = source {
+            text = format!("{text}: {error}");
+            source = error.source();
+        }
+        let Some(rot) = &self.rot else { return broken(format!("the log can't be recovered: {text}")) };
+        if !text.contains(&rot.file) {
+            return broken(format!("{} is damaged, and this is said: {text}", rot.file));
+        }
+        note!(self, "the log is refused: {text}");
+        self.tally.refusals += 1;
+        self.mend_log();
+        self.at(1000, crate::world::Event::Boot);
+        Ok(())
+    }
+
     pub(super) fn raft_ticks(&mut self) -> Go {
         self.daemon()?.raft.replica.tick();
         let tick = self.tempo.raft_tick.as_millis();
@@ -106,9 +131,10 @@ impl World {
     pub(crate) fn propose(&mut self, command: Command, by: Proposer) -> Go {
         self.spark()?;
         note!(self, "{by:?} proposes {}", brief(&command));
-        let now = self.now;
+        let (wall, up) = (self.wall(), self.up());
         let raft = &mut self.daemon()?.raft;
-        let entry = Entry { now: now.max(raft.cluster.time), command }.encode();
+        let now = raft.pace.now(wall, up, &raft.cluster).now;
+        let entry = Entry { now, command }.encode();
         match raft.replica.propose(entry) {
             Ok(place) => {
                 raft.pending.insert(place.index, (place.term, by));
@@ -276,6 +302,7 @@ impl World {
                         return broken(format!("deploy {id} is acknowledged and isn't there"));
                     };
                     self.acked.insert(id, project);
+                    self.tally.deploys += 1;
                 }
             }
             Proposer::Leader => {

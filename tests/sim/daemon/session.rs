@@ -34,6 +34,7 @@ impl World {
         if daemon.talk.take().is_some() {
             daemon.burn(&Who::Session);
             note!(self, "the session crashes");
+            self.tally.session_losses += 1;
             self.due_in(50, Due::SessionAgain);
         }
     }

@@ -2,8 +2,10 @@
 //! the user.
 
 pub(crate) mod program;
+pub(crate) mod records;
 pub(crate) mod runtime;
 pub(crate) mod user;
 
 pub(crate) use program::Kind;
+pub(crate) use records::{Kept, Space};
 pub(crate) use runtime::{Container, Name, Runtime, State};

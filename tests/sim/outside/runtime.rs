@@ -27,12 +27,15 @@ pub(crate) struct Container {
     pub(crate) kind: Kind,
     pub(crate) state: State,
     pub(crate) started_at: Timestamp,
+    pub(crate) started_by_wall: Timestamp,
     pub(crate) program: Program,
     /// Whether Mill knows that it runs.
     pub(crate) known: bool,
     /// Failed checks that Mill was told of since the last good one.
     pub(crate) failed_in_row: u32,
     pub(crate) clashed: bool,
+    /// Whether its alloc's record was damaged: what runs of it is replaced.
+    pub(crate) unrecorded: bool,
 }
 
 /// All of them, and what else lies about.
@@ -41,6 +44,8 @@ pub(crate) struct Runtime {
     pub(crate) containers: BTreeMap<Name, Container>,
     /// Every name that was ever given.
     pub(crate) names: BTreeSet<Name>,
+    /// Tasks that have run, as far as Mill knows.
+    pub(crate) ran: BTreeSet<AllocId>,
     pub(crate) images: BTreeSet<Digest>,
     /// Allocs with directories of their own.
     pub(crate) scratch: BTreeSet<AllocId>,
@@ -56,13 +61,19 @@ impl Container {
     }
 
     /// Whether its program gave Mill a reason to end it.
-    pub(crate) fn deserves_its_end(&self, now: Timestamp) -> bool {
+    /// A task's time goes on while no daemon is there, by the only clock that does so too; which may jump.
+    pub(crate) fn deserves_its_end(&self, now: Timestamp, wall: Timestamp) -> bool {
+        if self.unrecorded {
+            return true;
+        }
         match &self.assignment.kind {
             Purpose::Service { health } => {
                 let retries = health.as_ref().map(|health| health.retries.max(1));
                 self.clashed || retries.is_some_and(|retries| self.failed_in_row >= retries)
             }
-            Purpose::Task { timeout } => self.started_at.after(*timeout) <= now,
+            Purpose::Task { timeout } => {
+                self.started_at.after(*timeout) <= now || self.started_by_wall.after(*timeout) <= wall
+            }
         }
     }
 }
@@ -83,6 +94,9 @@ impl Runtime {
 
     /// What a container's start must not do.
     pub(crate) fn objection(&self, name: &Name, container: &Container) -> Option<String> {
+        if self.ran.contains(&name.0) {
+            return Some(format!("task {} runs a second time, as .{}", name.0, name.1));
+        }
         for (other, there) in self.running().filter(|(other, _)| *other != name) {
             if other.0 == name.0 {
                 return Some(format!("{}.{} starts while {}.{} runs", name.0, name.1, other.0, other.1));
@@ -92,6 +106,12 @@ impl Runtime {
             }
         }
         None
+    }
+
+    /// Nobody remembers this alloc any more.
+    pub(crate) fn forget(&mut self, alloc: &AllocId) {
+        self.names.retain(|(of, _)| of != alloc);
+        self.ran.remove(alloc);
     }
 
     /// The machine lost its power: containers are listed, none runs.

@@ -3,6 +3,7 @@
 pub(crate) mod end;
 pub(crate) mod log;
 pub(crate) mod rules;
+pub(crate) mod tally;
 pub(crate) mod weather;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,9 +19,11 @@ use crate::daemon::ops::{Op, OpEvent};
 use crate::daemon::{Daemon, Due};
 use crate::dice::Dice;
 use crate::outside::user::User;
-use crate::outside::{Kind, Name, Runtime, State};
+use crate::outside::{Kept, Kind, Name, Runtime, Space, State};
 use end::Calmness;
 use log::{Log, note};
+use tally::Tally;
+use weather::Rot;
 
 /// When stories begin.
 pub(crate) const START: Timestamp = Timestamp(1_700_000_000_000);
@@ -62,6 +65,8 @@ pub(crate) enum Event {
     Op(OpEvent),
     /// One that was under way when its caller died.
     Late(Op),
+    /// The disk has room again.
+    Space,
 }
 
 /// How bad it gets.
@@ -77,11 +82,18 @@ pub(crate) struct Weather {
     pub(crate) calls_fail: u64,
     /// Records that can't be written, in a thousand.
     pub(crate) records_fail: u64,
+    /// Deaths of the daemon after which a bit of its log is wrong, in a hundred.
+    pub(crate) log_rots: u64,
+    /// Starts of the daemon after which no leader speaks to the node for a while, in a hundred.
+    pub(crate) leader_is_late: u64,
 }
 
 /// Everything.
 pub(crate) struct World {
+    /// By the clock that never jumps.
     pub(crate) now: Timestamp,
+    /// Milliseconds by which the machine's wall clock is off.
+    pub(crate) skew: i64,
     pub(crate) dice: Dice,
     pub(crate) log: Log,
     pub(crate) tempo: Arc<Tempo>,
@@ -90,7 +102,8 @@ pub(crate) struct World {
     queue: BTreeMap<(Timestamp, u64), Event>,
     drawn: u64,
     pub(crate) disk: FakeDisk,
-    pub(crate) records: BTreeMap<AllocId, Vec<u8>>,
+    pub(crate) records: BTreeMap<AllocId, Kept>,
+    pub(crate) space: Space,
     pub(crate) runtime: Runtime,
     pub(crate) user: User,
     pub(crate) daemon: Option<Daemon>,
@@ -103,7 +116,9 @@ pub(crate) struct World {
     pub(crate) acked: BTreeMap<DeployId, ProjectName>,
     pub(crate) seen: BTreeMap<AllocId, (Incarnation, bool)>,
     pub(crate) calmness: Calmness,
-    pub(crate) deaths: u64,
+    /// The bit of the log that is wrong on the disk.
+    pub(crate) rot: Option<Rot>,
+    pub(crate) tally: Tally,
     pub(crate) done: bool,
 }
 
@@ -115,6 +130,7 @@ impl World {
         let user = User::new(&mut dice);
         let mut world = Self {
             now: START,
+            skew: 0,
             log,
             tempo,
             wild: true,
@@ -122,6 +138,7 @@ impl World {
             drawn: 0,
             disk: FakeDisk::new(dice.draw()),
             records: BTreeMap::new(),
+            space: Space::default(),
             runtime: Runtime::default(),
             user,
             daemon: None,
@@ -131,7 +148,8 @@ impl World {
             acked: BTreeMap::new(),
             seen: BTreeMap::new(),
             calmness: Calmness::default(),
-            deaths: 0,
+            rot: None,
+            tally: Tally::default(),
             done: false,
             dice,
             weather,
@@ -149,6 +167,16 @@ impl World {
     pub(crate) fn at(&mut self, ms: u64, event: Event) {
         let number = self.number();
         self.queue.insert((Timestamp(self.now.0 + ms), number), event);
+    }
+
+    /// What the machine's clock shows.
+    pub(crate) const fn wall(&self) -> Timestamp {
+        Timestamp(self.now.0.saturating_add_signed(self.skew))
+    }
+
+    /// Since this story began, by the clock that never jumps.
+    pub(crate) fn up(&self) -> Duration {
+        self.now.since(START)
     }
 
     /// A number that was never drawn before.
@@ -218,6 +246,10 @@ impl World {
             Event::Due(..) => Ok(()),
             Event::Op(event) => self.op_due(event),
             Event::Late(op) => self.op(op),
+            Event::Space => {
+                self.find_space();
+                Ok(())
+            }
         }
     }
 
@@ -232,7 +264,7 @@ impl World {
 
     /// A container's program is over.
     pub(crate) fn end_container(&mut self, name: &Name, exit: Exit) {
-        let at = self.now;
+        let at = self.wall();
         let Some(container) = self.runtime.containers.get_mut(name) else { return };
         if container.is_running() {
             container.state = State::Ended { exit, at };
@@ -248,8 +280,11 @@ impl World {
         self.daemon = None;
         self.fuse = None;
         self.life += 1;
-        self.deaths += 1;
         let power_is_lost = crash != Crash::Process;
+        match power_is_lost {
+            true => self.tally.power_losses += 1,
+            false => self.tally.crashes += 1,
+        }
         self.abandon(|_| true, !power_is_lost);
         let mut pause = self.dice.between(100, 400);
         if self.dice.percent(20) {
@@ -260,6 +295,7 @@ impl World {
             self.runtime.away_until = Timestamp::default();
             pause += 5000;
         }
+        self.may_rot();
         self.at(pause, Event::Boot);
         Ok(())
     }

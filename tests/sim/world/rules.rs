@@ -42,14 +42,27 @@ impl World {
     /// Mill is about to end a container, or what is left of one.
     pub(crate) fn judge_end_of(&self, name: &Name) -> Go {
         let Some(container) = self.runtime.containers.get(name) else { return Ok(()) };
-        if !container.is_running() || !container.known || container.deserves_its_end(self.now) {
+        if !container.is_running() || !container.known || container.deserves_its_end(self.now, self.wall()) {
             return Ok(());
         }
         let alloc = self.truth.as_ref().and_then(|(_, cluster)| cluster.allocs.get(&name.0));
-        let wanted = alloc.is_some_and(|alloc| alloc.is_wanted());
+        // One of an earlier number has ended, as far as anyone was told.
+        let wanted = alloc.is_some_and(|alloc| alloc.is_wanted() && alloc.status.incarnation <= name.1);
         match wanted {
             true => broken(format!("{}.{} runs well and is wanted, and Mill ends it", name.0, name.1)),
             false => Ok(()),
+        }
+    }
+
+    /// A node is about to remove a container of which it knows no owner. It must know them all.
+    pub(crate) fn judge_sweep_of(&self, name: &Name) -> Go {
+        let known = self.daemon.as_ref().is_some_and(|daemon| daemon.agent.begun.contains_key(&name.0));
+        let alloc = self.truth.as_ref().and_then(|(_, cluster)| cluster.allocs.get(&name.0));
+        match alloc {
+            Some(alloc) if alloc.is_wanted() && !known => {
+                broken(format!("{}.{} is swept away, and {} is wanted", name.0, name.1, name.0))
+            }
+            _ => Ok(()),
         }
     }
 
