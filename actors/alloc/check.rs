@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use mill_alloc::{Asked, Assignment, Check, CheckFailure, Clash};
 use mill_drivers::bundle::Drivers;
-use mill_drivers::containers::{ContainerName, Containers as _};
+use mill_drivers::containers::{ContainerName, Containers as _, Found, State};
 use mill_drivers::probes::{ProbeFailure, Probes as _};
 use mill_drivers::sockets::{Listener, Sockets as _, Wanted};
 use mill_model::NodeName;
@@ -52,8 +52,18 @@ impl<D: Drivers> Checker<D> {
             }
             Asked::Probe(Probe::Tcp { port }) | Asked::Port(port) => (Question::Tcp, port),
             Asked::Probe(Probe::Grpc { port }) => (Question::Grpc, port),
+            Asked::Runs => return self.runs().await,
         };
         self.over_network(&question, port.get(), check.timeout).await
+    }
+
+    async fn runs(&self) -> Result<(), CheckFailure> {
+        let found = self.drivers.containers().list().await.map_err(plain)?;
+        let runs = |found: &Found| found.name == self.name && matches!(found.state, State::Running { .. });
+        match found.iter().any(runs) {
+            true => Ok(()),
+            false => Err(CheckFailure { seen: "it doesn't run".to_owned(), clash: None }),
+        }
     }
 
     async fn exec(&self, argv: &[String], timeout: Duration) -> Result<(), CheckFailure> {

@@ -75,10 +75,8 @@ impl<D: Drivers> State<D> {
         let records = self.home.drivers.records();
         let Err(error) = records.write(alloc, bytes).await else { return Ok(()) };
         let failure = failure(&error);
-        if !record.status.phase.is_terminal() {
-            return Err(failure);
-        }
-        records.mark_over(alloc, record.status.phase).await.map_err(|error| {
+        let Some(end) = record.end_to_mark() else { return Err(failure) };
+        records.mark_over(alloc, end).await.map_err(|error| {
             let error = words(&error);
             warn!(%alloc, error, "the alloc's end can't be marked; it is told when it can");
             failure

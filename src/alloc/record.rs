@@ -88,6 +88,14 @@ impl Record {
         Self { ending: None, signalled: false, last_phase: Some(phase), ..self }
     }
 
+    /// The end to mark where the record can't be kept. A task's as soon as it is known: what tells of it otherwise is
+    /// its container, which is removed next.
+    pub fn end_to_mark(&self) -> Option<Phase> {
+        let phase = self.status.phase;
+        let end = phase.is_terminal().then_some(phase);
+        end.or(self.last_phase.filter(|_| self.assignment.is_task()))
+    }
+
     /// The record as bytes.
     ///
     /// # Errors

@@ -32,8 +32,10 @@ impl Life {
             },
             Phase::Healthy => self.hope(),
             Phase::Unhealthy => {
-                let drain = self.record.assignment.container.stop.drain;
-                self.set_timer(TimerKind::Drain, self.left_of(drain, since));
+                let drain = self.left_of(self.record.assignment.container.stop.drain, since);
+                // It may have become well while nobody looked: the check that is made now comes first.
+                let answered = self.next_check().map_or(Duration::ZERO, |(check, _)| check.timeout);
+                self.set_timer(TimerKind::Drain, drain.max(answered));
             }
             _ => {}
         }
@@ -81,6 +83,13 @@ impl Life {
         }
     }
 
+    /// It has been silent for as long as makes it healthy. Does it run?
+    pub(super) fn old_enough(&mut self) {
+        self.checks.asked = true;
+        let check = Check { what: Asked::Runs, timeout: defaults::HEALTH_TIMEOUT };
+        self.effects.push(Effect::Check { incarnation: self.current(), check });
+    }
+
     pub(super) fn checked(&mut self, incarnation: Incarnation, result: Result<(), CheckFailure>) {
         if incarnation != self.current() || !self.is_up() || !self.checks.asked {
             return;
@@ -92,6 +101,10 @@ impl Life {
         }
         if self.is_up() && self.checks.due {
             self.check();
+        }
+        if self.phase() == Phase::Running && self.record.assignment.readiness() == Readiness::Age {
+            // Its end is on the way, or the runtime can't say.
+            self.set_timer(TimerKind::Age, self.tempo.first_checks_every);
         }
     }
 

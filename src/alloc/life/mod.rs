@@ -16,6 +16,8 @@
 //!   at once would share ports and volumes.
 //! - An end is told only when the next daemon will know of it: once it is told, its place, ports and volumes are
 //!   given to others, beside whom it must not begin again. Nothing else that is told has such consequences.
+//! - No news isn't good news: one that counts as healthy because it runs is looked at before it does. The word of its
+//!   end may be held up by a runtime that is away.
 //! - Unhealthy isn't yet stopped: traffic goes away at once, and requests in hand get `stop.drain`. A check
 //!   that succeeds meanwhile takes it back (healthy ⇄ unhealthy).
 //! - Given back after five failures is a standing request, not a full stop: until the leader places it
@@ -294,7 +296,7 @@ impl Life {
             TimerKind::Backoff => self.begin(),
             TimerKind::Check => self.check_due(),
             TimerKind::StartPeriod => self.start_period_over(),
-            TimerKind::Age => self.well(),
+            TimerKind::Age => self.old_enough(),
             TimerKind::Forgive => self.forgive(),
             TimerKind::Drain => self.drained(),
             TimerKind::Grace | TimerKind::Kill => self.kill(),

@@ -131,6 +131,13 @@ impl Story {
         after
     }
 
+    /// Lets it become old enough to be healthy.
+    pub(super) fn age(&mut self) -> Duration {
+        let after = self.fire(TimerKind::Age);
+        self.answer(Ok(()));
+        after
+    }
+
     pub(super) fn exit(&mut self, code: u8) {
         let incarnation = self.life.current();
         self.feed(Input::Ended { incarnation, exit: Exit::Code(code), clash: None, at: self.now });

@@ -20,7 +20,7 @@ fn a_service_without_check_or_port_is_healthy_after_a_second() {
     story.feed(Input::Started { incarnation: ONE });
     story.is(Phase::Running);
     assert!(story.has(&Effect::Watch { incarnation: ONE }));
-    assert_eq!(story.fire(TimerKind::Age), Duration::from_secs(1));
+    assert_eq!(story.age(), Duration::from_secs(1));
     story.is(Phase::Healthy);
 }
 
@@ -47,7 +47,7 @@ fn ten_minutes_of_health_forget_the_failures_and_less_does_not() {
     story.exit(1);
     story.fire(TimerKind::Backoff);
     let mut story = story.run(2);
-    story.fire(TimerKind::Age);
+    story.age();
     let forgive = story.timers[&TimerKind::Forgive];
     assert_eq!(forgive.1, Duration::from_secs(600));
     story.exit(1);
@@ -56,7 +56,7 @@ fn ten_minutes_of_health_forget_the_failures_and_less_does_not() {
     assert_eq!(story.life.status().failures, 2, "an old timer acted");
     story.fire(TimerKind::Backoff);
     let mut story = story.run(3);
-    story.fire(TimerKind::Age);
+    story.age();
     story.fire(TimerKind::Forgive);
     assert_eq!(story.life.status().failures, 0);
     story.exit(1);
@@ -533,4 +533,48 @@ fn numbers_that_a_full_disk_kept_out_of_the_record_are_not_used_again() {
     story.exit(0);
     story.is(Phase::Stopped);
     assert_eq!(story.life.status().incarnation, Incarnation(4));
+}
+
+#[test]
+fn one_without_a_check_is_healthy_only_if_it_is_seen_to_run() {
+    let mut story = Story::running(plain(), None);
+    story.fire(TimerKind::Age);
+    story.is(Phase::Running);
+    for _ in 0..3 {
+        story.answer(Err("the runtime is away"));
+        story.is(Phase::Running);
+        assert_eq!(story.fire(TimerKind::Age), Duration::from_millis(250));
+    }
+    story.answer(Ok(()));
+    story.is(Phase::Healthy);
+}
+
+#[test]
+fn one_that_became_well_while_no_daemon_looked_is_kept() {
+    let mut story =
+        Story::running(checked(), None).after(Input::Checked { incarnation: ONE, result: Ok(()) });
+    for _ in 0..3 {
+        story.fire(TimerKind::Check);
+        story.answer(Err("500"));
+    }
+    story.is(Phase::Unhealthy);
+    let away = Duration::from_secs(3600);
+    let mut story = story.restarted(away, vec![found(1, FoundState::Running)]);
+    assert_eq!(story.timers[&TimerKind::Drain].1, Duration::from_secs(2), "the check's timeout");
+    story.answer(Ok(()));
+    story.is(Phase::Healthy);
+}
+
+#[test]
+fn a_tasks_end_is_to_be_marked_before_its_container_goes() {
+    for (kind, code, end) in
+        [(task(), 0, Some(Phase::Stopped)), (task(), 1, Some(Phase::Failed)), (plain(), 1, None)]
+    {
+        let mut story = Story::running(kind, None);
+        assert_eq!(story.record.as_ref().and_then(Record::end_to_mark), None);
+        story.feed(Input::Ended { incarnation: ONE, exit: Exit::Code(code), clash: None, at: story.now });
+        assert_eq!(story.record.as_ref().and_then(Record::end_to_mark), end);
+        let kept = story.effects.iter().position(|effect| matches!(effect, Effect::Persist(_)));
+        assert!(kept < story.effects.iter().position(|effect| matches!(effect, Effect::Remove { .. })));
+    }
 }

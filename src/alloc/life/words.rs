@@ -197,6 +197,8 @@ pub enum Asked {
     Probe(Probe),
     /// Whether this declared port accepts.
     Port(NonZeroU16),
+    /// Whether the runtime says that it runs.
+    Runs,
 }
 
 /// A check that didn't succeed.

@@ -174,7 +174,8 @@ impl Session {
 /// Whether a node says something else than what was heard of it last, and would not be believed: its record is older
 /// than its report, because the disk was full.
 fn is_behind(said: &AllocStatus, heard: &AllocStatus) -> bool {
-    heard.revision > 0 && said != heard && said.revision <= heard.revision
+    let earlier = said.revision <= heard.revision || said.incarnation < heard.incarnation;
+    heard.revision > 0 && said != heard && earlier
 }
 
 /// What a node needs to run an alloc; `None` if nobody knows its text.
@@ -313,6 +314,15 @@ mod tests {
             assert!(told.iter().all(four), "{told:?}");
             assert_eq!(session.next(&world.cluster).orders, [], "once in a session");
         }
+        // Later, and yet of an earlier run: it wouldn't be believed either.
+        let mut world = deployed(1);
+        let mut status = says(&world, Phase::Waiting, 4).allocs.remove(0).status;
+        status.incarnation = mill_model::Incarnation(2);
+        world.apply(Command::ReportAllocs { node: NodeId(1), statuses: vec![status] }).unwrap();
+        let mut inventory = says(&world, Phase::Stopped, 9);
+        inventory.allocs[0].status.incarnation = mill_model::Incarnation(1);
+        let mut session = Session::open(NodeId(1), Term(1), &inventory);
+        assert_eq!(session.next(&world.cluster).orders.len(), 1);
     }
 
     #[test]

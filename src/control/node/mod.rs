@@ -70,6 +70,8 @@ struct Entry {
     assignment: Arc<Assignment>,
     status: AllocStatus,
     stopping: bool,
+    /// What a leader heard of it, if that was more; its actor may have been away when it was told.
+    heard: Heard,
 }
 
 /// A node's allocs and ports.
@@ -80,6 +82,14 @@ pub struct Node {
     allocs: BTreeMap<AllocId, Entry>,
     pool: Pool,
     reports: Reports,
+}
+
+/// What the next report must be above: one of the same revision may say something else.
+const fn above(heard: Heard) -> Heard {
+    match heard.revision {
+        0 => heard,
+        revision => Heard { revision: revision.saturating_add(1), ..heard },
+    }
 }
 
 impl Node {
@@ -108,7 +118,10 @@ impl Node {
         let stopping = record.ending == Some(Ending::Ordered) || record.last_phase == Some(Phase::Stopped);
         // What of it was acknowledged isn't known any more.
         self.reports.changed(&id);
-        self.allocs.insert(id, Entry { assignment: Arc::clone(&record.assignment), status, stopping });
+        self.allocs.insert(
+            id,
+            Entry { assignment: Arc::clone(&record.assignment), status, stopping, heard: Heard::default() },
+        );
         (Effect::Begin(begin), ports)
     }
 
@@ -178,15 +191,18 @@ impl Node {
             }
             // The leader asks because it doesn't know.
             self.reports.changed(&id);
-            if heard.revision == 0 || heard.revision < entry.status.revision {
+            let status = &mut entry.status;
+            let knows = status.revision > heard.revision && status.incarnation >= heard.incarnation;
+            if heard.revision == 0 || knows {
                 return (Outcome::Already, vec![]);
             }
-            // The record is older than what was reported. One of the same revision may say something else.
-            let heard = Heard { revision: heard.revision.saturating_add(1), ..heard };
-            if entry.status.phase.is_terminal() {
+            // The record is older than what was reported.
+            let heard = above(heard);
+            entry.heard = heard;
+            if status.phase.is_terminal() {
                 // Its actor is gone.
-                entry.status.revision = heard.revision;
-                entry.status.incarnation = entry.status.incarnation.max(heard.incarnation);
+                status.revision = status.revision.max(heard.revision);
+                status.incarnation = status.incarnation.max(heard.incarnation);
                 return (Outcome::Already, vec![]);
             }
             return (Outcome::Already, vec![Effect::Heard { alloc: id, heard }]);
@@ -207,7 +223,8 @@ impl Node {
             last_end: None,
             ailment: None,
         };
-        let entry = Entry { assignment: Arc::clone(&assignment), status, stopping: false };
+        let entry =
+            Entry { assignment: Arc::clone(&assignment), status, stopping: false, heard: above(heard) };
         self.allocs.insert(id, entry);
         (Outcome::Accepted, vec![Effect::Begin(Begin { assignment, ports, heard })])
     }
@@ -250,7 +267,10 @@ impl Node {
     pub fn woke(&self, alloc: &AllocId) -> Vec<Effect> {
         let Some(entry) = self.allocs.get(alloc) else { return vec![] };
         let status = &entry.status;
-        let heard = Heard { incarnation: status.incarnation, revision: status.revision };
+        let heard = Heard {
+            incarnation: status.incarnation.max(entry.heard.incarnation),
+            revision: status.revision.max(entry.heard.revision),
+        };
         let mut effects = vec![Effect::Heard { alloc: alloc.clone(), heard }];
         if entry.stopping {
             effects.push(Effect::Stop { alloc: alloc.clone() });

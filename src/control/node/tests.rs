@@ -270,7 +270,8 @@ fn a_leader_that_heard_more_than_the_node_remembers_is_believed() {
     };
     for revision in [9, 1] {
         let (order, effect) = said(revision);
-        assert_eq!(give(&mut node, order), (Outcome::Already, vec![effect]), "{revision}");
+        assert_eq!(give(&mut node, order), (Outcome::Already, vec![effect.clone()]), "{revision}");
+        assert_eq!(node.woke(&id("web-aaaa")), [effect], "its actor was away");
     }
     assert_eq!(give(&mut node, said(0).0), (Outcome::Already, vec![]), "it heard less");
 
@@ -278,4 +279,17 @@ fn a_leader_that_heard_more_than_the_node_remembers_is_believed() {
     assert_eq!(give(&mut node, said(8).0), (Outcome::Already, vec![]));
     let batch = node.batch().unwrap();
     assert_eq!((batch.statuses[0].phase, batch.statuses[0].revision), (Phase::Stopped, 9));
+}
+
+#[test]
+fn an_alloc_that_is_begun_again_has_news_of_all_that_was_heard() {
+    let mut node = Node::new(20_000);
+    let heard = Heard { incarnation: Incarnation(2), revision: 7 };
+    let order = Order::Run { term: TERM, assignment: assignment("web-aaaa", 1), heard };
+    assert_eq!(give(&mut node, order).0, Outcome::Accepted);
+    let told = Effect::Heard { alloc: id("web-aaaa"), heard: Heard { revision: 8, ..heard } };
+    assert_eq!(node.woke(&id("web-aaaa")), [told]);
+    assert_eq!(give(&mut node, run(TERM, "web-bbbb", 1)).0, Outcome::Accepted);
+    let nothing = Effect::Heard { alloc: id("web-bbbb"), heard: Heard::default() };
+    assert_eq!(node.woke(&id("web-bbbb")), [nothing]);
 }
