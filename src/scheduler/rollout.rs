@@ -68,6 +68,10 @@ impl Replica {
     fn is_healthy(&self) -> bool {
         self.health == Health::Healthy
     }
+
+    fn fails_for_good(&self) -> bool {
+        matches!(&self.health, Health::Failing(failing) if failing.is_final())
+    }
 }
 
 /// One service on its way from one version to another, or to another count.
@@ -191,10 +195,12 @@ impl Rollout {
         (0..self.want).filter(move |index| !taken.contains(index))
     }
 
-    /// Old replicas that stay, those that don't serve first.
+    /// Old replicas that stay, those that don't serve first, and never will before others.
     fn old_worst_first(&self) -> impl Iterator<Item = &Replica> {
         let mut staying: Vec<&Replica> = Self::staying(&self.old).collect();
-        staying.sort_by_key(|replica| (replica.is_healthy(), replica.index, replica.id.clone()));
+        staying.sort_by_key(|replica| {
+            (replica.is_healthy(), !replica.fails_for_good(), replica.index, replica.id.clone())
+        });
         staying.into_iter()
     }
 
@@ -229,7 +235,10 @@ impl Rollout {
         let serving = staying + self.new_healthy();
         // Of those that are wanted: if fewer are than before, the others' numbers may be all that new ones wait for.
         let missing = size(self.want).saturating_sub(serving);
-        size(self.parallel).saturating_sub(missing).min(staying)
+        let stops = size(self.parallel).saturating_sub(missing).min(staying);
+        // One that never serves is missed by nobody, and its room may be what all others wait for.
+        let idle = self.new_count() == 0 && Self::staying(&self.old).any(Replica::fails_for_good);
+        stops.max(usize::from(idle))
     }
 }
 

@@ -57,6 +57,11 @@ fn the_next_step_by_what_there_is() {
         (StartFirst, 1, 3, "hhh", 3, "h", "+0 -0 ~1"),
         (StartFirst, 1, 3, "hhh", 3, "x", "+0 -0 ~0"),
         (StartFirst, 2, 5, "h", 5, "hhhhh", "+2 -0 ~1"),
+        // Fewer than there shall be: what serves is kept, what never will makes room.
+        (StopFirst, 1, 4, "", 1, "h", "+1 -0 ~0"),
+        (StopFirst, 1, 4, "", 1, "f", "+1 -0 ~0"),
+        (StopFirst, 1, 4, "", 1, "F", "+1 -0 ~1"),
+        (StopFirst, 1, 4, "s", 1, "F", "+0 -0 ~0"),
         // Fewer and more at once with the update.
         (StartFirst, 1, 1, "h", 3, "hhh", "+0 -0 ~3"),
         (StartFirst, 1, 5, "hh", 2, "h", "+1 -0 ~1"),
