@@ -85,22 +85,26 @@ fn many(out: &mut impl std::io::Write, asked: &Asked) -> std::io::Result<u64> {
     let seeds: Vec<u64> = known.chain(asked.from..asked.from.saturating_add(asked.seeds)).collect();
     let (failures, tally) = play_all(&seeds);
     for (seed, what) in &failures {
-        // Played again, with its log.
-        let mut world = World::new(*seed, Log::last());
-        let again = world.play();
-        writeln!(out, "seed {seed} failed: {what}")?;
-        if again.as_ref().err() != Some(what) {
-            writeln!(out, "  played again: {again:?}")?;
-        }
-        for line in world.log.lines() {
-            writeln!(out, "  {line}")?;
-        }
-        writeln!(out, "  again, with all of its log: cargo xtask sim --seed {seed}")?;
+        tell(out, *seed, what)?;
     }
     writeln!(out, "{tally}")?;
     let failed = failures.len() as u64;
     writeln!(out, "{} passed, {failed} failed", seeds.len() as u64 - failed)?;
     Ok(failed)
+}
+
+/// Plays a failed seed again, for the end of its log.
+fn tell(out: &mut impl std::io::Write, seed: u64, what: &String) -> std::io::Result<()> {
+    let mut world = World::new(seed, Log::last());
+    let again = world.play();
+    writeln!(out, "seed {seed} failed: {what}")?;
+    if again.as_ref().err() != Some(what) {
+        writeln!(out, "  played again: {again:?}")?;
+    }
+    for line in world.log.lines() {
+        writeln!(out, "  {line}")?;
+    }
+    writeln!(out, "  again, with all of its log: cargo xtask sim --seed {seed}")
 }
 
 /// Plays on all cores; the failures, by seed, and what was played.
@@ -135,4 +139,50 @@ fn play_all(seeds: &[u64]) -> (Vec<(u64, String)>, Tally) {
 fn take(seeds: &[u64], next: &AtomicU64) -> Option<u64> {
     let index = usize::try_from(next.fetch_add(1, Ordering::Relaxed)).ok()?;
     seeds.get(index).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn printed(print: impl Fn(&mut Vec<u8>) -> std::io::Result<()>) -> String {
+        let mut out = vec![];
+        print(&mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_seed_tells_the_same_story_each_time_and_another_one_another() {
+        let story = |seed| printed(|out| one(out, seed).map(|_| ()));
+        for seed in [0, 3] {
+            let first = story(seed);
+            assert!(first.lines().count() > 100 && first.ends_with("1 passed, 0 failed\n"), "{first}");
+            assert!(first == story(seed), "seed {seed} told two stories");
+        }
+        assert!(story(0) != story(3));
+    }
+
+    #[test]
+    fn a_failure_names_its_seed_and_shows_the_end_of_its_log() {
+        let story = printed(|out| one(out, 3).map(|_| ()));
+        let told = printed(|out| tell(out, 3, &"made up".to_owned()));
+        assert!(told.starts_with("seed 3 failed: made up\n  played again: Ok(())\n"), "{told}");
+        assert!(told.ends_with("cargo xtask sim --seed 3\n"), "{told}");
+        let end =
+            |text: &str| text.lines().rev().skip(2).take(80).map(str::trim).collect::<Vec<_>>().join("\n");
+        let shown: Vec<&str> = told.lines().rev().skip(1).take(80).map(str::trim).collect();
+        assert_eq!(shown.join("\n"), end(&story));
+    }
+
+    #[test]
+    fn what_was_played_is_counted_and_printed() {
+        let asked = Asked { from: 0, seeds: 12, one: None };
+        let told = printed(|out| many(out, &asked).map(|_| ()));
+        let played = told.lines().find(|line| line.starts_with("played:")).unwrap_or_default();
+        for what in ["deploys", "containers run", "crashes of the daemon", "power losses"] {
+            let (before, _) = played.split_once(what).unwrap_or_default();
+            let count: u64 = before.trim_end().rsplit(' ').next().and_then(|n| n.parse().ok()).unwrap_or(0);
+            assert!(count > 0, "no {what}: {told}");
+        }
+    }
 }

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use mill_alloc::{CheckFailure, Clash, Effect, Exit, Found, FoundState, Input, Kind as Purpose, Life};
+use mill_alloc::{Asked, CheckFailure, Clash, Effect, Exit, Found, FoundState, Input, Kind as Purpose, Life};
 use mill_model::{AllocId, Digest, Failure, Incarnation, Phase};
 
 use super::ops::Key;
 use super::{Due, Letter, Waiter, Who};
-use crate::outside::{Kept, Kind, Name, State};
+use crate::outside::{Kept, Kind, Name, Runtime, State};
 use crate::world::log::note;
 use crate::world::{Go, Halt, World, broken};
 
@@ -48,7 +48,12 @@ impl World {
 
     /// A record is damaged: what runs of its alloc is replaced.
     pub(super) fn lose_memory_of(&mut self, alloc: &AllocId) {
-        let mine = self.runtime.containers.iter_mut().filter(|((of, _), _)| of == alloc);
+        let truth = self.truth.as_ref().and_then(|(_, cluster)| cluster.allocs.get(alloc));
+        let heard = truth.map(|alloc| alloc.status.incarnation).unwrap_or_default();
+        let Runtime { containers, names, .. } = &mut self.runtime;
+        // A number that nobody was told of, and of which nothing is left, may be given again.
+        names.retain(|name| name.0 != *alloc || name.1 <= heard || containers.contains_key(name));
+        let mine = containers.iter_mut().filter(|((of, _), _)| of == alloc);
         mine.for_each(|(_, container)| container.unrecorded = true);
     }
 
@@ -171,11 +176,12 @@ impl World {
                 Effect::Kill { incarnation } => self.signal(alloc, incarnation, true)?,
                 Effect::Remove { incarnation } => self.remove(alloc, incarnation)?,
                 Effect::Clear => self.clear(alloc)?,
-                Effect::Check { incarnation, .. } => {
+                Effect::Check { incarnation, check } => {
                     let task = self.task(alloc, Key::Check)?;
+                    let runs = check.what == Asked::Runs;
                     let slow = self.wild && self.dice.percent(3);
                     let pause = if slow { 2000 } else { self.dice.between(1, 30) };
-                    self.due_in(pause, Due::Checked { alloc: alloc.clone(), task, incarnation });
+                    self.due_in(pause, Due::Checked { alloc: alloc.clone(), task, incarnation, runs });
                 }
                 Effect::SetTimer { timer, after } => {
                     let key = Key::Timer(timer.kind);
@@ -277,16 +283,25 @@ impl World {
         self.due_in(pause, Due::Letter(Who::Alloc(name.0.clone()), letter));
     }
 
-    pub(super) fn checked(&mut self, alloc: &AllocId, task: u64, incarnation: Incarnation) -> Go {
+    pub(super) fn checked(
+        &mut self,
+        alloc: &AllocId,
+        task: u64,
+        (incarnation, runs): (Incarnation, bool),
+    ) -> Go {
         if !self.is_wanted(alloc, Key::Check, task) {
             return Ok(());
         }
+        let away = self.runtime.is_away(self.now);
         let now = self.now;
         let container = self.runtime.containers.get_mut(&(alloc.clone(), incarnation));
         let container = container.filter(|container| container.is_running());
-        let well = container.as_ref().is_some_and(|container| container.program.is_well(now));
+        let well = container.as_ref().is_some_and(|container| match runs {
+            true => !away,
+            false => container.program.is_well(now),
+        });
         let mut clash = None;
-        if let Some(container) = container {
+        if let Some(container) = container.filter(|_| !runs) {
             container.failed_in_row = if well { 0 } else { container.failed_in_row.saturating_add(1) };
             container.clashed = container.kind == Kind::Clashes;
             clash = container.clashed.then(|| Clash { port: 80, holder: "nginx (pid 1)".to_owned() });

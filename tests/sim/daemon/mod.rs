@@ -111,8 +111,8 @@ pub(crate) enum Due {
     Pulled(Digest),
     /// The runtime says what it has of an alloc.
     Looked { alloc: AllocId, task: u64 },
-    /// A check has had its answer.
-    Checked { alloc: AllocId, task: u64, incarnation: Incarnation },
+    /// A check has had its answer; whether the runtime was asked, not the program.
+    Checked { alloc: AllocId, task: u64, incarnation: Incarnation, runs: bool },
     /// The session is begun again.
     SessionAgain,
     /// An alloc's actor is begun again.
@@ -186,7 +186,9 @@ impl World {
             Due::Round(generation) => self.leader_round(generation),
             Due::Pulled(digest) => self.pulled(&digest),
             Due::Looked { alloc, task } => self.looked(&alloc, task),
-            Due::Checked { alloc, task, incarnation } => self.checked(&alloc, task, incarnation),
+            Due::Checked { alloc, task, incarnation, runs } => {
+                self.checked(&alloc, task, (incarnation, runs))
+            }
             Due::SessionAgain => self.begin_session(),
             Due::ActorAgain(alloc) => self.begin_actor(&alloc),
         }

@@ -153,6 +153,7 @@ impl World {
             failed_in_row: 0,
             clashed: false,
             unrecorded: false,
+            condemned: false,
         };
         self.runtime.containers.insert(name, container);
         Ok(())
@@ -163,6 +164,7 @@ impl World {
         if let Some(objection) = self.runtime.objection(name, container) {
             return broken(objection);
         }
+        self.judge_start_of(name)?;
         let (now, wall_now, wild) = (self.now, self.wall(), self.wild);
         let program = Program::draw(container.kind, now, wild, &mut self.dice);
         let ends = program.ends;
@@ -184,6 +186,9 @@ impl World {
         let task = (Key::Signal, self.task(alloc, Key::Signal)?);
         let name: Name = (alloc.clone(), incarnation);
         self.judge_end_of(&name)?;
+        if let Some(container) = self.runtime.containers.get_mut(&name) {
+            container.condemned = true;
+        }
         if !self.call_fails() {
             let op = if kill { Op::Kill { name } } else { Op::Signal { name } };
             let pause = self.dice.between(1, 30);

@@ -50,18 +50,27 @@ impl World {
             return Ok(None);
         }
         self.tally.records_refused += 1;
-        let phase = record.status.phase;
-        let marks = phase.is_terminal() && self.space != Space::ReadOnly && (!fails || self.dice.percent(60));
-        if marks {
+        let marks = self.space != Space::ReadOnly && (!fails || self.dice.percent(60));
+        if let Some(end) = record.end_to_mark().filter(|_| marks) {
             note!(self, "the record of {alloc} can't be kept, its end is marked");
             if let Some(kept) = self.records.get_mut(alloc) {
-                kept.over = Some(phase);
+                kept.over = Some(end);
             }
             self.spark()?;
             return Ok(None);
         }
         note!(self, "the record of {alloc} can't be kept");
         Ok(Some(Failure::Runtime { detail: "its record can't be kept".to_owned() }))
+    }
+
+    /// Power is lost. Of a task whose start was on its way, as far as the disk knows, nobody knows whether it has run:
+    /// it is begun again.
+    pub(crate) fn forget_unwritten_runs(&mut self) {
+        let records = &self.records;
+        self.runtime.ran.retain(|alloc| {
+            let record = records.get(alloc).and_then(Kept::read).and_then(Result::ok);
+            record.is_none_or(|record| record.status.phase != Phase::Starting)
+        });
     }
 
     /// Removes a record, if the disk lets it.

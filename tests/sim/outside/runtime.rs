@@ -36,6 +36,8 @@ pub(crate) struct Container {
     pub(crate) clashed: bool,
     /// Whether its alloc's record was damaged: what runs of it is replaced.
     pub(crate) unrecorded: bool,
+    /// Whether Mill had a reason to end it, and has begun to.
+    pub(crate) condemned: bool,
 }
 
 /// All of them, and what else lies about.
@@ -63,7 +65,7 @@ impl Container {
     /// Whether its program gave Mill a reason to end it.
     /// A task's time goes on while no daemon is there, by the only clock that does so too; which may jump.
     pub(crate) fn deserves_its_end(&self, now: Timestamp, wall: Timestamp) -> bool {
-        if self.unrecorded {
+        if self.unrecorded || self.condemned {
             return true;
         }
         match &self.assignment.kind {

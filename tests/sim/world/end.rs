@@ -99,14 +99,19 @@ impl World {
                     let container =
                         self.runtime.containers.get(&(alloc.id.clone(), alloc.status.incarnation));
                     alloc.is_wanted()
-                        && alloc.version == service.version
                         && alloc.status.phase == Phase::Healthy
                         && container.is_some_and(|container| container.is_running())
                 };
-                let serving = cluster.allocs_of(&workload).filter(serves).count();
+                let all = cluster.allocs_of(&workload).filter(serves);
+                let (right, other): (Vec<_>, Vec<_>) =
+                    all.partition(|alloc| alloc.version == service.version);
+                let serving = right.len();
                 let there = cluster.allocs_of(&workload).filter(|alloc| alloc.is_live()).count();
                 let wanted = usize::try_from(service.spec.replicas).unwrap_or(usize::MAX);
-                let no_room = serving == there && serving < wanted && explain(cluster, &workload).is_some();
+                // Others serve on where those that are wanted find no room.
+                let no_room = serving + other.len() == there
+                    && serving < wanted
+                    && explain(cluster, &workload).is_some();
                 if serving != wanted && !no_room {
                     return Some(format!("{workload} has {serving} of {wanted} replicas"));
                 }
@@ -122,8 +127,9 @@ impl World {
             let project = cluster.projects.get(&container.assignment.workload.project);
             let service =
                 project.and_then(|project| project.services.get(&container.assignment.workload.name));
-            let asked_for =
-                alloc.zip(service).is_some_and(|(alloc, service)| alloc.version == service.version);
+            let asked_for = alloc.zip(service).is_some_and(|(alloc, service)| {
+                alloc.version == service.version || explain(cluster, &alloc.workload).is_some()
+            });
             if !asked_for || !container.is_running() {
                 return Some(format!("container {}.{} is left ({:?})", name.0, name.1, container.state));
             }

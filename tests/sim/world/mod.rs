@@ -84,6 +84,8 @@ pub(crate) struct Weather {
     pub(crate) records_fail: u64,
     /// Deaths of the daemon after which a bit of its log is wrong, in a hundred.
     pub(crate) log_rots: u64,
+    /// Deaths of the daemon after which one of its records is damaged, in a hundred.
+    pub(crate) records_rot: u64,
     /// Starts of the daemon after which no leader speaks to the node for a while, in a hundred.
     pub(crate) leader_is_late: u64,
 }
@@ -290,7 +292,12 @@ impl World {
         if self.dice.percent(20) {
             pause = self.dice.between(400, 60_000);
         }
+        if self.space != Space::Plenty {
+            // Whoever starts it again and again gives it more and more time.
+            pause += self.dice.between(1000, 15_000);
+        }
         if power_is_lost {
+            self.forget_unwritten_runs();
             self.runtime.reboot();
             self.runtime.away_until = Timestamp::default();
             pause += 5000;

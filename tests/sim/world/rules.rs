@@ -54,6 +54,17 @@ impl World {
         }
     }
 
+    /// A container starts. What has ended, as far as everyone was told, has its place given away.
+    pub(crate) fn judge_start_of(&self, name: &Name) -> Go {
+        let alloc = self.truth.as_ref().and_then(|(_, cluster)| cluster.allocs.get(&name.0));
+        match alloc.filter(|alloc| !alloc.is_live()) {
+            Some(alloc) => {
+                broken(format!("{} is {} and {}.{} starts", name.0, alloc.status.phase, name.0, name.1))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// A node is about to remove a container of which it knows no owner. It must know them all.
     pub(crate) fn judge_sweep_of(&self, name: &Name) -> Go {
         let known = self.daemon.as_ref().is_some_and(|daemon| daemon.agent.begun.contains_key(&name.0));
@@ -182,7 +193,10 @@ fn kept_up(loss: &Loss<'_>) -> Option<String> {
 }
 
 fn stop_first(loss: &Loss<'_>, update: &Update, to: Target) -> Option<String> {
-    let (old_before, old) = loss.staying(|alloc| alloc.version != to.version);
+    // One that fails serves nobody.
+    let fails = |alloc: &Alloc| alloc.status.failures > 0 && alloc.status.phase != Phase::Healthy;
+    let old = |alloc: &Alloc| alloc.version != to.version && !fails(alloc);
+    let (old_before, old) = loss.staying(old);
     let (_, new) = loss.healthy(|alloc| alloc.version == to.version);
     if old == old_before || new >= count(to.replicas) {
         return None;

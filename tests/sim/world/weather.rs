@@ -36,13 +36,14 @@ impl Weather {
     pub(super) fn draw(dice: &mut Dice) -> Self {
         let fine = dice.percent(15);
         Self {
-            wild_for: Duration::from_millis(dice.between(20_000, 400_000)),
+            wild_for: Duration::from_millis(dice.between(15_000, 250_000)),
             trouble_every: if fine { 1_000_000 } else { dice.between(1000, 60_000) },
             deed_every: dice.between(500, 60_000),
             calls_fail: if fine { 0 } else { dice.below(12) },
             records_fail: if fine || dice.percent(60) { 0 } else { dice.below(60) },
             log_rots: if fine || dice.percent(70) { 0 } else { 10 },
-            leader_is_late: if fine || dice.percent(60) { 0 } else { 15 },
+            leader_is_late: if fine || dice.percent(60) { 0 } else { 30 },
+            records_rot: if fine || dice.percent(70) { 0 } else { 25 },
         }
     }
 }
@@ -101,8 +102,11 @@ impl World {
         self.skew += by;
     }
 
-    /// While nobody looks, a bit of the log may flip.
+    /// While nobody looks, a record may be damaged, or a bit of the log flip.
     pub(super) fn may_rot(&mut self) {
+        if self.wild && self.dice.percent(self.weather.records_rot) {
+            self.damage_record();
+        }
         if !self.wild || self.rot.is_some() || !self.dice.percent(self.weather.log_rots) {
             return;
         }
