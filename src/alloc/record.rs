@@ -29,6 +29,9 @@ pub struct Record {
     pub deadline: Option<Timestamp>,
     /// The phase that it takes on for good once nothing of its containers is left.
     pub last_phase: Option<Phase>,
+    /// Whether its end was only marked. What it left may still be there then. Never written.
+    #[serde(skip)]
+    pub marked: bool,
 }
 
 /// Why Mill ends a container.
@@ -85,7 +88,7 @@ impl Record {
         let status = &mut self.status;
         status.last_end = Some(Ended { incarnation: status.incarnation, failure, at: status.since });
         status.phase = phase;
-        Self { ending: None, signalled: false, last_phase: Some(phase), ..self }
+        Self { ending: None, signalled: false, last_phase: Some(phase), marked: true, ..self }
     }
 
     /// The end to mark where the record can't be kept. A task's as soon as it is known: what tells of it otherwise is

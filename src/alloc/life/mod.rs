@@ -137,6 +137,7 @@ impl Life {
             started_at: None,
             deadline: None,
             last_phase: None,
+            marked: false,
         };
         Self::over(record, tempo, now)
     }

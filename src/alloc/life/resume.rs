@@ -16,7 +16,7 @@ impl Life {
         for other in found.iter().filter(|found| found.incarnation != current) {
             self.remove(other.incarnation);
         }
-        if self.phase().is_terminal() {
+        if self.phase().is_terminal() && !self.record.marked {
             self.remove_if(mine, current);
         } else if self.record.last_phase.is_some() {
             self.remove(current);
