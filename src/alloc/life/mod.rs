@@ -32,6 +32,8 @@ mod words;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
+mod record_tests;
+#[cfg(test)]
 mod story;
 #[cfg(test)]
 mod tests;

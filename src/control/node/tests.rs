@@ -238,7 +238,7 @@ fn a_restarted_daemon_has_the_same_allocs_ports_and_orders() {
             ailment: None,
         };
         let (signalled, started_at, deadline, last_phase) = (false, None, None, None);
-        Record { assignment, status, ending, signalled, started_at, deadline, last_phase }
+        Record { assignment, status, ending, signalled, started_at, deadline, last_phase, marked: false }
     };
     let mut node = Node::new(20_000);
     let healthy = record("web-aaaa", 20_000, Phase::Healthy, None);
