@@ -154,20 +154,20 @@ mod tests {
     #[test]
     fn a_seed_tells_the_same_story_each_time_and_another_one_another() {
         let story = |seed| printed(|out| one(out, seed).map(|_| ()));
-        for seed in [0, 3] {
+        for seed in [0, 5] {
             let first = story(seed);
             assert!(first.lines().count() > 100 && first.ends_with("1 passed, 0 failed\n"), "{first}");
             assert!(first == story(seed), "seed {seed} told two stories");
         }
-        assert!(story(0) != story(3));
+        assert!(story(0) != story(5));
     }
 
     #[test]
     fn a_failure_names_its_seed_and_shows_the_end_of_its_log() {
-        let story = printed(|out| one(out, 3).map(|_| ()));
-        let told = printed(|out| tell(out, 3, &"made up".to_owned()));
-        assert!(told.starts_with("seed 3 failed: made up\n  played again: Ok(())\n"), "{told}");
-        assert!(told.ends_with("cargo xtask sim --seed 3\n"), "{told}");
+        let story = printed(|out| one(out, 5).map(|_| ()));
+        let told = printed(|out| tell(out, 5, &"made up".to_owned()));
+        assert!(told.starts_with("seed 5 failed: made up\n  played again: Ok(())\n"), "{told}");
+        assert!(told.ends_with("cargo xtask sim --seed 5\n"), "{told}");
         let end =
             |text: &str| text.lines().rev().skip(2).take(80).map(str::trim).collect::<Vec<_>>().join("\n");
         let shown: Vec<&str> = told.lines().rev().skip(1).take(80).map(str::trim).collect();
