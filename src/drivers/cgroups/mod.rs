@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mill_model::Bytes;
+use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, Signal, kill_process};
 use thiserror::Error;
 
@@ -59,6 +60,14 @@ pub enum CgroupError {
     /// The process ends before the answer is there.
     #[error("interrupted")]
     Interrupted,
+    /// The group of all containers can't be made or taken.
+    #[error("can't take {path}")]
+    Claim {
+        /// Which.
+        path: PathBuf,
+        /// The system's word.
+        source: Arc<io::Error>,
+    },
     /// A group can't be removed.
     #[error("can't remove {path}")]
     Remove {
@@ -76,9 +85,15 @@ impl CgroupError {
             Self::Read { source, .. } | Self::Remove { source, .. } => {
                 source.kind() == io::ErrorKind::NotFound
             }
-            Self::NoneMounted | Self::Malformed { .. } | Self::Interrupted => false,
+            Self::NoneMounted | Self::Malformed { .. } | Self::Claim { .. } | Self::Interrupted => false,
         }
     }
+}
+
+/// The right to all containers of a machine. The kernel lets go of it with its process, however that ends.
+#[derive(Debug)]
+pub struct Claim {
+    _group: std::fs::File,
 }
 
 /// The cgroups of this node's containers.
@@ -207,6 +222,25 @@ impl Cgroups {
             gone &= remove_tree(&below(root, &self.parent).join(name))?;
         }
         Ok(gone)
+    }
+
+    /// Takes the parent for this process, which makes it if need be, for as long as the answer lives. `None`: another
+    /// process has it. Two that took each other's containers for leftovers would kill them.
+    ///
+    /// # Errors
+    /// It can't be made or locked.
+    pub fn claim(&self) -> Result<Option<Claim>, CgroupError> {
+        // The first of them: every process of this machine comes to the same.
+        let Some(root) = self.roots().into_iter().next() else { return Err(CgroupError::NoneMounted) };
+        let path = below(root, &self.parent);
+        let failed = |source: io::Error| CgroupError::Claim { path: path.clone(), source: Arc::new(source) };
+        std::fs::create_dir_all(&path).map_err(failed)?;
+        let group = std::fs::File::open(&path).map_err(failed)?;
+        match flock(&group, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(Claim { _group: group })),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+            Err(errno) => Err(failed(errno.into())),
+        }
     }
 
     /// Whether the parent is there, in any hierarchy.

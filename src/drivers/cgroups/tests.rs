@@ -159,3 +159,20 @@ fn to_look_at_a_hundred_containers_costs_less_than_a_two_hundredth_of_a_core() {
     let every = mill_model::Tempo::default().usage_every;
     assert!(each * 200 < every, "{each:?} of each {every:?}");
 }
+
+#[test]
+fn the_containers_of_a_machine_have_one_owner_at_a_time() {
+    assert!(rustix::process::geteuid().is_root(), "this test makes cgroups: it needs root");
+    let parent = format!("/mill-test-claim-{}", std::process::id());
+    let cgroups = Cgroups::detect(&parent).unwrap();
+    let claim = cgroups.claim().unwrap();
+    assert!(claim.is_some() && cgroups.has_parent());
+    assert!(Cgroups::detect(&parent).unwrap().claim().unwrap().is_none());
+    drop(claim);
+    // A child that another test starts holds on to it until it is another program.
+    while cgroups.claim().unwrap().is_none() {
+        std::thread::yield_now();
+    }
+    cgroups.remove_parent().unwrap();
+    assert!(!cgroups.has_parent());
+}

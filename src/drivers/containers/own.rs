@@ -73,6 +73,16 @@ pub enum OwnError {
         /// The path.
         path: PathBuf,
     },
+    /// One runs at the same place for another home.
+    #[error("process {pid} is a containerd of another home: by {settings} its root isn't {root}")]
+    Foreign {
+        /// Its process.
+        pid: u32,
+        /// Its settings.
+        settings: PathBuf,
+        /// Where this home's is.
+        root: PathBuf,
+    },
     /// A file or process can't be made.
     #[error("can't {doing} {path}")]
     System {
@@ -104,11 +114,15 @@ impl Own {
             return Err(OwnError::PathTooLong { path: socket });
         }
         let mut found = running(config).map(|pid| Self::watched(&socket, pid, false)).transpose()?;
-        if let Some(lost) = found.take_if(|own| has_lost_its_root(own.pid, config)) {
+        if let Some(lost) = found.take_if(|own| has_lost_its_root(own.pid)) {
             tracing::warn!(pid = lost.pid, root = %config.root.display(), "containerd's files are gone: another takes its place");
             lost.stop().await.map_err(system("stop", &socket))?;
         }
         let own = match found {
+            Some(own) if !is_ours(config) => {
+                let settings = config_file(config);
+                return Err(OwnError::Foreign { pid: own.pid, settings, root: config.root.clone() });
+            }
             Some(own) => own,
             None => Self::watched(&socket, start(config, &socket)?, true)?,
         };
@@ -208,13 +222,27 @@ fn running(config: &OwnConfig) -> Option<u32> {
 }
 
 /// Whether someone has removed its root while it ran: it holds files that nobody else can see, and can store nothing.
-fn has_lost_its_root(pid: u32, config: &OwnConfig) -> bool {
-    let metadata = config.root.join("io.containerd.metadata.v1.bolt");
+fn has_lost_its_root(pid: u32) -> bool {
     let open = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
     // proc_pid_fd(5): the link of a removed file ends so
     open.filter_map(|entry| std::fs::read_link(entry.path()).ok()).any(|file| {
-        file.starts_with(&metadata) && file.as_os_str().as_encoded_bytes().ends_with(b" (deleted)")
+        file.iter().any(|part| part == "io.containerd.metadata.v1.bolt")
+            && file.as_os_str().as_encoded_bytes().ends_with(b" (deleted)")
     })
+}
+
+/// Whether the one that runs keeps what it has where this home does.
+fn is_ours(config: &OwnConfig) -> bool {
+    let settings = std::fs::read_to_string(config_file(config)).unwrap_or_default();
+    settings.lines().any(|line| line == root_line(config))
+}
+
+fn root_line(config: &OwnConfig) -> String {
+    format!("root = {}", quoted(&config.root))
+}
+
+fn quoted(path: &Path) -> String {
+    serde_json::Value::from(path.to_string_lossy()).to_string()
 }
 
 fn start(config: &OwnConfig, socket: &Path) -> Result<u32, OwnError> {
@@ -274,12 +302,11 @@ fn version(text: &str) -> Option<(u32, u32)> {
 
 /// containerd's configuration. Kubernetes' plugin (one in 1.x, three in 2.x) would open ports and look for networks.
 fn settings(config: &OwnConfig, socket: &Path) -> String {
-    let quoted = |path: &Path| serde_json::Value::from(path.to_string_lossy()).to_string();
     format!(
-        "version = 2\nroot = {}\nstate = {}\n\
+        "version = 2\n{}\nstate = {}\n\
          disabled_plugins = [\"io.containerd.grpc.v1.cri\", \"io.containerd.cri.v1.images\", \
          \"io.containerd.cri.v1.runtime\"]\n\n[grpc]\n  address = {}\n\n[debug]\n  level = \"warn\"\n",
-        quoted(&config.root),
+        root_line(config),
         quoted(&config.state.join("state")),
         quoted(socket),
     )
@@ -314,6 +341,16 @@ mod tests {
         assert_eq!(running(&config), None);
         std::fs::write(pid_file(&config), std::process::id().to_string()).unwrap();
         assert_eq!(running(&config), None);
+    }
+
+    #[test]
+    fn settings_with_another_root_are_another_homes() {
+        let dir = tempfile::tempdir().unwrap();
+        let ours = OwnConfig { root: "/data/containerd".into(), state: dir.path().to_owned() };
+        let theirs = OwnConfig { root: "/data/containerd2".into(), ..ours.clone() };
+        assert!(!is_ours(&ours), "there are none");
+        std::fs::write(config_file(&ours), settings(&ours, Path::new("/s"))).unwrap();
+        assert!(is_ours(&ours) && !is_ours(&theirs));
     }
 
     #[tokio::test]

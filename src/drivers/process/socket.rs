@@ -16,7 +16,7 @@ use super::{ProcessError, failed};
 /// Connections that wait to be accepted. Root's own tools: a handful.
 const BACKLOG: i32 = 64;
 
-/// Listens at `path`, mode 0600; what an earlier process left there is removed. Whoever calls holds a [`super::Lock`]
+/// Listens at `path`, mode 0600; what an earlier process left there is removed, unless one answers. Whoever calls holds a [`super::Lock`]
 /// that says there is no other.
 ///
 /// # Errors
@@ -28,6 +28,10 @@ pub fn listen(path: &Path) -> Result<UnixListener, ProcessError> {
 fn bound(path: &Path) -> io::Result<UnixListener> {
     if let Some(directory) = path.parent() {
         fs::DirBuilder::new().recursive(true).mode(0o755).create(directory)?;
+    }
+    // A lock is one home's, a path can be given to two.
+    if std::os::unix::net::UnixStream::connect(path).is_ok() {
+        return Err(io::ErrorKind::AddrInUse.into());
     }
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

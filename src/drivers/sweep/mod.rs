@@ -142,13 +142,19 @@ pub struct Owner {
     pub pid: Option<u32>,
     /// How it was called, `mill dev`; else what it holds.
     pub what: String,
+    /// Where it keeps its data, if it was told so when it was called.
+    pub data: Option<PathBuf>,
 }
 
 impl fmt::Display for Owner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.pid {
-            Some(pid) => write!(f, "{} (process {pid})", self.what),
-            None => write!(f, "{} (a process that can't be seen from here)", self.what),
+            Some(pid) => write!(f, "{} (process {pid}", self.what)?,
+            None => write!(f, "{} (a process that can't be seen from here", self.what)?,
+        }
+        match &self.data {
+            Some(data) => write!(f, ", its data in {})", data.display()),
+            None => f.write_str(")"),
         }
     }
 }
@@ -208,6 +214,29 @@ pub enum SweepError {
         /// How long was waited.
         after: Duration,
     },
+}
+
+/// Every daemon and plane that runs on this machine, this process aside.
+pub fn living() -> Vec<Owner> {
+    let mut owners = owners::running(Path::new("/proc"));
+    owners.retain(|owner| owner.pid != Some(std::process::id()));
+    owners
+}
+
+/// Who holds the lock at `path`; `None`: nobody, or there is none.
+///
+/// # Errors
+/// It can't be opened.
+pub fn holder(path: &Path) -> Result<Option<Owner>, SweepError> {
+    match owners::claim(path, Path::new("/proc"))? {
+        owners::Lock::Held(owner) => Ok(Some(owner)),
+        owners::Lock::Claimed(_) | owners::Lock::Absent => Ok(None),
+    }
+}
+
+/// Who answers at a socket.
+pub fn listener(socket: &Path) -> Option<Owner> {
+    owners::listener(socket, Path::new("/proc"))
 }
 
 fn system(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> SweepError {

@@ -4,7 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock, major, minor};
 use rustix::io::Errno;
@@ -38,9 +38,7 @@ pub(super) fn claim(path: &Path, proc: &Path) -> Result<Lock, SweepError> {
         Ok(()) => Ok(Lock::Claimed(file)),
         Err(Errno::WOULDBLOCK) => {
             let pid = holder(&file, proc);
-            let called = pid.and_then(|pid| call(&proc.join(pid.to_string())));
-            let what = called.unwrap_or_else(|| format!("whoever holds {}", path.display()));
-            Ok(Lock::Held(Owner { pid, what }))
+            Ok(Lock::Held(owner(pid, proc, || format!("whoever holds {}", path.display()))))
         }
         Err(errno) => Err(system("lock", path)(errno.into())),
     }
@@ -62,8 +60,13 @@ pub(super) fn listener(socket: &Path, proc: &Path) -> Option<Owner> {
     let stream = UnixStream::connect(socket).ok()?;
     let pid =
         socket_peercred(stream).ok().and_then(|peer| u32::try_from(peer.pid.as_raw_nonzero().get()).ok());
-    let called = pid.and_then(|pid| call(&proc.join(pid.to_string())));
-    Some(Owner { pid, what: called.unwrap_or_else(|| format!("whoever listens at {}", socket.display())) })
+    Some(owner(pid, proc, || format!("whoever listens at {}", socket.display())))
+}
+
+/// A process that is known by what it holds.
+fn owner(pid: Option<u32>, proc: &Path, what: impl FnOnce() -> String) -> Owner {
+    let called = pid.and_then(|pid| call(pid, proc));
+    called.unwrap_or_else(|| Owner { pid, what: what(), data: None })
 }
 
 /// Every daemon and plane that runs on this machine: all share what is swept. Those in other namespaces of processes,
@@ -73,24 +76,26 @@ pub(super) fn running(proc: &Path) -> Vec<Owner> {
     let here = namespace(&proc.join("self"));
     let entries = fs::read_dir(proc).into_iter().flatten().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    let owners = pids.filter_map(|pid| {
-        let process = proc.join(pid.to_string());
-        let what = call(&process).filter(|_| namespace(&process) == here)?;
-        Some(Owner { pid: Some(pid), what })
-    });
-    owners.collect()
+    let near = |pid: &u32| namespace(&proc.join(pid.to_string())) == here;
+    pids.filter_map(|pid| call(pid, proc).filter(|_| near(&pid))).collect()
 }
 
-/// `mill dev`, if that is what the process was started as.
-fn call(process: &Path) -> Option<String> {
+/// A daemon or plane, if that is what the process was started as.
+fn call(pid: u32, proc: &Path) -> Option<Owner> {
+    let process = proc.join(pid.to_string());
     let line = fs::read(process.join("cmdline")).ok()?;
-    let mut words = line.split(|byte| *byte == 0).map(String::from_utf8_lossy);
-    let program = words.next()?;
+    let words: Vec<_> = line.split(|byte| *byte == 0).map(String::from_utf8_lossy).collect();
+    let (program, words) = words.split_first()?;
     // What was started through /proc/self/exe, as a plane after an upgrade, is known by its kernel's name.
     let name = fs::read_to_string(process.join("comm")).unwrap_or_default();
     let is_mill = program.rsplit('/').next() == Some("mill") || name.trim_end() == "mill";
-    let word = words.find(|word| LIVING.contains(&&**word))?;
-    is_mill.then(|| format!("`mill {word}`"))
+    let word = words.iter().find(|word| LIVING.contains(&&***word)).filter(|_| is_mill)?;
+    let data = words.iter().skip_while(|word| **word != "--data-dir").nth(1);
+    Some(Owner {
+        pid: Some(pid),
+        what: format!("`mill {word}`"),
+        data: data.map(|data| PathBuf::from(data.as_ref())),
+    })
 }
 
 #[cfg(test)]
@@ -147,6 +152,6 @@ mod tests {
         let mut found = running(proc.path());
         found.sort();
         let told: Vec<String> = found.iter().map(ToString::to_string).collect();
-        assert_eq!(told, ["`mill dev` (process 7)", "`mill plane` (process 8)"]);
+        assert_eq!(told, ["`mill dev` (process 7, its data in /d)", "`mill plane` (process 8)"]);
     }
 }

@@ -11,7 +11,7 @@ use super::owners::{self, Lock};
 use super::{Found, Kind, Left, Owner, Sweep, SweepError, files, shims, store, system};
 use crate::cgroups::{CgroupError, Cgroups};
 use crate::containerd::Containerd;
-use crate::containers::own::{Own, OwnConfig};
+use crate::containers::own::{Own, OwnConfig, OwnError};
 use crate::containers::{ContainerName, Containers as _, Runtime, RuntimeConfig};
 
 /// In the root of a containerd that has ever run: its records.
@@ -88,7 +88,7 @@ impl MachineSweep {
             match Own::ensure(&own, Arc::clone(&self.tempo)).await {
                 Ok(own) => self.own = Some(own),
                 // It goes as a whole, and with it what is in it: nobody has to look.
-                Err(error) if self.place.own_containerd => {
+                Err(error) if self.place.own_containerd && !matches!(error, OwnError::Foreign { .. }) => {
                     tracing::warn!(%error, "own containerd not looked into");
                 }
                 Err(source) => return Err(SweepError::Own { source }),
