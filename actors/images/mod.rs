@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::marker::PhantomData;
 
 use mill_drivers::bundle::Drivers;
+use mill_drivers::containerd::chain;
 use mill_drivers::images::{Collected, Images as _, PullError};
 use mill_model::{Digest, Failure, ImageRef};
 use serde_json::{Value, json};
@@ -196,7 +197,7 @@ impl<D: Drivers> State<D> {
     fn collect(&mut self, me: &Me<Images<D>>, used: &BTreeSet<Digest>, here: Result<Vec<Digest>, PullError>) {
         let here = match here {
             Ok(here) => here,
-            Err(error) => return warn!(%error, "images can't be listed"),
+            Err(error) => return warn!(error = chain(&error), "images can't be listed"),
         };
         let now = Instant::now();
         let kept_for = me.tempo().images_kept;
@@ -232,7 +233,7 @@ impl<D: Drivers> State<D> {
                 self.collected.images = self.collected.images.saturating_add(collected.images);
                 self.collected.bytes = self.collected.bytes.saturating_add(collected.bytes);
             }
-            Err(error) => warn!(%error, "unused images can't be removed"),
+            Err(error) => warn!(error = chain(&error), "unused images can't be removed"),
         }
         Ok(())
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use mill_drivers::containerd::chain;
+use mill_drivers::containers::own::OwnError;
 use mill_drivers::sweep::{Found, Left, MachineSweep, Place, Sweep, SweepError};
 use mill_model::Tempo;
 
@@ -179,6 +180,9 @@ fn failed(message: &str, why: &SweepError) -> CliError {
         SweepError::Containerd { .. } => {
             "`systemctl start containerd`, or `--containerd PATH` for another; what it holds can't be removed without it"
         }
+        SweepError::Own { source: OwnError::Foreign { .. } } => {
+            "clean that home first: `mill clean --own-containerd --data-dir DIR` with its directory"
+        }
         SweepError::Own { .. } => {
             "`--own-containerd` removes it with all that it keeps, without looking into it"
         }
@@ -241,7 +245,7 @@ mod tests {
     #[tokio::test]
     async fn whoever_lives_here_is_named_and_left_alone() {
         let machine = machine();
-        machine.occupy(Owner { pid: Some(77), what: "`mill plane`".to_owned() });
+        machine.occupy(Owner { pid: Some(77), what: "`mill plane`".to_owned(), data: None });
         let error = clean(&machine, true).await.0.unwrap_err();
         assert_eq!(error.exit, Exit::Refused);
         assert!(error.because[0].reason.starts_with("`mill plane` (process 77) is alive"), "{error:?}");

@@ -1,6 +1,7 @@
 //! `mill daemon` and `mill dev`: the composition root of a node.
 
 mod containerd;
+mod trouble;
 
 use std::ffi::OsString;
 use std::io::IsTerminal as _;
@@ -11,6 +12,7 @@ use mill_actors::kit::{Ended, Tree};
 use mill_actors::node::{self, Node, backend};
 use mill_actors::plane_link;
 use mill_actors::raft::Published;
+use mill_api::client::ClientError;
 use mill_api::daemon::InitRequest;
 use mill_drivers::clock::{Clock as _, SystemClock};
 use mill_drivers::containers::RuntimeConfig;
@@ -41,14 +43,19 @@ pub(crate) fn run(config: &NodeConfig, dev: bool) -> Result<Exit, CliError> {
 }
 
 async fn live(config: &NodeConfig, dev: bool) -> Result<Exit, CliError> {
+    trouble::root()?;
     let tempo = Arc::new(Tempo::default());
-    let home = Home::open(&config.data_dir).map_err(|error| {
-        failed("the data directory can't be used")
-            .source(&error)
-            .hint("a daemon needs root; `--data-dir DIR` names another directory")
-    })?;
-    let fresh = home.identity().is_ok_and(|identity| identity.is_none());
-    let found = containerd::find(config, &tempo).await?;
+    let home = Home::open(&config.data_dir).map_err(|error| trouble::home(&error, &config.data_dir))?;
+    let fresh = home.identity().map_err(|error| trouble::home(&error, &config.data_dir))?.is_none();
+    if !fresh {
+        home.keys().map_err(|error| trouble::home(&error, &config.data_dir))?;
+    }
+    let was_member = home.was_member();
+    let _machine = trouble::claim()?;
+    trouble::plane(config)?;
+    trouble::port(config.listen).await?;
+    let mut found = containerd::find(config, &tempo).await?;
+    let containerd = found.started.take();
     let tree_view = Arc::new(OnceLock::new());
     let args = arguments(config, Arc::new(home), found, &tempo, &tree_view)?;
     let published = args.published.clone();
@@ -57,11 +64,40 @@ async fn live(config: &NodeConfig, dev: bool) -> Result<Exit, CliError> {
     })?;
     // Set once: this is the only place.
     drop(tree_view.set(tree.introspect()));
-    if dev {
-        become_cluster(&tree, &published, &tempo, fresh).await?;
+    let begun = match dev {
+        true => become_cluster(&tree, &published, &tempo, fresh).await,
+        false => trouble::up(&tree.introspect()).await.map_err(Trouble::Crashes),
+    };
+    if dev && begun.is_ok() {
         welcome(config);
     }
-    wait(&tree, &tempo).await
+    let ended = match begun {
+        Ok(()) => wait(&tree).await?,
+        Err(trouble) => Err(trouble),
+    };
+    let reason = match ended {
+        Ok(()) => return stop(&tree, &tempo).await,
+        Err(Trouble::Refused(error)) => return Err(*error),
+        Err(Trouble::Crashes(reason)) => reason,
+    };
+    // What can't be stopped can't be looked into either; its reason is told all the same.
+    let _ = tree.stop(tempo.shutdown_deadline).await;
+    if !was_member {
+        trouble::end_plane(config);
+        if let Some(containerd) = containerd {
+            // It has nothing yet; that it stays is a pity and no more.
+            let _ = tokio::time::timeout(tempo.runtime_deadline, containerd.stop()).await;
+        }
+    }
+    Err(trouble::explain(reason, config, was_member))
+}
+
+/// Why a daemon can't go on.
+enum Trouble {
+    /// Somebody said no, with all that can be said.
+    Refused(Box<CliError>),
+    /// A room crashes again and again, for this reason.
+    Crashes(String),
 }
 
 fn arguments(
@@ -129,8 +165,8 @@ fn state_dir(config: &NodeConfig) -> PathBuf {
     config.socket.parent().map_or_else(|| PathBuf::from("/run/mill"), std::path::Path::to_owned)
 }
 
-/// A daemon that was told to stop leaves its containers running (product.md P2).
-async fn wait(tree: &Tree<node::Msg>, tempo: &Tempo) -> Result<Exit, CliError> {
+/// Waits until the daemon is told to stop, or gives up.
+async fn wait(tree: &Tree<node::Msg>) -> Result<Result<(), Trouble>, CliError> {
     let hook = |kind| signal(kind).map_err(|error| failed("signals can't be received").source(&error));
     let (mut terminate, mut interrupt) = (hook(SignalKind::terminate())?, hook(SignalKind::interrupt())?);
     tokio::select! {
@@ -138,10 +174,15 @@ async fn wait(tree: &Tree<node::Msg>, tempo: &Tempo) -> Result<Exit, CliError> {
         _ = interrupt.recv() => {}
         ended = tree.ended() => {
             if let Ended::GaveUp { error } = ended {
-                return Err(failed("the daemon gave up").because(error));
+                return Ok(Err(Trouble::Crashes(error)));
             }
         }
     }
+    Ok(Ok(()))
+}
+
+/// A daemon that was told to stop leaves its containers running (product.md P2).
+async fn stop(tree: &Tree<node::Msg>, tempo: &Tempo) -> Result<Exit, CliError> {
     tracing::info!("stopping; containers go on");
     match tree.stop(tempo.shutdown_deadline).await {
         Ok(()) => Ok(Exit::Ok),
@@ -155,20 +196,35 @@ async fn become_cluster(
     published: &Published,
     tempo: &Tempo,
     fresh: bool,
-) -> Result<(), CliError> {
-    // Whoever leads has applied all that was committed before.
-    let mut role = published.role.subscribe();
-    let leads = async { role.wait_for(|role| role.is_leading).await.is_ok() };
-    let known = !fresh && tokio::time::timeout(tempo.write_deadline, leads).await.unwrap_or_default();
-    if known && published.cluster.borrow().is_bootstrapped() {
-        return Ok(());
-    }
-    let request = InitRequest::default();
-    let answer = tree.root().ask(tempo.write_deadline * 3, |reply| node::Msg::Init { request, reply }).await;
-    match answer {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(error)) => Err(failed("the cluster could not be made").source(&error)),
-        Err(error) => Err(failed("the cluster could not be made").source(&error)),
+) -> Result<(), Trouble> {
+    let introspect = tree.introspect();
+    let crashing = trouble::crashing(&introspect);
+    let begin = async {
+        // Whoever leads has applied all that was committed before.
+        let mut role = published.role.subscribe();
+        let leads = async { role.wait_for(|role| role.is_leading).await.is_ok() };
+        let known = !fresh && tokio::time::timeout(tempo.write_deadline, leads).await.unwrap_or_default();
+        if known && published.cluster.borrow().is_bootstrapped() {
+            return Ok(());
+        }
+        let request = InitRequest::default();
+        let deadline = tempo.write_deadline * 3;
+        let answer = tree.root().ask(deadline, |reply| node::Msg::Init { request, reply }).await;
+        match answer {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(refused)) => {
+                Err(Trouble::Refused(Box::new(ClientError::Refused(Box::new(refused)).into())))
+            }
+            // Who crashed over it says more than that it did.
+            Err(error) => {
+                let crash = trouble::last_crash(&introspect).await;
+                Err(Trouble::Crashes(crash.unwrap_or_else(|| error.to_string())))
+            }
+        }
+    };
+    tokio::select! {
+        begun = begin => begun,
+        reason = crashing => Err(Trouble::Crashes(reason)),
     }
 }
 

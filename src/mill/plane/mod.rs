@@ -25,7 +25,9 @@ async fn live(config: &PlaneConfig) -> Result<Exit, CliError> {
     let logs = FileLogs::new(config.data_dir.join("allocs"), now, tempo.log_poll);
     let place = plane::Config { data: config.data_dir.join("plane"), socket: config.socket.clone() };
     let tree = plane::start(place, logs, Arc::clone(&tempo)).await.map_err(|error| {
-        failed("the plane can't be started").source(&error).hint("another plane may run here: `mill doctor`")
+        failed("the plane can't be started").source(&error).hint(
+            "if one runs already, all is well: the daemon finds it, and nobody needs to start it by hand",
+        )
     })?;
     let terminate = signal(SignalKind::terminate());
     let mut terminate = terminate.map_err(|error| failed("signals can't be received").source(&error))?;

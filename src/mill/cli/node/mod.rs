@@ -13,6 +13,7 @@ use std::str::FromStr;
 use clap::Args;
 use mill_model::NodeName;
 use mill_model::limits::NAME_LENGTH_MAX;
+use tracing_subscriber::EnvFilter;
 
 use super::error::CliError;
 use file::NodeFile;
@@ -270,7 +271,12 @@ impl NodeArgs {
     }
 
     fn log(&self, settings: &Settings<'_>) -> Result<Log, CliError> {
-        let filter = settings.get("log", self.log.as_ref()).map_or_else(|| "info".to_owned(), |s| s.text);
+        let filter = settings.parse::<EnvFilter>(
+            "log",
+            self.log.as_ref(),
+            "a level such as `info` or `debug`, or levels per module: `info,mill_actors=debug`",
+        )?;
+        let filter = filter.map_or_else(|| "info".to_owned(), |filter| filter.to_string());
         let json = match settings.get("log-format", self.log_format.as_ref()) {
             None => false,
             Some(format) => match format.text.as_str() {

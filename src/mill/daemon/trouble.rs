@@ -1,0 +1,311 @@
+//! Why a daemon doesn't come up, or gave up, in the words of whoever has to mend it (product.md P10): what, where,
+//! why, and what to do.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::time::Duration;
+
+use mill_actors::kit::{ActorInfo, Introspect, Status};
+use mill_drivers::cgroups::{Cgroups, Claim};
+use mill_drivers::disk::{Disk as _, LogFiles, RealDisk};
+use mill_drivers::home::HomeError;
+use mill_drivers::sockets::{ProcSockets, Sockets as _, Wanted};
+use mill_drivers::sweep;
+use mill_wal::{Recovery, WalError, recover};
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::failed;
+use crate::cli::node::CGROUP_PARENT;
+use crate::cli::{CliError, NodeConfig};
+
+/// Rooms without which a daemon isn't one.
+const ROOMS: [&str; 3] = ["daemon", "daemon/raft", "daemon/http"];
+
+/// How often they are looked at while they start.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// Less than one segment of the log and a snapshot take: writes fail soon.
+const DISK_FULL: u64 = 1 << 20;
+
+/// What to do when what a node needs to be itself is lost.
+fn lost(data: &Path) -> String {
+    let data = data.display();
+    format!(
+        "bring it back from a backup; a node that can do without begins anew after `mill clean --data --data-dir {data}`"
+    )
+}
+
+/// A daemon is root's.
+pub(super) fn root() -> Result<(), CliError> {
+    match rustix::process::geteuid().is_root() {
+        true => Ok(()),
+        false => Err(failed("a daemon needs root")
+            .because("it makes containers, cgroups and mounts, and this user may not")
+            .hint("try again with sudo")),
+    }
+}
+
+/// The data directory can't be used.
+pub(super) fn home(error: &HomeError, data: &Path) -> CliError {
+    let hint = match error {
+        HomeError::Locked { .. } => return taken().because(error.to_string()),
+        HomeError::Exposed { path, .. } => {
+            format!(
+                "`chmod 600 {}` if you know that nobody has read it; else the node must begin anew",
+                path.display()
+            )
+        }
+        HomeError::Identity { .. } => lost(data),
+        HomeError::Io { source, what, .. } => match source.kind() {
+            io::ErrorKind::NotFound if *what == "read" => lost(data),
+            kind => hint_for(kind),
+        },
+    };
+    failed("the data directory can't be used").source(error).hint(hint)
+}
+
+fn hint_for(kind: io::ErrorKind) -> String {
+    let hint = match kind {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "make room, or put the data elsewhere: `--data-dir DIR`"
+        }
+        io::ErrorKind::ReadOnlyFilesystem => "mount it writable, or put the data elsewhere: `--data-dir DIR`",
+        io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
+            "a file is in the way: move it, or put the data elsewhere: `--data-dir DIR`"
+        }
+        io::ErrorKind::PermissionDenied => "whose is it? root must be able to write it; or `--data-dir DIR`",
+        _ => "`mill doctor` looks for the cause; `--data-dir DIR` puts the data elsewhere",
+    };
+    hint.to_owned()
+}
+
+/// Another daemon has what this one needs; named if it can be seen.
+fn taken() -> CliError {
+    let living = sweep::living();
+    let mut error = failed("another daemon lives on this machine");
+    for owner in &living {
+        error = error.because(format!("{owner} runs"));
+    }
+    let pids: Vec<String> = living.iter().filter_map(|owner| Some(owner.pid?.to_string())).collect();
+    error.hint(match pids.as_slice() {
+        [] => "`mill status` asks it; it runs in another container or namespace of this machine".to_owned(),
+        pids => {
+            format!("`mill status` asks it; `systemctl stop mill`, or `kill {}`, ends it", pids.join(" "))
+        }
+    })
+}
+
+/// Takes the machine's containers for this daemon, whatever home others have: all would share them.
+pub(super) fn claim() -> Result<Claim, CliError> {
+    let cgroups = |error| {
+        failed("containers can't be run on this machine")
+            .source(&error)
+            .hint("`mill doctor` says what is missing")
+    };
+    let claim = Cgroups::detect(CGROUP_PARENT).and_then(|all| all.claim()).map_err(cgroups)?;
+    claim.ok_or_else(|| taken().because("a machine's containers have one owner"))
+}
+
+/// A plane that keeps the logs of another home: its containers run on, and would be taken for leftovers here.
+pub(super) fn plane(config: &NodeConfig) -> Result<(), CliError> {
+    let Some(owner) = sweep::listener(&config.plane_socket) else { return Ok(()) };
+    let lock = config.data_dir.join("plane/lock");
+    let ours = sweep::holder(&lock).map_err(|error| failed("the plane can't be found").source(&error))?;
+    if ours.is_some_and(|ours| ours.pid.is_none() || ours.pid == owner.pid) {
+        return Ok(());
+    }
+    let (socket, data) = (config.plane_socket.display(), config.data_dir.display());
+    let kill = owner.pid.map(|pid| format!("`kill {pid}`")).unwrap_or_else(|| "ending it".to_owned());
+    Err(failed("another home's containers are on this machine")
+        .because(format!("{owner} answers at {socket}, and this daemon's data is in {data}"))
+        .hint(format!(
+            "start the daemon of its data directory and `mill undeploy` what runs; or {kill} and `mill clean` with that \
+             `--data-dir`"
+        )))
+}
+
+/// A plane of a home that never was a node's leans on nothing: ends it.
+pub(super) fn end_plane(config: &NodeConfig) {
+    let planes = sweep::living().into_iter().filter(|owner| owner.what == "`mill plane`");
+    for plane in planes.filter(|plane| plane.data.as_ref() == Some(&config.data_dir)) {
+        if let Some(pid) = plane.pid.and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw) {
+            // One that has just ended is as good.
+            let _ = kill_process(pid, Signal::TERM);
+        }
+    }
+}
+
+/// Whether the API can be listened for.
+pub(super) async fn port(listen: SocketAddr) -> Result<(), CliError> {
+    let Err(error) = TcpListener::bind(listen) else { return Ok(()) };
+    let refused = failed("the API can't be listened for");
+    Err(match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            let found = ProcSockets::default().listeners(&Wanted::Ports([listen.port()].into())).await;
+            let holder = found.ok().and_then(|found| found.first().map(ToString::to_string));
+            let holder = holder.unwrap_or_else(|| "another program".to_owned());
+            refused
+                .because(format!("{holder} listens on {listen}"))
+                .hint("stop it, or give the API another port: `--listen ADDRESS:PORT`")
+        }
+        io::ErrorKind::AddrNotAvailable => refused
+            .because(format!("this machine has no address {}", listen.ip()))
+            .hint("`ip address` lists those that it has; `--listen ADDRESS:PORT` takes one of them"),
+        _ => refused
+            .because(format!("failed to listen on {listen}"))
+            .source(&error)
+            .hint("`--listen ADDRESS:PORT`"),
+    })
+}
+
+/// Returns once the daemon is up; with the reason when one of its rooms crashes again and again instead.
+pub(super) async fn up(tree: &Introspect) -> Result<(), String> {
+    loop {
+        match state(&tree.tree().await) {
+            Some(state) => return state,
+            None => tokio::time::sleep(LOOK_EVERY).await,
+        }
+    }
+}
+
+/// Never returns but with the reason why a room crashes again and again.
+pub(super) async fn crashing(tree: &Introspect) -> String {
+    loop {
+        if let Some(Err(reason)) = state(&tree.tree().await) {
+            return reason;
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Why a room crashed last, whether it runs again or not.
+pub(super) async fn last_crash(tree: &Introspect) -> Option<String> {
+    let tree = tree.tree().await;
+    let rooms = ROOMS.iter().rev().filter_map(|path| tree.find(path));
+    rooms.filter_map(|room| room.last_error.as_ref()).map(|error| error.text.clone()).next()
+}
+
+/// `None`: neither yet.
+fn state(tree: &ActorInfo) -> Option<Result<(), String>> {
+    let rooms: Vec<&ActorInfo> = ROOMS.iter().filter_map(|path| tree.find(path)).collect();
+    // One crash may be chance, the next start tells; the innermost room has the reason.
+    let crashed = rooms.iter().rev().find(|room| room.status != Status::Running && room.restarts > 0);
+    if let Some(error) = crashed.and_then(|room| room.last_error.as_ref()) {
+        return Some(Err(error.text.clone()));
+    }
+    let is_up = rooms.len() > 1 && rooms.iter().all(|room| room.status == Status::Running);
+    is_up.then_some(Ok(()))
+}
+
+/// What a crashing daemon's reason comes from, and what to do. The daemon has ended: its directory is free.
+pub(super) fn explain(reason: String, config: &NodeConfig, was_member: bool) -> CliError {
+    let data = &config.data_dir;
+    let error = failed("the daemon can't go on").because(reason);
+    if let Some(mend) = log_trouble(data, was_member) {
+        return error.because(format!("the log is in {}", data.join("raft").display())).hint(mend);
+    }
+    if let Err(errno) = rustix::fs::access(data, rustix::fs::Access::WRITE_OK) {
+        return error
+            .because(format!("{} can't be written", data.display()))
+            .hint(hint_for(io::Error::from(errno).kind()));
+    }
+    match rustix::fs::statvfs(data) {
+        Ok(disk) if disk.f_bavail.saturating_mul(disk.f_frsize) < DISK_FULL => error
+            .because(format!("the disk that holds {} is full", data.display()))
+            .hint(hint_for(io::ErrorKind::StorageFull)),
+        _ => error.hint("`mill doctor` looks for the cause; `mill daemon --log debug` says more"),
+    }
+}
+
+/// What to do about a log that can't be trusted or written; `None`: it is as it should be.
+fn log_trouble(data: &Path, was_member: bool) -> Option<String> {
+    let directory = data.join("raft");
+    if !directory.exists() {
+        return was_member.then(|| lost(data));
+    }
+    let opened = match RealDisk.open(&directory) {
+        Ok(opened) => opened,
+        Err(error) => {
+            let kind = std::error::Error::source(&error)
+                .and_then(|source| source.downcast_ref::<io::Error>())
+                .map_or(io::ErrorKind::Other, io::Error::kind);
+            return Some(hint_for(kind));
+        }
+    };
+    match recover(&LogFiles(&opened), mill_wal::Limits::default()) {
+        Ok(Recovery::Empty) => was_member.then(|| lost(data)),
+        Ok(Recovery::Log(_)) => None,
+        Err(WalError::Read { .. }) => Some("does the disk work? `dmesg` may say more".to_owned()),
+        Err(WalError::Version { .. }) => {
+            Some("start the version of Mill that wrote it, or a later one".to_owned())
+        }
+        Err(_) => Some(lost(data)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(data: &Path) -> NodeConfig {
+        use crate::cli::node::{Flavour, NodeArgs, Sources};
+        let args = NodeArgs { data_dir: Some(data.display().to_string()), ..NodeArgs::default() };
+        args.resolve(Flavour::Dev, &Sources { env: &|_| None, file: None, hostname: "n" }).unwrap()
+    }
+
+    #[test]
+    fn every_trouble_with_the_data_directory_says_what_to_do() {
+        let io = |what, kind: io::ErrorKind| HomeError::Io { what, path: "/d/x".into(), source: kind.into() };
+        for (error, hint) in [
+            (io("create", io::ErrorKind::PermissionDenied), "whose is it?"),
+            (io("create", io::ErrorKind::ReadOnlyFilesystem), "mount it writable"),
+            (io("create", io::ErrorKind::NotADirectory), "a file is in the way"),
+            (io("write", io::ErrorKind::StorageFull), "make room"),
+            (io("read", io::ErrorKind::NotFound), "from a backup"),
+            (io("open", io::ErrorKind::Interrupted), "mill doctor"),
+            (HomeError::Exposed { path: "/d/keys/k".into(), mode: 0o644 }, "chmod 600 /d/keys/k"),
+        ] {
+            let told = home(&error, Path::new("/d"));
+            assert!(told.because[0].reason.contains("/d"), "{told:?}");
+            assert!(told.hint.as_ref().unwrap().contains(hint), "{told:?}");
+        }
+        let locked = home(&HomeError::Locked { path: "/d".into() }, Path::new("/d"));
+        assert_eq!(locked.message, "another daemon lives on this machine");
+    }
+
+    #[test]
+    fn a_log_that_can_not_be_trusted_is_told_from_one_that_is_well() {
+        let dir = tempfile::tempdir().unwrap();
+        let (data, log) = (dir.path(), dir.path().join("raft"));
+        let lost = lost(data);
+        assert_eq!(log_trouble(data, false), None);
+        assert_eq!(log_trouble(data, true).as_deref(), Some(&*lost));
+        std::fs::create_dir(&log).unwrap();
+        assert_eq!(log_trouble(data, false), None);
+        assert_eq!(log_trouble(data, true).as_deref(), Some(&*lost), "it was emptied");
+        std::fs::write(log.join("00000000000000000001.log"), "nonsense").unwrap();
+        let told = explain("raft: it is damaged".to_owned(), &config(dir.path()), true);
+        assert_eq!(told.because.len(), 2, "{told:?}");
+        assert!(told.because[1].reason.contains("/raft") && told.hint.as_deref() == Some(&*lost), "{told:?}");
+        std::fs::remove_dir_all(&log).unwrap();
+        std::fs::write(&log, "a file").unwrap();
+        assert!(log_trouble(data, true).unwrap().contains("a file is in the way"));
+    }
+
+    #[tokio::test]
+    async fn who_has_the_port_is_named() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = taken.local_addr().unwrap();
+        let told = port(address).await.unwrap_err();
+        let pid = std::process::id().to_string();
+        assert!(
+            told.because[0].reason.contains(&pid) && told.because[0].reason.contains("127.0.0.1:"),
+            "{told:?}"
+        );
+        drop(taken);
+        port(address).await.unwrap();
+        let told = port("192.0.2.1:4400".parse().unwrap()).await.unwrap_err();
+        assert!(told.because[0].reason.contains("no address 192.0.2.1"), "{told:?}");
+    }
+}
