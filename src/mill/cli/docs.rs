@@ -39,7 +39,7 @@ fn write_command(text: &mut String, command: &mut Command, name: &str, depth: us
     let _ = writeln!(text, "{} {name}\n\n```text\n{}\n```\n", "#".repeat(depth), help.join("\n").trim_end());
     let visible: Vec<String> = command
         .get_subcommands()
-        .filter(|sub| !sub.is_hide_set())
+        .filter(|sub| !sub.is_hide_set() && sub.get_name() != "help")
         .map(|sub| sub.get_name().to_owned())
         .collect();
     for sub in visible {

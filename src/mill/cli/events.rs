@@ -8,7 +8,7 @@ use mill_api::events::Event;
 use super::error::CliError;
 use super::follow::interrupted;
 use super::reach::ReachArgs;
-use super::ui::{Colour, Terminal, Ui, printable};
+use super::ui::{Colour, Terminal, Ui, printable, reader_gone};
 
 /// Show what happened in the cluster, and with `-f` what happens
 #[derive(Debug, Args)]
@@ -35,10 +35,12 @@ pub(crate) async fn run(ui: &mut Ui<'_>, api: &Api, args: &EventsArgs) -> Result
     }
     let mut stream = api.follow_events(args.since_id).await?;
     let mut interrupted = std::pin::pin!(interrupted());
+    let mut gone = std::pin::pin!(reader_gone());
     loop {
         let heard = tokio::select! {
             heard = stream.next() => heard?,
             () = &mut interrupted => return Ok(()),
+            () = &mut gone => return Ok(()),
         };
         match heard {
             Heard::Item(event) => ui.line(&event, render)?,

@@ -10,7 +10,7 @@ use mill_api::logs::{LogLine, LogQuery, LogStream};
 use super::error::CliError;
 use super::follow::interrupted;
 use super::reach::ReachArgs;
-use super::ui::{Colour, Terminal, Ui};
+use super::ui::{Colour, Terminal, Ui, reader_gone};
 
 /// Show what programs wrote
 ///
@@ -74,11 +74,13 @@ pub(crate) async fn run(ui: &mut Ui<'_>, api: &Api, args: &LogsArgs) -> Result<(
     };
     let mut stream = api.logs(&query).await?;
     let mut interrupted = std::pin::pin!(interrupted());
+    let mut gone = std::pin::pin!(reader_gone());
     let mut shown = Shown { timestamps: args.timestamps, only: args.name.clone(), width: 0 };
     loop {
         let heard = tokio::select! {
             heard = stream.next() => heard?,
             () = &mut interrupted => return Ok(()),
+            () = &mut gone, if args.follow => return Ok(()),
         };
         match heard {
             Heard::Item(line) => ui.line(&line, |line, terminal| shown.render(line, terminal))?,

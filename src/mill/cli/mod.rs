@@ -70,7 +70,6 @@ use words::Word;
     version,
     max_term_width = 100,
     after_help = exit::HELP,
-    disable_help_subcommand = true,
     subcommand_required = true,
     arg_required_else_help = true
 )]

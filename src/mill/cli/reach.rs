@@ -105,7 +105,9 @@ impl ReachArgs {
         }
         of_context(None, env).map_err(|error| match error.exit {
             Exit::Unreachable if (around.exists)(socket) => {
-                error.hint("a daemon runs on this machine, and its socket is root's: try again with sudo")
+                CliError::new(Exit::Unreachable, "the daemon of this machine is root's to ask")
+                    .because(format!("{SOCKET} is there, you aren't root, and no context says another way"))
+                    .hint("try again with sudo; or set MILL_ADDR=https://HOST:4400 and MILL_TOKEN")
             }
             _ => error,
         })

@@ -8,6 +8,7 @@ use std::io::{self, IsTerminal as _, Write};
 use std::time::SystemTime;
 
 use mill_model::Timestamp;
+use rustix::event::{PollFd, PollFlags, poll};
 use serde::Serialize;
 
 use super::error::CliError;
@@ -179,8 +180,8 @@ impl Ui<'_> {
             return Ok(());
         }
         let Some(input) = &mut self.asks else {
-            return Err(CliError::usage(question)
-                .because("this can't be undone, and nobody can be asked here")
+            return Err(CliError::usage("nothing was done")
+                .because(format!("\"{question}\" needs an answer, and nobody can be asked here"))
                 .hint("add `--yes` if you mean it"));
         };
         write!(self.talk, "{question} [y/N] ")?;
@@ -192,6 +193,38 @@ impl Ui<'_> {
             _ => Err(CliError::new(super::exit::Exit::Refused, "not done")
                 .because("the question was not answered with `y`")
                 .hint("nothing was changed")),
+        }
+    }
+}
+
+/// Returns when whoever read our answers has gone (`mill logs -f | head`): a stream would only notice at its next line.
+pub(crate) async fn reader_gone() {
+    let (gone, told) = tokio::sync::oneshot::channel();
+    // A thread, since it may have to wait for ever: the process's end ends it.
+    let watch = move || {
+        if hung_up(rustix::stdio::stdout()) {
+            // The command may have ended meanwhile.
+            let _ = gone.send(());
+        }
+    };
+    let started = std::thread::Builder::new().name("reader".to_owned()).spawn(watch).is_ok();
+    if !started || told.await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Waits until the far end of a pipe, socket or terminal is closed; `false` where that can't be known.
+fn hung_up(output: rustix::fd::BorrowedFd<'_>) -> bool {
+    loop {
+        // Nothing is waited for but errors, which are always told (poll(2)).
+        let mut watched = [PollFd::from_borrowed_fd(output, PollFlags::empty())];
+        match poll(&mut watched, None) {
+            Ok(_) => {
+                let told = watched.first().map_or(PollFlags::empty(), PollFd::revents);
+                return told.intersects(PollFlags::ERR | PollFlags::HUP);
+            }
+            Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return false,
         }
     }
 }
@@ -236,6 +269,17 @@ mod tests {
             assert_eq!(wants_colour(is_terminal, &env), coloured, "{name}={value}");
             assert_eq!(can_draw(is_terminal, &env), drawn, "{name}={value}");
         }
+    }
+
+    #[test]
+    fn a_reader_that_goes_is_noticed_without_writing() {
+        let (reader, writer) = rustix::pipe::pipe().unwrap();
+        let watching = std::thread::spawn(move || {
+            use rustix::fd::AsFd as _;
+            hung_up(writer.as_fd())
+        });
+        drop(reader);
+        assert!(watching.join().unwrap());
     }
 
     #[test]
