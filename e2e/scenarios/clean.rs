@@ -1,5 +1,6 @@
 //! `mill clean` on a machine whose Mill is dead: all of Mill's goes, nothing else does (product.md P9).
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use super::{Pace, Story, Tell};
 use crate::harness::cli::Ran;
 use crate::harness::containerd::{ctr, ctr_of};
 use crate::harness::failed::expect;
+use crate::harness::json::Fields as _;
 use crate::harness::leaks::Held;
 use crate::harness::processes;
 use crate::harness::until::let_pass;
@@ -76,22 +78,36 @@ fn clean_leaves_nothing(world: &mut World) -> Result<(), Failed> {
 
 /// Refused, by name, while the daemon lives, and while the plane does.
 fn while_somebody_lives(world: &mut World) -> Result<(), Failed> {
-    let before = world.allocs("shop", "web")?;
+    let before = runs(world)?;
     let refused = clean(world, &["--yes"])?;
     expect(refused.code == 4 && refused.err.contains("`mill dev`"), "it names the daemon", &refused)?;
     expect(refused.err.contains(&world.node.daemon().to_string()), "and its process", &refused)?;
-    expect(world.allocs("shop", "web")? == before, "and leaves it alone", &before)?;
+    expect(runs(world)? == before, "and leaves it alone", &before)?;
     let plane = world.node.plane()?;
     world.node.end_daemon()?;
     let refused = clean(world, &["--yes"])?;
     let named = refused.err.contains("`mill plane`") && refused.err.contains(&plane.to_string());
     expect(refused.code == 4 && named, "it names the plane", &refused)?;
-    world.node.kill_plane()
+    end_plane(world)
+}
+
+/// Which runs of which allocs there are.
+fn runs(world: &World) -> Result<BTreeSet<(String, u64)>, Failed> {
+    let allocs = world.allocs("shop", "web")?;
+    allocs.iter().map(|alloc| Ok((alloc.text("/id")?.to_owned(), alloc.number("/incarnation")?))).collect()
 }
 
 fn end_both(world: &mut World) -> Result<(), Failed> {
     world.node.end_daemon()?;
-    world.node.kill_plane()
+    end_plane(world)
+}
+
+fn end_plane(world: &World) -> Result<(), Failed> {
+    world.node.kill_plane()?;
+    until("the plane is gone", GONE_WITHIN, || {
+        let planes = processes::of(world.mill.binary(), "plane");
+        Ok(Look::at(planes.is_empty(), planes))
+    })
 }
 
 /// Cleans until nothing is left, and a second time.

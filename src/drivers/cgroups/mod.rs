@@ -224,15 +224,23 @@ impl Cgroups {
         Ok(gone)
     }
 
+    /// What [`Cgroups::claim`] locks.
+    ///
+    /// # Errors
+    /// There are no cgroups.
+    pub fn claimed_at(&self) -> Result<PathBuf, CgroupError> {
+        // The first of them: every process of this machine comes to the same.
+        let root = self.roots().into_iter().next().ok_or(CgroupError::NoneMounted)?;
+        Ok(below(root, &self.parent))
+    }
+
     /// Takes the parent for this process, which makes it if need be, for as long as the answer lives. `None`: another
     /// process has it. Two that took each other's containers for leftovers would kill them.
     ///
     /// # Errors
     /// It can't be made or locked.
     pub fn claim(&self) -> Result<Option<Claim>, CgroupError> {
-        // The first of them: every process of this machine comes to the same.
-        let Some(root) = self.roots().into_iter().next() else { return Err(CgroupError::NoneMounted) };
-        let path = below(root, &self.parent);
+        let path = self.claimed_at()?;
         let failed = |source: io::Error| CgroupError::Claim { path: path.clone(), source: Arc::new(source) };
         std::fs::create_dir_all(&path).map_err(failed)?;
         let group = std::fs::File::open(&path).map_err(failed)?;

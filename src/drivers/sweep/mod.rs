@@ -8,9 +8,8 @@
 //! - **By name.** Mill's containers, cgroups and shims are called like a run of an alloc ([`ContainerName`]), its images
 //!   carry its labels, its files have names that are listed here. Whatever else lies among them is somebody else's, is
 //!   told of, and stays.
-//! - **Nobody may be at home.** All Mills of a machine share one cgroup and one namespace in containerd, so that any of
-//!   them that lives, whatever its directory, keeps a sweep out; and the sweep holds the locks of the home that it
-//!   sweeps, so that none comes up meanwhile.
+//! - **Nobody may be at home.** Whoever holds the locks of the home, answers at its sockets or has claimed its cgroup
+//!   keeps a sweep out; and the sweep holds those locks itself, so that nobody comes up meanwhile.
 //!
 //! Calls block now and then on files and on `/proc`: whoever sweeps does nothing else.
 //!

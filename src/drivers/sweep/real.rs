@@ -176,10 +176,11 @@ impl MachineSweep {
 
 impl Sweep for MachineSweep {
     async fn claim(&mut self) -> Result<Vec<Owner>, SweepError> {
-        let mut owners: BTreeSet<Owner> = owners::running(&self.proc).into_iter().collect();
         let sockets = [&self.place.socket, &self.place.plane_socket];
-        owners.extend(sockets.into_iter().filter_map(|socket| owners::listener(socket, &self.proc)));
-        for path in ["lock", "plane/lock"].map(|lock| self.place.data.join(lock)) {
+        let listeners = sockets.into_iter().filter_map(|socket| owners::listener(socket, &self.proc));
+        let mut owners: BTreeSet<Owner> = listeners.collect();
+        let cgroup = self.cgroups()?.claimed_at().map_err(cgroup_error)?;
+        for path in [self.place.data.join("lock"), self.place.data.join("plane/lock"), cgroup] {
             match owners::claim(&path, &self.proc)? {
                 Lock::Claimed(file) => self.locks.push(file),
                 Lock::Held(owner) => drop(owners.insert(owner)),

@@ -51,7 +51,7 @@ async fn live(config: &NodeConfig, dev: bool) -> Result<Exit, CliError> {
         home.keys().map_err(|error| trouble::home(&error, &config.data_dir))?;
     }
     let was_member = home.was_member();
-    let _machine = trouble::claim()?;
+    let _machine = trouble::claim(config)?;
     trouble::plane(config)?;
     trouble::port(config.listen).await?;
     let mut found = containerd::find(config, &tempo).await?;
@@ -68,6 +68,8 @@ async fn live(config: &NodeConfig, dev: bool) -> Result<Exit, CliError> {
         true => become_cluster(&tree, &published, &tempo, fresh).await,
         false => trouble::up(&tree.introspect()).await.map_err(Trouble::Crashes),
     };
+    // From here on there may be containers, which lean on plane and containerd.
+    let was_up = was_member || begun.is_ok();
     if dev && begun.is_ok() {
         welcome(config);
     }
@@ -82,14 +84,14 @@ async fn live(config: &NodeConfig, dev: bool) -> Result<Exit, CliError> {
     };
     // What can't be stopped can't be looked into either; its reason is told all the same.
     let _ = tree.stop(tempo.shutdown_deadline).await;
-    if !was_member {
+    if !was_up {
         trouble::end_plane(config);
         if let Some(containerd) = containerd {
             // It has nothing yet; that it stays is a pity and no more.
             let _ = tokio::time::timeout(tempo.runtime_deadline, containerd.stop()).await;
         }
     }
-    Err(trouble::explain(reason, config, was_member))
+    Err(trouble::explain(reason, config, was_up))
 }
 
 /// Why a daemon can't go on.

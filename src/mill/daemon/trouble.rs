@@ -16,7 +16,6 @@ use mill_wal::{Recovery, WalError, recover};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::failed;
-use crate::cli::node::CGROUP_PARENT;
 use crate::cli::{CliError, NodeConfig};
 
 /// Rooms without which a daemon isn't one.
@@ -49,7 +48,7 @@ pub(super) fn root() -> Result<(), CliError> {
 /// The data directory can't be used.
 pub(super) fn home(error: &HomeError, data: &Path) -> CliError {
     let hint = match error {
-        HomeError::Locked { .. } => return taken().because(error.to_string()),
+        HomeError::Locked { path } => return taken(&path.join("lock")).because(error.to_string()),
         HomeError::Exposed { path, .. } => {
             format!(
                 "`chmod 600 {}` if you know that nobody has read it; else the node must begin anew",
@@ -80,31 +79,33 @@ fn hint_for(kind: io::ErrorKind) -> String {
     hint.to_owned()
 }
 
-/// Another daemon has what this one needs; named if it can be seen.
-fn taken() -> CliError {
-    let living = sweep::living();
-    let mut error = failed("another daemon lives on this machine");
-    for owner in &living {
-        error = error.because(format!("{owner} runs"));
-    }
-    let pids: Vec<String> = living.iter().filter_map(|owner| Some(owner.pid?.to_string())).collect();
-    error.hint(match pids.as_slice() {
-        [] => "`mill status` asks it; it runs in another container or namespace of this machine".to_owned(),
-        pids => {
-            format!("`mill status` asks it; `systemctl stop mill`, or `kill {}`, ends it", pids.join(" "))
-        }
-    })
+/// Another daemon has what this one needs: the lock at `path`; named if it can be seen.
+fn taken(path: &Path) -> CliError {
+    let error = failed("another daemon lives on this machine");
+    let Ok(Some(owner)) = sweep::holder(path) else {
+        return error.because(format!("somebody holds {}", path.display())).hint("`mill status` asks it");
+    };
+    let kill = owner.pid.map(|pid| format!(", or `kill {pid}`")).unwrap_or_default();
+    error
+        .because(format!("{owner} runs"))
+        .hint(format!("`mill status` asks it; `systemctl stop mill`{kill}, ends it"))
 }
 
-/// Takes the machine's containers for this daemon, whatever home others have: all would share them.
-pub(super) fn claim() -> Result<Claim, CliError> {
+/// Takes the containers of a cgroup for this daemon: two that took each other's for leftovers would kill them.
+pub(super) fn claim(config: &NodeConfig) -> Result<Claim, CliError> {
     let cgroups = |error| {
         failed("containers can't be run on this machine")
             .source(&error)
             .hint("`mill doctor` says what is missing")
     };
-    let claim = Cgroups::detect(CGROUP_PARENT).and_then(|all| all.claim()).map_err(cgroups)?;
-    claim.ok_or_else(|| taken().because("a machine's containers have one owner"))
+    let all = Cgroups::detect(&config.cgroup_parent).map_err(cgroups)?;
+    let (claim, path) = (all.claim().map_err(cgroups)?, all.claimed_at().map_err(cgroups)?);
+    claim.ok_or_else(|| {
+        let parent = all.parent();
+        taken(&path)
+            .because(format!("both would keep their containers in the cgroup {parent}"))
+            .hint("end the other first; two on one machine need a `--cgroup-parent`, sockets, a port and a containerd each")
+    })
 }
 
 /// A plane that keeps the logs of another home: its containers run on, and would be taken for leftovers here.
