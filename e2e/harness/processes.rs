@@ -135,10 +135,9 @@ mod tests {
     fn processor_time_grows_with_work() {
         let before = processor_time(std::process::id()).unwrap();
         let begun = std::time::Instant::now();
-        while begun.elapsed() < Duration::from_millis(200) {
-            std::hint::black_box(begun.elapsed());
+        let used = || processor_time(std::process::id()).unwrap() - before;
+        while used() < Duration::from_millis(50) {
+            assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", used());
         }
-        let used = processor_time(std::process::id()).unwrap() - before;
-        assert!(used >= Duration::from_millis(50), "{used:?}");
     }
 }

@@ -4,7 +4,7 @@ use protobuf::{Message as _, ProtobufEnum as _};
 use raft::eraftpb::{EntryType, Message, MessageType};
 use thiserror::Error;
 
-use crate::log;
+use crate::{Mark, log};
 
 /// Why a message from another node was not taken in. It changed nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -66,10 +66,16 @@ pub(crate) fn message(bytes: &[u8], here: &Here) -> Result<Message, StepError> {
         return Err(StepError::Address { from, to });
     }
     let sound = match kind {
-        M::MsgAppend => message.term > 0 && entries_follow(&message, here.entry_bytes_max),
+        // Term 0 is what raft-rs finds behind its log's end, and takes for a match.
+        M::MsgAppend => {
+            message.term > 0
+                && (message.index == 0) == (message.log_term == 0)
+                && entries_follow(&message, here.entry_bytes_max)
+        }
         M::MsgSnapshot => {
             let mark = log::to_mark(message.get_snapshot());
-            message.term > 0 && mark.is_some_and(|mark| mark.index > 0 && !mark.members.voters.is_empty())
+            let whole = |mark: Mark| mark.index > 0 && mark.term > 0 && !mark.members.voters.is_empty();
+            message.term > 0 && mark.is_some_and(whole)
         }
         M::MsgAppendResponse => message.term > 0 && message.request_snapshot == 0,
         M::MsgHeartbeat | M::MsgHeartbeatResponse | M::MsgTimeoutNow => message.term > 0,

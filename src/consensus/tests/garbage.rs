@@ -71,7 +71,7 @@ fn go_on(machine: &mut Machine) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(3000))]
+    #![proptest_config(ProptestConfig { cases: 3000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn no_message_ends_the_process(messages in prop::collection::vec(message(), 1..5), role in 0usize..3) {
@@ -88,6 +88,22 @@ proptest! {
         let _refused_or_not = machine.step(&bytes);
         go_on(&mut machine);
     }
+}
+
+#[test]
+fn what_lies_behind_the_end_of_the_log_needs_a_term() {
+    let mut machine = node(1);
+    let mut message = Message::default();
+    message.set_msg_type(MessageType::MsgAppend);
+    (message.from, message.to, message.term) = (1, machine.raw().raft.id, 2);
+    (message.index, message.commit) = (machine.last_index() + 1, machine.last_index() + 1);
+    let nonsense = Err(crate::StepError::Nonsense { from: message.from });
+    assert_eq!(machine.step(&message.write_to_bytes().unwrap()), nonsense);
+    message.set_msg_type(MessageType::MsgSnapshot);
+    let metadata = message.mut_snapshot().mut_metadata();
+    metadata.index = machine.last_index() + 1;
+    metadata.mut_conf_state().set_voters(vec![2]);
+    assert_eq!(machine.step(&message.write_to_bytes().unwrap()), nonsense);
 }
 
 #[test]
