@@ -88,6 +88,7 @@ impl Record {
         let status = &mut self.status;
         status.last_end = Some(Ended { incarnation: status.incarnation, failure, at: status.since });
         status.phase = phase;
+        status.ailment = None;
         Self { ending: None, signalled: false, last_phase: Some(phase), marked: true, ..self }
     }
 
