@@ -99,13 +99,16 @@ struct World {
     agent: Option<Tree<Msg>>,
     heard: Arc<Mutex<Vec<AllocStatus>>>,
     streams: Arc<Mutex<Vec<String>>>,
+    /// Each time that all was told: whether output of the first run may still come.
+    compared: Arc<Mutex<Vec<bool>>>,
 }
 
 impl World {
     async fn new() -> Self {
         // Logs show what a failing test did: `RUST_LOG=debug cargo test …`.
         let fakes = Fakes::default();
-        let mut world = Self { fakes, agent: None, heard: Arc::default(), streams: Arc::default() };
+        let (heard, streams, compared) = Default::default();
+        let mut world = Self { fakes, agent: None, heard, streams, compared };
         world.start().await;
         world.open(TERM).await.unwrap();
         world
@@ -113,7 +116,7 @@ impl World {
 
     /// Starts an agent on this machine and waits until it answers.
     async fn start(&mut self) {
-        let noted = Arc::clone(&self.streams);
+        let (noted, compared) = (Arc::clone(&self.streams), Arc::clone(&self.compared));
         let streams = Outlet::new(move |news| {
             let mut noted = noted.lock().unwrap();
             match news {
@@ -123,7 +126,9 @@ impl World {
                 }
                 Streams::Ended { name } => noted.push(format!("ended {name}")),
                 Streams::Forget { alloc } => noted.push(format!("forget {alloc}")),
-                Streams::All(_) => {}
+                Streams::All(outputs) => {
+                    compared.lock().unwrap().push(outputs.may_come(&id(WEB), Incarnation(1)));
+                }
             }
             Ok(())
         });

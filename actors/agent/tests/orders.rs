@@ -84,6 +84,25 @@ async fn an_image_is_kept_for_an_hour_after_its_last_use() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_has_output_is_told_at_times_and_soon_after_a_look_that_failed() {
+    let world = World::new().await;
+    world.run(without_ports(plain())).await;
+    world.reach(Phase::Healthy).await;
+    world.ask(|reply| Msg::CaughtUp { term: TERM, reply }).await.unwrap();
+    let told = || world.compared.lock().unwrap().last().copied();
+    until("it is told after catching up", async || told() == Some(true)).await;
+    world.stop().await;
+    world.reach(Phase::Stopped).await;
+    world.fakes.containers.break_down();
+    tokio::time::sleep(secs(61)).await;
+    assert_eq!(told(), Some(true), "nobody knows which containers there are");
+    world.fakes.containers.repair();
+    let repaired = Instant::now();
+    until("it is told again", async || told() == Some(false)).await;
+    assert!(repaired.elapsed() < secs(10), "{:?}", repaired.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn two_replicas_share_one_pull_and_no_port() {
     let world = World::new().await;
     world.fakes.images.slow_down(secs(3));
