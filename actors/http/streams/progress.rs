@@ -135,10 +135,10 @@ impl<B: Backend> Watch<B> {
 
     /// What the state says of a pull that isn't under way any more.
     fn came(&self, cluster: &Cluster, (service, node): &(WorkloadName, NodeName)) -> Came {
-        let mine = cluster.allocs.values().filter(|alloc| {
-            let of_service = alloc.deploy == self.id && alloc.workload.name == *service;
-            of_service && node_name(cluster, alloc.node) == *node
-        });
+        let Some(deploy) = cluster.deploys.get(&self.id) else { return Came::No };
+        let workload = Workload { project: deploy.project.clone(), name: service.clone() };
+        let mine = cluster.allocs_of(&workload);
+        let mine = mine.filter(|alloc| alloc.deploy == self.id && node_name(cluster, alloc.node) == *node);
         let mine: Vec<&AllocStatus> = mine.map(|alloc| &alloc.status).collect();
         match () {
             () if mine.iter().any(|status| had_image(status)) => Came::Yes,
@@ -204,6 +204,8 @@ fn had_image(status: &AllocStatus) -> bool {
 
 /// The deploy's allocs whose images are being fetched.
 fn pulling<'a>(cluster: &'a Cluster, deploy: &'a Deploy) -> impl Iterator<Item = &'a Arc<Alloc>> {
-    let mine = cluster.allocs.values().filter(|alloc| alloc.workload.project == deploy.project);
+    let workload = |name: &WorkloadName| Workload { project: deploy.project.clone(), name: name.clone() };
+    let mine =
+        deploy.steps.keys().flat_map(move |name| cluster.allocs_of(&workload(name)).collect::<Vec<_>>());
     mine.filter(|alloc| alloc.deploy == deploy.id && alloc.status.phase == Phase::Pulling)
 }
