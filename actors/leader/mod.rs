@@ -123,7 +123,7 @@ where
             writing: None,
             changed_meanwhile: false,
             due: None,
-            pace: Pace::default(),
+            pace: Pace::new(me.tempo().clock_leap),
             begun: Instant::now(),
             _watching: watching,
         };

@@ -78,7 +78,7 @@ impl<K: Disk, C: Clock> State<K, C> {
             snapshot: None,
             ticking: None,
             changed: true,
-            pace: Pace::default(),
+            pace: Pace::new(me.tempo().clock_leap),
             begun: Instant::now(),
         };
         state.tick(me);

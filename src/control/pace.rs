@@ -12,12 +12,11 @@ use std::time::Duration;
 use mill_fsm::Cluster;
 use mill_model::Timestamp;
 
-/// More than a clock is ever corrected by without being set: what is less is followed at once.
-const LEAP: Duration = Duration::from_secs(2);
-
 /// The stamps of one leader, in one life of its daemon.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Pace {
+    /// [`mill_model::Tempo::clock_leap`]
+    leap: Duration,
     last: Option<Last>,
 }
 
@@ -40,11 +39,16 @@ pub struct Stamp {
 }
 
 impl Pace {
+    /// Of a leader whose wall clock is set if it is off by more than `leap`.
+    pub const fn new(leap: Duration) -> Self {
+        Self { leap, last: None }
+    }
+
     /// Now, from what the wall clock shows and the time since any fixed moment by a clock that doesn't jump.
     pub fn now(&mut self, wall: Timestamp, up: Duration, cluster: &Cluster) -> Stamp {
-        let paced = self.last.map_or(wall, |last| last.paced(wall, up, cluster));
+        let paced = self.last.map_or(wall, |last| last.paced(wall, up, cluster, self.leap));
         let now = paced.max(cluster.time);
-        let jumped_ms = self.last.and_then(|last| last.jumped_ms(wall, up));
+        let jumped_ms = self.last.and_then(|last| last.jumped_ms(wall, up, self.leap));
         // One that stands still is counted on from, so that no part of a millisecond is lost.
         let (stamp, given) = match self.last {
             Some(last) if last.stamp == now => (now, last.up),
@@ -56,23 +60,23 @@ impl Pace {
 }
 
 impl Last {
-    fn paced(&self, wall: Timestamp, up: Duration, cluster: &Cluster) -> Timestamp {
+    fn paced(&self, wall: Timestamp, up: Duration, cluster: &Cluster, leap: Duration) -> Timestamp {
         let passed = up.saturating_sub(self.up);
         let steady = self.stamp.after(passed);
         if wall < steady {
             return wall.max(self.stamp.after(passed / 2));
         }
-        match wall.since(steady) > LEAP && cluster.deploys.values().any(|deploy| deploy.is_active()) {
+        match wall.since(steady) > leap && cluster.deploys.values().any(|deploy| deploy.is_active()) {
             true => steady,
             false => wall,
         }
     }
 
-    fn jumped_ms(&self, wall: Timestamp, up: Duration) -> Option<i64> {
+    fn jumped_ms(&self, wall: Timestamp, up: Duration, leap: Duration) -> Option<i64> {
         let expected = self.wall.after(up.saturating_sub(self.looked));
         let (ahead, behind) = (wall.since(expected), expected.since(wall));
         let ms = |by: Duration| i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
-        (ahead.max(behind) > LEAP).then(|| ms(ahead) - ms(behind))
+        (ahead.max(behind) > leap).then(|| ms(ahead) - ms(behind))
     }
 }
 
@@ -108,7 +112,7 @@ mod tests {
 
     #[test]
     fn an_even_clock_is_followed_to_the_millisecond() {
-        let (mut pace, cluster) = (Pace::default(), deploying());
+        let (mut pace, cluster) = (Pace::new(secs(2)), deploying());
         for ms in [0, 1, 1, 500, 90_000] {
             let stamp = pace.now(Timestamp(START + ms), Duration::from_millis(ms), &cluster);
             assert_eq!(stamp, Stamp { now: Timestamp(START + ms), jumped_ms: None });
@@ -117,7 +121,7 @@ mod tests {
 
     #[test]
     fn a_leap_forward_waits_until_no_deploy_is_under_way() {
-        let (mut pace, busy) = (Pace::default(), deploying());
+        let (mut pace, busy) = (Pace::new(secs(2)), deploying());
         pace.now(Timestamp(START), secs(0), &busy);
         let leapt = pace.now(Timestamp(START + DAY + 1000), secs(1), &busy);
         let day = i64::try_from(DAY).unwrap();
@@ -133,7 +137,7 @@ mod tests {
     #[test]
     fn time_goes_on_at_half_its_speed_while_it_is_ahead_of_the_clock() {
         for cluster in [quiet(), deploying()] {
-            let mut pace = Pace::default();
+            let mut pace = Pace::new(secs(2));
             pace.now(Timestamp(START), secs(0), &cluster);
             let back = pace.now(Timestamp(START - 8000), secs(2), &cluster);
             assert_eq!(back, Stamp { now: Timestamp(START + 1000), jumped_ms: Some(-10_000) });
@@ -153,7 +157,7 @@ mod tests {
 
     #[test]
     fn what_others_have_stamped_is_never_gone_behind() {
-        let (mut pace, cluster) = (Pace::default(), quiet());
+        let (mut pace, cluster) = (Pace::new(secs(2)), quiet());
         for (wall, up) in [(START - DAY, 0), (START - DAY + 1000, 1), (0, 2)] {
             let now = pace.now(Timestamp(wall), secs(up), &cluster).now;
             assert_eq!(now, Timestamp(START + up * 500), "{wall}");

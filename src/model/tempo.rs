@@ -83,6 +83,12 @@ pub struct Tempo {
     pub log_window: Duration,
     /// How often at most it is told how far a pull is: a person sees a bar move.
     pub pull_shown_every: Duration,
+    /// How often a daemon that starts looks whether its rooms are up: a person waits for it.
+    pub startup_look: Duration,
+    /// How long a program may take to say its version. They take milliseconds; a hung one is a finding of its own.
+    pub version_deadline: Duration,
+    /// More than a wall clock is ever corrected by without being set: what is less is followed at once.
+    pub clock_leap: Duration,
     /// How often the node looks what its containers use. What is shown is the mean since the last look: shorter, and it
     /// jumps; longer, and a new container has no numbers when its owner looks for them.
     pub usage_every: Duration,
@@ -142,6 +148,9 @@ impl Default for Tempo {
             resolve_deadline: secs(20),
             log_window: ms(250),
             pull_shown_every: ms(250),
+            startup_look: ms(100),
+            version_deadline: secs(5),
+            clock_leap: secs(2),
             usage_every: secs(2),
             api_keepalive: secs(5),
             api_silence: secs(15),

@@ -1,10 +1,11 @@
-//! What the machine is: cores, memory, name, the address of its default route.
+//! What the machine is: cores, memory, disks, name, kernel, the address of its default route.
 
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::path::{Path, PathBuf};
 
-use mill_model::{Bytes, Millicores, NodeName, Resources};
+use mill_model::{Bytes, Millicores, Resources};
 use thiserror::Error;
 
 /// Memory that containers don't get: for Mill itself, containerd, its shims and the system.
@@ -52,13 +53,52 @@ fn mem_total(meminfo: &str) -> Option<u64> {
     kilobytes.checked_mul(1024)
 }
 
-/// The host's name, as far as it is one: cut at the first dot, in lower case. `None` if nothing is left.
-pub fn name() -> Option<NodeName> {
-    let uname = rustix::system::uname();
-    let host = uname.nodename().to_string_lossy().to_lowercase();
-    let label = host.split('.').next().unwrap_or_default();
-    let clean: String = label.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(40).collect();
-    NodeName::new(clean.trim_matches('-')).ok()
+/// What the kernel says that the machine is called.
+pub fn hostname() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// The kernel's version: `6.1.0-18-amd64`.
+pub fn kernel() -> String {
+    rustix::system::uname().release().to_string_lossy().into_owned()
+}
+
+/// Whether this process may do everything.
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// A file system.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Disk {
+    /// The nearest directory that is there.
+    pub path: PathBuf,
+    /// What this user may still write.
+    pub free: Bytes,
+    /// All of it.
+    pub size: Bytes,
+    /// How many files can still be made.
+    pub inodes_free: u64,
+}
+
+/// The file system that holds `path`, or would; `None`: it can't be seen.
+pub fn disk(path: &Path) -> Option<Disk> {
+    let path = path.ancestors().find(|path| path.exists())?;
+    let stat = rustix::fs::statvfs(path).ok()?;
+    Some(Disk {
+        path: path.to_owned(),
+        free: Bytes(stat.f_bavail.saturating_mul(stat.f_frsize)),
+        size: Bytes(stat.f_blocks.saturating_mul(stat.f_frsize)),
+        inodes_free: stat.f_favail,
+    })
+}
+
+/// Whether a file or directory can be written (access(2)).
+///
+/// # Errors
+/// It can't: why.
+pub fn writable(path: &Path) -> io::Result<()> {
+    Ok(rustix::fs::access(path, rustix::fs::Access::WRITE_OK)?)
 }
 
 /// The address that packets to the outside would come from; the loopback address without a default route.
@@ -88,8 +128,18 @@ mod tests {
     }
 
     #[test]
-    fn this_machine_has_a_name_and_an_address() {
-        assert!(name().is_some());
+    fn this_machine_has_a_name_a_kernel_and_an_address() {
+        assert!(!hostname().is_empty() && kernel().starts_with(|first: char| first.is_ascii_digit()));
         assert!(!default_address().is_unspecified());
+    }
+
+    #[test]
+    fn the_disk_of_a_directory_that_is_not_there_yet_is_that_of_the_nearest_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let found = disk(&dir.path().join("not/yet")).unwrap();
+        assert_eq!(found.path, dir.path());
+        assert!(found.free <= found.size && found.size.0 > 0 && found.inodes_free > 0);
+        assert!(writable(dir.path()).is_ok());
+        assert_eq!(writable(&dir.path().join("x")).unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 }

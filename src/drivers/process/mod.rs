@@ -11,12 +11,20 @@ mod tests;
 use std::io;
 use std::path::PathBuf;
 
+use rustix::process::{Pid, Signal, kill_process};
 use thiserror::Error;
 
 pub use kept::Kept;
 pub use lock::Lock;
 pub use socket::listen;
 pub use spawn::{Ended, FakeOther, Other, OtherProcess};
+
+/// Asks a process to end. One that has ended already is as good.
+pub fn terminate(pid: u32) {
+    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+        let _ = kill_process(pid, Signal::TERM);
+    }
+}
 
 /// Why something between processes failed.
 #[derive(Debug, Error)]

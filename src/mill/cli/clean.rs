@@ -113,7 +113,7 @@ impl CleanArgs {
 /// Cleans this machine.
 pub(crate) async fn clean(ui: &mut Ui<'_>, args: &CleanArgs) -> Result<(), CliError> {
     let place = args.place()?;
-    if !rustix::process::geteuid().is_root() {
+    if !mill_drivers::host::is_root() {
         return Err(CliError::new(Exit::Failed, "nothing was removed")
             .because("containers, mounts and cgroups are root's")
             .hint("try again with sudo"));

@@ -52,7 +52,7 @@ impl DaemonArgs {
         env: &dyn Fn(&str) -> Option<String>,
         file: Option<(&str, &Path)>,
     ) -> Result<NodeConfig, CliError> {
-        let hostname = node::hostname();
+        let hostname = mill_drivers::host::hostname();
         self.node.resolve(Flavour::Daemon, &node::Sources { env, file, hostname: &hostname })
     }
 }

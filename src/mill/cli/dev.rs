@@ -19,7 +19,7 @@ impl DevArgs {
     /// What they mean on this machine.
     pub(crate) fn resolve(&self) -> Result<NodeConfig, CliError> {
         let env = |name: &str| std::env::var(name).ok();
-        let hostname = node::hostname();
+        let hostname = mill_drivers::host::hostname();
         self.node.resolve(Flavour::Dev, &node::Sources { env: &env, file: None, hostname: &hostname })
     }
 }

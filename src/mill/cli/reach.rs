@@ -59,7 +59,7 @@ impl ReachArgs {
     pub(crate) fn way(&self) -> Result<Way, CliError> {
         let env = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let exists = |path: &Path| path.exists();
-        let is_root = rustix::process::geteuid().is_root();
+        let is_root = mill_drivers::host::is_root();
         self.choose(&Surroundings { env: &env, is_root, exists: &exists })
     }
 

@@ -53,7 +53,10 @@ async fn live(config: &NodeConfig, dev: bool) -> Result<Exit, CliError> {
     let was_member = home.was_member();
     let _machine = trouble::claim(config)?;
     trouble::plane(config)?;
-    trouble::port(config.listen).await?;
+    if !was_member {
+        // A node that has containers looks after them, also while somebody else has its port.
+        trouble::port(config.listen).await?;
+    }
     let mut found = containerd::find(config, &tempo).await?;
     let containerd = found.started.take();
     let tree_view = Arc::new(OnceLock::new());
@@ -66,7 +69,7 @@ async fn live(config: &NodeConfig, dev: bool) -> Result<Exit, CliError> {
     drop(tree_view.set(tree.introspect()));
     let begun = match dev {
         true => become_cluster(&tree, &published, &tempo, fresh).await,
-        false => trouble::up(&tree.introspect()).await.map_err(Trouble::Crashes),
+        false => trouble::up(&tree.introspect(), &tempo).await.map_err(Trouble::Crashes),
     };
     // From here on there may be containers, which lean on plane and containerd.
     let was_up = was_member || begun.is_ok();
@@ -200,7 +203,7 @@ async fn become_cluster(
     fresh: bool,
 ) -> Result<(), Trouble> {
     let introspect = tree.introspect();
-    let crashing = trouble::crashing(&introspect);
+    let crashing = trouble::crashing(&introspect, tempo);
     let begin = async {
         // Whoever leads has applied all that was committed before.
         let mut role = published.role.subscribe();

@@ -4,16 +4,17 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
-use std::time::Duration;
 
 use mill_actors::kit::{ActorInfo, Introspect, Status};
 use mill_drivers::cgroups::{Cgroups, Claim};
 use mill_drivers::disk::{Disk as _, LogFiles, RealDisk};
 use mill_drivers::home::HomeError;
+use mill_drivers::host;
+use mill_drivers::process::terminate;
 use mill_drivers::sockets::{ProcSockets, Sockets as _, Wanted};
 use mill_drivers::sweep;
+use mill_model::{Bytes, Tempo};
 use mill_wal::{Recovery, WalError, recover};
-use rustix::process::{Pid, Signal, kill_process};
 
 use super::failed;
 use crate::cli::{CliError, NodeConfig};
@@ -21,11 +22,8 @@ use crate::cli::{CliError, NodeConfig};
 /// Rooms without which a daemon isn't one.
 const ROOMS: [&str; 3] = ["daemon", "daemon/raft", "daemon/http"];
 
-/// How often they are looked at while they start.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
-
 /// Less than one segment of the log and a snapshot take: writes fail soon.
-const DISK_FULL: u64 = 1 << 20;
+const DISK_FULL: Bytes = Bytes(1 << 20);
 
 /// What to do when what a node needs to be itself is lost.
 fn lost(data: &Path) -> String {
@@ -37,7 +35,7 @@ fn lost(data: &Path) -> String {
 
 /// A daemon is root's.
 pub(super) fn root() -> Result<(), CliError> {
-    match rustix::process::geteuid().is_root() {
+    match host::is_root() {
         true => Ok(()),
         false => Err(failed("a daemon needs root")
             .because("it makes containers, cgroups and mounts, and this user may not")
@@ -130,10 +128,7 @@ pub(super) fn plane(config: &NodeConfig) -> Result<(), CliError> {
 pub(super) fn end_plane(config: &NodeConfig) {
     let planes = sweep::living().into_iter().filter(|owner| owner.what == "`mill plane`");
     for plane in planes.filter(|plane| plane.data.as_ref() == Some(&config.data_dir)) {
-        if let Some(pid) = plane.pid.and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw) {
-            // One that has just ended is as good.
-            let _ = kill_process(pid, Signal::TERM);
-        }
+        plane.pid.into_iter().for_each(terminate);
     }
 }
 
@@ -161,22 +156,22 @@ pub(super) async fn port(listen: SocketAddr) -> Result<(), CliError> {
 }
 
 /// Returns once the daemon is up; with the reason when one of its rooms crashes again and again instead.
-pub(super) async fn up(tree: &Introspect) -> Result<(), String> {
+pub(super) async fn up(tree: &Introspect, tempo: &Tempo) -> Result<(), String> {
     loop {
         match state(&tree.tree().await) {
             Some(state) => return state,
-            None => tokio::time::sleep(LOOK_EVERY).await,
+            None => tokio::time::sleep(tempo.startup_look).await,
         }
     }
 }
 
 /// Never returns but with the reason why a room crashes again and again.
-pub(super) async fn crashing(tree: &Introspect) -> String {
+pub(super) async fn crashing(tree: &Introspect, tempo: &Tempo) -> String {
     loop {
         if let Some(Err(reason)) = state(&tree.tree().await) {
             return reason;
         }
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::time::sleep(tempo.startup_look).await;
     }
 }
 
@@ -206,13 +201,11 @@ pub(super) fn explain(reason: String, config: &NodeConfig, was_member: bool) -> 
     if let Some(mend) = log_trouble(data, was_member) {
         return error.because(format!("the log is in {}", data.join("raft").display())).hint(mend);
     }
-    if let Err(errno) = rustix::fs::access(data, rustix::fs::Access::WRITE_OK) {
-        return error
-            .because(format!("{} can't be written", data.display()))
-            .hint(hint_for(io::Error::from(errno).kind()));
+    if let Err(reason) = host::writable(data) {
+        return error.because(format!("{} can't be written", data.display())).hint(hint_for(reason.kind()));
     }
-    match rustix::fs::statvfs(data) {
-        Ok(disk) if disk.f_bavail.saturating_mul(disk.f_frsize) < DISK_FULL => error
+    match host::disk(data) {
+        Some(disk) if disk.free < DISK_FULL => error
             .because(format!("the disk that holds {} is full", data.display()))
             .hint(hint_for(io::ErrorKind::StorageFull)),
         _ => error.hint("`mill doctor` looks for the cause; `mill daemon --log debug` says more"),

@@ -26,6 +26,7 @@ pub(crate) struct Leader {
 impl World {
     /// The log says that this node leads.
     pub(super) fn begin_reign(&mut self, term: Term) -> Go {
+        let leap = self.tempo.clock_leap;
         let daemon = self.daemon()?;
         let known = daemon.raft.cluster.is_bootstrapped();
         daemon.leader = Some(Leader {
@@ -34,7 +35,7 @@ impl World {
             applied: false,
             changed_meanwhile: false,
             timer: 0,
-            pace: Pace::default(),
+            pace: Pace::new(leap),
         });
         daemon.post_change(Who::Leader);
         let Some(node) = self.facts() else { return broken("the node has no name") };

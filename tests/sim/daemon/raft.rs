@@ -87,7 +87,7 @@ impl World {
             pending: BTreeMap::new(),
             answers: vec![],
             changed: false,
-            pace: Pace::default(),
+            pace: Pace::new(self.tempo.clock_leap),
         };
         let first_port = u16::try_from(20_000 + self.dice.below(10_000)).unwrap_or(20_000);
         self.daemon = Some(Daemon {

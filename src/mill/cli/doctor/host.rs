@@ -4,10 +4,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
 
+use mill_drivers::host::{self, Disk};
 use mill_drivers::sockets::{Listener, ProcSockets, Sockets as _, Wanted};
-use mill_model::Bytes;
+use mill_model::Tempo;
 use mill_model::ports::Protocol;
 use tokio::net::UnixStream;
 use tokio::process::Command;
@@ -16,9 +16,6 @@ use super::Node;
 
 /// Where programs for root are, which isn't on every user's PATH.
 const ROOTS_PATH: &str = ":/usr/local/sbin:/usr/sbin:/sbin";
-
-/// How long a program may take to say its version. They take milliseconds; a hung one is a finding of its own.
-const VERSION_DEADLINE: Duration = Duration::from_secs(5);
 
 /// What was seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,16 +60,6 @@ pub(super) struct Cgroups {
     pub(super) v2_controllers: Vec<String>,
 }
 
-/// The file system that holds the data.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Disk {
-    /// The nearest directory that is there.
-    pub(super) path: PathBuf,
-    pub(super) free: Bytes,
-    pub(super) size: Bytes,
-    pub(super) inodes_free: u64,
-}
-
 /// Looks. What can't be seen is left out, and judged so.
 pub(super) async fn look(node: &Node) -> Host {
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
@@ -82,18 +69,18 @@ pub(super) async fn look(node: &Node) -> Host {
         cgroups.v2_controllers = controllers.split_whitespace().map(str::to_owned).collect();
     }
     let filesystems = fs::read_to_string("/proc/filesystems").unwrap_or_default();
-    let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
+    let kernel = host::kernel();
     // A module that isn't loaded yet isn't listed, but its file is there.
     let module = Path::new("/lib/modules").join(&kernel).join("kernel/fs/overlayfs");
     Host {
-        is_root: rustix::process::geteuid().is_root(),
+        is_root: host::is_root(),
         containerd: version("containerd").await,
         runc: version("runc").await,
         cgroups,
         overlay: filesystems.lines().any(|line| line.ends_with("\toverlay")) || module.exists(),
         mkfs: version("mkfs.ext4").await.is_some(),
         loops: Path::new("/dev/loop-control").exists(),
-        disk: disk(&node.data_dir),
+        disk: host::disk(&node.data_dir),
         socket: match &node.containerd {
             Some(socket) => Some((socket.clone(), answers(socket).await)),
             None => None,
@@ -122,22 +109,12 @@ async fn version(program: &str) -> Option<String> {
     let path = std::env::var("PATH").unwrap_or_default() + ROOTS_PATH;
     command.arg(if program.starts_with("mkfs") { "-V" } else { "--version" });
     command.env("PATH", path).stdin(Stdio::null()).kill_on_drop(true);
-    let output = tokio::time::timeout(VERSION_DEADLINE, command.output()).await.ok()?.ok()?;
+    let output =
+        tokio::time::timeout(Tempo::default().version_deadline, command.output()).await.ok()?.ok()?;
     // mkfs.ext4 says it on stderr.
     let text = if output.stdout.is_empty() { output.stderr } else { output.stdout };
     let text = String::from_utf8_lossy(&text);
     text.lines().next().map(str::to_owned).filter(|line| !line.is_empty())
-}
-
-fn disk(data_dir: &Path) -> Option<Disk> {
-    let path = data_dir.ancestors().find(|path| path.exists())?;
-    let stat = rustix::fs::statvfs(path).ok()?;
-    Some(Disk {
-        path: path.to_owned(),
-        free: Bytes(stat.f_bavail.saturating_mul(stat.f_frsize)),
-        size: Bytes(stat.f_blocks.saturating_mul(stat.f_frsize)),
-        inodes_free: stat.f_favail,
-    })
 }
 
 /// Finds the cgroup hierarchies in the text of `/proc/self/mounts` (proc(5)).
@@ -184,14 +161,6 @@ cgroup /sys/fs/cgroup/memory cgroup rw,memory 0 0
         let unified = read_mounts("cgroup2 /sys/fs/cgroup cgroup2 rw 0 0\n");
         assert_eq!((unified.v2, unified.v1), (Some("/sys/fs/cgroup".into()), vec![]));
         assert_eq!(read_mounts("nonsense\n\n"), Cgroups::default());
-    }
-
-    #[test]
-    fn a_data_directory_that_is_not_there_yet_is_measured_by_its_parent() {
-        let directory = tempfile::tempdir().unwrap();
-        let disk = disk(&directory.path().join("not/yet")).unwrap();
-        assert_eq!(disk.path, directory.path());
-        assert!(disk.size >= disk.free);
     }
 
     #[tokio::test]

@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use mill_api::doctor::Finding;
+use mill_drivers::host::Disk;
 use mill_drivers::sockets::Listener;
 use mill_model::Bytes;
 
-use super::host::{Answers, Cgroups, Disk, Host};
+use super::host::{Answers, Cgroups, Host};
 use crate::cli::ui::memory;
 
 /// Overlayfs with several lower layers and the cgroup v2 cpu controller came before it.

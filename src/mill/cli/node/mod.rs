@@ -300,8 +300,3 @@ fn as_name(hostname: &str) -> Option<NodeName> {
     let label: String = label.chars().map(fit).take(NAME_LENGTH_MAX).collect();
     NodeName::new(label.trim_matches('-')).ok()
 }
-
-/// What the kernel says that this machine is called.
-pub(crate) fn hostname() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
-}
