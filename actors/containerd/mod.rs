@@ -5,12 +5,15 @@
 //! - fails when: containerd can't be started, or has ended
 //! - restarted by: the node's root, however often; it finds the process that runs, or starts one
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use mill_drivers::containers::own::{Own, OwnConfig};
+use mill_drivers::containers::own::{self, Own, OwnConfig};
+use mill_drivers::process::{ProcessError, keep_small};
 use serde_json::json;
+use tracing::warn;
 
-use crate::kit::{Actor, Crash, Me, Message, Task};
+use crate::kit::{Actor, Crash, Me, Message, Task, TaskPanicked, Timer};
 
 /// The room.
 pub struct Containerd;
@@ -20,12 +23,18 @@ pub struct Containerd;
 pub enum Msg {
     /// The process has ended, or can't be watched.
     Ended,
+    /// It has been at work for a while.
+    Later,
+    /// What it said was kept within bounds.
+    Kept(Result<Result<(), ProcessError>, TaskPanicked>),
 }
 
 impl Message for Msg {
     fn name(&self) -> &'static str {
         match self {
             Self::Ended => "ended",
+            Self::Later => "later",
+            Self::Kept(_) => "kept",
         }
     }
 }
@@ -33,6 +42,9 @@ impl Message for Msg {
 /// What it holds.
 pub struct State {
     own: Arc<Own>,
+    log: PathBuf,
+    later: Timer,
+    keeping: Option<Task>,
     _watching: Task,
 }
 
@@ -45,13 +57,26 @@ impl Actor for Containerd {
         let own = Arc::new(Own::ensure(&config, Arc::clone(me.tempo())).await?);
         let watched = Arc::clone(&own);
         let watching = me.task("watch", async move { watched.ended().await }, |_| Msg::Ended);
-        Ok(State { own, _watching: watching })
+        let later = me.after(me.tempo().collect_every, Msg::Later);
+        Ok(State { own, log: own::log(&config), later, keeping: None, _watching: watching })
     }
 
-    async fn handle(_me: &Me<Self>, msg: Msg, _state: &mut State) -> Result<(), Crash> {
+    async fn handle(me: &Me<Self>, msg: Msg, state: &mut State) -> Result<(), Crash> {
         match msg {
-            Msg::Ended => Err(Crash::because("containerd has ended")),
+            Msg::Ended => return Err(Crash::because("containerd has ended")),
+            Msg::Later => {
+                let log = state.log.clone();
+                state.keeping = Some(me.task("keep-small", async move { keep_small(&log).await }, Msg::Kept));
+            }
+            Msg::Kept(result) => {
+                state.keeping = None;
+                state.later = me.after(me.tempo().collect_every, Msg::Later);
+                if let Err(error) = result? {
+                    warn!(%error, "what containerd says can't be kept small");
+                }
+            }
         }
+        Ok(())
     }
 
     fn observe(state: &State) -> serde_json::Value {

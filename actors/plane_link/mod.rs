@@ -213,6 +213,9 @@ impl<L: Logs, O: Other> State<L, O> {
             alloc::Streams::Ended { name } => self.streams.ended(&name),
             alloc::Streams::Forget { alloc } => self.streams.forget(alloc, self.revision + 1).await,
             alloc::Streams::All(outputs) => {
+                if let Err(error) = self.args.plane.keep_small().await {
+                    warn!(%error, "what the plane says can't be kept small");
+                }
                 if !self.streams.compare(&outputs, self.revision + 1).await {
                     return;
                 }

@@ -72,6 +72,10 @@ impl Other for Planes {
         ended.await;
         Ok(Ended::Fake)
     }
+
+    async fn keep_small(&self) -> Result<(), ProcessError> {
+        Ok(())
+    }
 }
 
 async fn link(planes: &Planes) -> Tree<Msg> {

@@ -7,7 +7,6 @@
 //! Needs `containerd` ≥ 1.6, `containerd-shim-runc-v2` and `runc` on `PATH`. The configuration is of version 2, which
 //! 1.6 speaks and 2.x reads too; only 1.6.20 was tried.
 
-use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
@@ -22,6 +21,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use crate::containerd::{Containerd, RuntimeError};
+use crate::process;
 
 /// Programs that must be there, with what provides them on Debian.
 const NEEDED: [&str; 3] = ["containerd", "containerd-shim-runc-v2", "runc"];
@@ -199,7 +199,8 @@ fn system(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OwnErro
     move |source| OwnError::System { doing, path: path.to_owned(), source: Arc::new(source) }
 }
 
-fn log(config: &OwnConfig) -> PathBuf {
+/// Where one says what goes wrong; to be kept small ([`process::keep_small`]).
+pub fn log(config: &OwnConfig) -> PathBuf {
     config.state.join("containerd.log")
 }
 
@@ -256,8 +257,7 @@ fn start(config: &OwnConfig, socket: &Path) -> Result<u32, OwnError> {
     let file = config_file(config);
     std::fs::write(&file, settings(config, socket)).map_err(system("write", &file))?;
     let log = log(config);
-    // One start's log; what it says while it runs is bounded by its level.
-    let log_file = File::create(&log).map_err(system("create", &log))?;
+    let log_file = process::append_to(&log).map_err(system("open", &log))?;
     let mut command = Command::new("containerd");
     command.arg("--config").arg(&file).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log_file);
     // SAFETY: between fork and exec only `setsid` is called, which is async-signal-safe and allocates nothing.

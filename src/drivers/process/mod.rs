@@ -3,6 +3,7 @@
 
 mod kept;
 mod lock;
+mod said;
 mod socket;
 mod spawn;
 #[cfg(test)]
@@ -16,6 +17,7 @@ use thiserror::Error;
 
 pub use kept::Kept;
 pub use lock::Lock;
+pub use said::{SAID_BYTES_MAX, append_to, keep_small, older};
 pub use socket::listen;
 pub use spawn::{Ended, FakeOther, Other, OtherProcess};
 

@@ -1,9 +1,7 @@
 //! Another process of Mill's own program, in a session of its own: it outlives this one.
 
 use std::ffi::OsString;
-use std::fs::OpenOptions;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
@@ -12,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::process::Command;
 use tokio::sync::Notify;
 
-use super::{ProcessError, failed};
+use super::{ProcessError, append_to, failed, keep_small};
 
 /// How a process ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +25,12 @@ pub enum Ended {
 pub trait Other: Clone + Send + Sync + 'static {
     /// Starts it and waits for its end. Dropped, the waiting ends and the process goes on.
     fn run(&self) -> impl Future<Output = Result<Ended, ProcessError>> + Send;
+
+    /// Keeps what it says within bounds, whoever started it. To be called now and then.
+    ///
+    /// # Errors
+    /// The file can't be read or written.
+    fn keep_small(&self) -> impl Future<Output = Result<(), ProcessError>> + Send;
 }
 
 /// A program with arguments; what it says goes to a file.
@@ -36,7 +40,7 @@ pub struct OtherProcess {
     pub program: PathBuf,
     /// Its arguments.
     pub arguments: Vec<OsString>,
-    /// Standard output and error, appended; the program keeps it small by saying little.
+    /// Standard output and error, appended.
     pub output: PathBuf,
 }
 
@@ -56,8 +60,7 @@ impl OtherProcess {
 
 impl Other for OtherProcess {
     async fn run(&self) -> Result<Ended, ProcessError> {
-        let output = OpenOptions::new().create(true).append(true).mode(0o600).open(&self.output);
-        let output = output.map_err(failed("open", &self.output))?;
+        let output = append_to(&self.output).map_err(failed("open", &self.output))?;
         let errors = output.try_clone().map_err(failed("open", &self.output))?;
         let mut command = Command::new(&self.program);
         command.args(&self.arguments).stdin(Stdio::null()).stdout(output).stderr(errors).current_dir("/");
@@ -65,6 +68,10 @@ impl Other for OtherProcess {
         let mut child = command.spawn().map_err(failed("start", &self.program))?;
         let status = child.wait().await.map_err(failed("wait for", &self.program))?;
         Ok(Ended::Status(status))
+    }
+
+    async fn keep_small(&self) -> Result<(), ProcessError> {
+        keep_small(&self.output).await
     }
 }
 
@@ -103,5 +110,9 @@ impl Other for FakeOther {
         self.started.fetch_add(1, Ordering::SeqCst);
         end.await;
         Ok(Ended::Fake)
+    }
+
+    async fn keep_small(&self) -> Result<(), ProcessError> {
+        Ok(())
     }
 }

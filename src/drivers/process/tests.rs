@@ -76,3 +76,30 @@ async fn another_process_has_its_own_session_and_its_words_are_kept() {
     let nobody = OtherProcess { program: "/nonexistent".into(), ..other };
     assert!(matches!(nobody.run().await, Err(ProcessError::Io { doing: "start", .. })));
 }
+
+#[tokio::test]
+async fn what_a_process_says_is_kept_small_while_it_says_it() {
+    use std::io::Write as _;
+
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("plane.log");
+    keep_small(&path).await.unwrap();
+    let mut process = append_to(&path).unwrap();
+    process.write_all(b"little").unwrap();
+    keep_small(&path).await.unwrap();
+    assert_eq!(std::fs::read(&path).unwrap(), b"little");
+
+    let much = vec![b'x'; usize::try_from(SAID_BYTES_MAX).unwrap()];
+    process.write_all(&much).unwrap();
+    keep_small(&path).await.unwrap();
+    process.write_all(b"more").unwrap();
+    assert_eq!(std::fs::read(&path).unwrap(), b"more", "it goes on at the beginning");
+    assert_eq!(std::fs::metadata(older(&path)).unwrap().len(), SAID_BYTES_MAX + 6);
+
+    // Where no copy can be made it is emptied all the same.
+    process.write_all(&much).unwrap();
+    std::fs::remove_file(older(&path)).unwrap();
+    std::fs::create_dir(older(&path)).unwrap();
+    assert!(matches!(keep_small(&path).await, Err(ProcessError::Io { doing: "write", .. })));
+    assert_eq!(std::fs::metadata(&path).unwrap().len(), 0);
+}

@@ -13,12 +13,13 @@ use crate::volumes::unescaped;
 
 /// What a node keeps in its data directory until it leaves its cluster, in the order in which it goes: who it is goes
 /// last, and after that the lock.
-const HOME: [&str; 11] = [
+const HOME: [&str; 12] = [
     "allocs",
     "scratch",
     "raft",
     "plane",
     "plane.log",
+    "plane.log.1",
     "keys",
     "member",
     "member.new",
