@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use super::DEFAULT_PORT;
 use crate::error::{ApiError, Code};
 use crate::sse::TooLong;
 
@@ -31,6 +32,14 @@ pub enum ClientError {
     /// Somebody answers who can't prove to be of the cluster.
     #[error("{endpoint} isn't the cluster that the token is for")]
     Untrusted {
+        /// The address.
+        endpoint: String,
+        /// What the TLS library saw.
+        source: io::Error,
+    },
+    /// Somebody answers who doesn't speak TLS.
+    #[error("{endpoint} isn't Mill's API: what answers there doesn't speak TLS")]
+    NotTls {
         /// The address.
         endpoint: String,
         /// What the TLS library saw.
@@ -150,6 +159,11 @@ impl ClientError {
             }
             Self::Untrusted { .. } => {
                 "the address or the token belongs to another cluster, or somebody sits between: don't send the token elsewhere before this is clear"
+            }
+            Self::NotTls { .. } => {
+                return Some(format!(
+                    "is that the port of the API? It is {DEFAULT_PORT} unless the node's config says otherwise"
+                ));
             }
             Self::Deadline { .. } => {
                 "whether it was done isn't known: `mill status` shows; `mill actors` shows what the node is busy with"

@@ -96,11 +96,12 @@ impl Transport {
         }
     }
 
-    /// A certificate that is wrong is told from a connection that broke.
+    /// A certificate that is wrong is told from another protocol, and from a connection that broke.
     fn tls_failed(&self, source: io::Error) -> ClientError {
         let endpoint = self.to_string();
         let cause = source.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
         match cause {
+            Some(rustls::Error::InvalidMessage(_)) => ClientError::NotTls { endpoint, source },
             Some(_) => ClientError::Untrusted { endpoint, source },
             None => ClientError::Connect { endpoint, source },
         }

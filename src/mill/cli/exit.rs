@@ -44,6 +44,7 @@ impl Exit {
                 _ => Self::Refused,
             },
             ClientError::Untrusted { .. } => Self::Refused,
+            ClientError::NotTls { .. } => Self::Unreachable,
             _ if error.is_unreachable() => Self::Unreachable,
             _ => Self::Failed,
         }

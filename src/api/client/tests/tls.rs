@@ -158,7 +158,8 @@ async fn a_port_that_nobody_serves_or_another_protocol_is_told_apart() {
     let address = Address { host: "127.0.0.1".into(), port: plain.local_addr().unwrap().port() };
     tokio::spawn(async move { axum::serve(plain, Router::new()).await });
     let error = ask(&address, ca.token(1), &ca.pinned()).await.unwrap_err();
-    assert!(matches!(error, ClientError::Untrusted { .. }), "{error:?}");
+    assert!(matches!(error, ClientError::NotTls { .. }), "{error:?}");
+    assert!(error.hint().is_some_and(|hint| hint.contains("port")) && !error.is_unreachable());
 }
 
 #[test]
