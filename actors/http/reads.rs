@@ -106,7 +106,8 @@ pub(super) async fn inspect<B: Backend>(
 
 /// Adds the last log lines to news of a failure.
 pub(super) async fn add_tail<B: Backend>(backend: &B, progress: &mut mill_api::Progress) {
-    if let (Some(alloc), mill_api::Step::Failed { attempt, log_tail, .. }) =
+    use mill_api::Step::{Failed, NotYetHealthy};
+    if let (Some(alloc), Failed { attempt, log_tail, .. } | NotYetHealthy { attempt, log_tail, .. }) =
         (&progress.alloc, &mut progress.step)
     {
         *log_tail = tail(backend, alloc, Some(Incarnation(*attempt))).await;

@@ -81,6 +81,16 @@ pub enum Step {
     },
     /// (alloc) Its container runs.
     Running,
+    /// (alloc) Its container runs, and takes long to become healthy.
+    NotYetHealthy {
+        /// What the last check saw.
+        last: String,
+        /// Which attempt of this alloc, from 1.
+        attempt: u32,
+        /// Its last log lines, oldest first, at most [`mill_model::limits::LOG_TAIL_LINES`].
+        #[serde(default)]
+        log_tail: Vec<String>,
+    },
     /// (alloc) It is healthy and may have traffic.
     Healthy,
     /// (alloc) It was healthy and isn't any more.

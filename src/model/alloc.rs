@@ -192,8 +192,8 @@ pub struct AllocStatus {
     pub ports: Vec<MappedPort>,
     /// How its last incarnation ended.
     pub last_end: Option<Ended>,
-    /// What the check saw that made it unhealthy; only while it is. Later checks don't change it: each word of a
-    /// node's is a log entry.
+    /// What the check saw that made it unhealthy, while it is; what keeps it from becoming healthy, when that takes
+    /// longer than usual. Later checks don't change it: each word of a node's is a log entry.
     #[serde(default)]
     pub ailment: Option<Failure>,
 }

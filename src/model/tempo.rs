@@ -87,6 +87,9 @@ pub struct Tempo {
     pub startup_look: Duration,
     /// How long a program may take to say its version. They take milliseconds; a hung one is a finding of its own.
     pub version_deadline: Duration,
+    /// How long a run isn't healthy until what its check sees is told. Most programs have begun to listen by then; who
+    /// waits at a terminal begins to wonder.
+    pub unready_after: Duration,
     /// More than a wall clock is ever corrected by without being set: what is less is followed at once.
     pub clock_leap: Duration,
     /// How often the node looks what its containers use. What is shown is the mean since the last look: shorter, and it
@@ -150,6 +153,7 @@ impl Default for Tempo {
             pull_shown_every: ms(250),
             startup_look: ms(100),
             version_deadline: secs(5),
+            unready_after: secs(5),
             clock_leap: secs(2),
             usage_every: secs(2),
             api_keepalive: secs(5),

@@ -2,7 +2,7 @@
 
 use mill_api::events::Event;
 use mill_fsm::{Change, Cluster, DeployKind, EventKind, Outcome, StepState, StopReason};
-use mill_model::{DeployId, Phase, Workload};
+use mill_model::{DeployId, Failure, Phase, Workload};
 
 use super::{failures, node_name};
 
@@ -61,11 +61,7 @@ pub(in crate::http) fn event(cluster: &Cluster, event: &mill_fsm::Event) -> Even
         }
         EventKind::AllocChanged { deploy, workload, alloc, phase, incarnation, failure, .. } => {
             let node = cluster.allocs.get(alloc).map(|alloc| node_name(cluster, alloc.node));
-            let why = match (phase, failure) {
-                (Phase::Unhealthy, failure) => format!(": {}", failures::ailment(failure.as_ref())),
-                (_, Some(failure)) => format!(": {failure}"),
-                (_, None) => String::new(),
-            };
+            let why = because(*phase, failure.as_ref());
             // A word of its own, since `alloc_stopping` says that somebody wants it to stop.
             let kind = if *phase == Phase::Stopping { "signalled".to_owned() } else { phase.to_string() };
             let run = if incarnation.0 > 1 { format!(" (run {incarnation})") } else { String::new() };
@@ -77,6 +73,16 @@ pub(in crate::http) fn event(cluster: &Cluster, event: &mill_fsm::Event) -> Even
                 ..of(*deploy, workload)
             }
         }
+    }
+}
+
+/// What follows the word for a phase.
+fn because(phase: Phase, failure: Option<&Failure>) -> String {
+    match (phase, failure) {
+        (Phase::Unhealthy, failure) => format!(": {}", failures::ailment(failure)),
+        (Phase::Running, Some(failure)) => format!(", not healthy yet: {}", failures::ailment(Some(failure))),
+        (_, Some(failure)) => format!(": {failure}"),
+        (_, None) => String::new(),
     }
 }
 

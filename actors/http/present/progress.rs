@@ -167,7 +167,12 @@ impl Teller<'_> {
         let step = match (phase, failure) {
             (Phase::Pending | Phase::Pulling | Phase::Lost, _) => return None,
             (Phase::Starting, _) => Step::Starting { node: self.node_of(alloc) },
-            (Phase::Running, _) => Step::Running,
+            (Phase::Running, Some(failure)) => Step::NotYetHealthy {
+                last: failures::ailment(Some(failure)),
+                attempt: incarnation.0.max(1),
+                log_tail: vec![],
+            },
+            (Phase::Running, None) => Step::Running,
             (Phase::Healthy, _) => Step::Healthy,
             (Phase::Unhealthy, failure) => Step::Unhealthy { last: failures::ailment(failure.as_ref()) },
             (Phase::Stopping, _) => Step::Stopping { old: old() },

@@ -49,6 +49,9 @@ fn failing(view: &View<'_>, alloc: &Alloc) -> Option<Reason> {
         (Phase::Unhealthy, _) => {
             format!("{id} is unhealthy: {}", failures::ailment(status.ailment.as_ref()))
         }
+        (Phase::Running, _) if status.ailment.is_some() => {
+            format!("{id} isn't healthy yet: {}", failures::ailment(status.ailment.as_ref()))
+        }
         (Phase::Lost, _) => format!("{id} is on a node that is down"),
         (Phase::Waiting, Some(failure)) => format!("{id} {failure}{}", times(status.failures)),
         (Phase::Pulling | Phase::Starting | Phase::Running, Some(failure)) if status.failures > 0 => {
@@ -60,7 +63,7 @@ fn failing(view: &View<'_>, alloc: &Alloc) -> Option<Reason> {
     let unhealthy = Failure::Unhealthy { last: String::new() };
     let failure = match status.phase {
         Phase::Unhealthy => status.ailment.as_ref().unwrap_or(&unhealthy),
-        _ => last.unwrap_or(&unhealthy),
+        _ => status.ailment.as_ref().or(last).unwrap_or(&unhealthy),
     };
     Some(Reason {
         since: Some(status.since),
@@ -90,7 +93,7 @@ fn coming(view: &View<'_>, alloc: &Alloc) -> Option<Reason> {
             None => format!("the image of {id} is being fetched"),
         },
         Phase::Starting => format!("{id} is being started"),
-        Phase::Running => format!("{id} runs and isn't healthy yet"),
+        Phase::Running if status.ailment.is_none() => format!("{id} runs and isn't healthy yet"),
         _ => return None,
     };
     Some(Reason { since: Some(status.since), alloc: Some(id.clone()), ..reason(what) })

@@ -182,3 +182,37 @@ async fn what_a_check_saw_is_told_with_the_alloc_that_it_made_unhealthy() {
     let message = format!("{alloc} is unhealthy: {saw}");
     assert!(events.iter().any(|event| event.message == message), "{events:#?}");
 }
+
+#[tokio::test]
+async fn what_keeps_an_alloc_from_health_is_told_while_it_runs() {
+    let mut world = World::new();
+    let id = world.begin(&project("shop", vec![service("web", "web:1", 1)], vec![]), DeployKind::Deploy);
+    while world.decide() {}
+    let alloc = world.allocs(&workload("shop/web"))[0].id.clone();
+    let saw = "nothing listens on port 20001";
+    let room = Room::new(world).await;
+    let mut stream = room.api().progress(id).await.unwrap();
+    room.act(|world| {
+        world.report(&alloc, |status| {
+            status.phase = Phase::Running;
+            status.incarnation = Incarnation(1);
+        });
+    });
+    room.act(|world| {
+        world.report(&alloc, |status| {
+            status.ailment = Some(Failure::Unhealthy { last: saw.to_owned() });
+        });
+    });
+    loop {
+        if let Step::NotYetHealthy { last, attempt, .. } = next(&mut stream).await.unwrap().step {
+            assert_eq!((last.as_str(), attempt), (saw, 1));
+            break;
+        }
+    }
+    let why = room.api().why(&workload("shop/web")).await.unwrap();
+    let said: Vec<&str> = why.reasons.iter().map(|reason| reason.what.as_str()).collect();
+    assert_eq!(said, [format!("{alloc} isn't healthy yet: {saw}")]);
+    let events = room.api().events(None).await.unwrap();
+    let message = format!("{alloc} is running, not healthy yet: {saw}");
+    assert!(events.iter().any(|event| event.message == message), "{events:#?}");
+}

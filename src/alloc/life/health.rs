@@ -136,6 +136,7 @@ impl Life {
         let clashes = failure.clash.is_some();
         let seen = cut(failure.seen, limits::SEEN_CHARS_MAX);
         self.checks.last = Some(CheckFailure { seen, ..failure });
+        self.tell_unready();
         let counts = self.phase() != Phase::Running || self.checks.count_failures;
         // Without a check of its own a service may take as long as it likes to listen, unless it never can.
         if !counts || !(probed || clashes) {
@@ -156,6 +157,15 @@ impl Life {
                 self.set_timer(TimerKind::Drain, self.record.assignment.container.stop.drain);
             }
             _ => {}
+        }
+    }
+
+    /// Says once what keeps a run from becoming healthy: nobody may count its failures before a deploy's deadline.
+    fn tell_unready(&mut self) {
+        let began = self.record.started_at.unwrap_or(self.now);
+        let late = self.now.since(began) >= self.tempo.unready_after;
+        if self.phase() == Phase::Running && late && self.record.status.ailment.is_none() {
+            self.record.status.ailment = Some(self.diagnosis());
         }
     }
 

@@ -77,6 +77,27 @@ fn checks_hurry_until_the_first_success_and_then_keep_the_interval() {
 }
 
 #[test]
+fn what_keeps_it_from_health_is_told_once_when_it_takes_long() {
+    let mut story = Story::running(checked(), None);
+    let told = |story: &Story| story.life.status().ailment.clone();
+    while story.now < START.after(Duration::from_secs(5)) {
+        assert_eq!(told(&story), None);
+        story.answer(Err("early"));
+        story.fire(TimerKind::Check);
+    }
+    for seen in ["late", "later"] {
+        story.answer(Err(seen));
+        assert_eq!(told(&story), Some(Failure::Unhealthy { last: "late".into() }));
+        let reports = story.effects.iter().any(|effect| matches!(effect, Effect::Report(_)));
+        assert_eq!(reports, seen == "late", "{:?}", story.effects);
+        story.fire(TimerKind::Check);
+    }
+    story.answer(Ok(()));
+    story.is(Phase::Healthy);
+    assert_eq!(told(&story), None);
+}
+
+#[test]
 fn failures_count_only_after_the_start_period_and_the_last_one_is_the_reason() {
     let mut story = Story::running(checked(), None);
     story.answer(Err("a"));

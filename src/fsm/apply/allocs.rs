@@ -115,7 +115,9 @@ impl Cluster {
         if stale || known.status.phase.is_terminal() {
             return;
         }
-        let news = status.phase != known.status.phase || status.incarnation != known.status.incarnation;
+        let ill = status.ailment.is_some() && known.status.ailment.is_none();
+        let news =
+            status.phase != known.status.phase || status.incarnation != known.status.incarnation || ill;
         let updated = Alloc { status, ..known.as_ref().clone() };
         if news {
             self.record(changed(&updated));
@@ -170,8 +172,7 @@ fn changed(alloc: &Alloc) -> EventKind {
         Phase::Waiting | Phase::Stopped | Phase::Failed => {
             status.last_end.as_ref().and_then(|end| end.failure.clone())
         }
-        Phase::Unhealthy => status.ailment.clone(),
-        _ => None,
+        _ => status.ailment.clone(),
     };
     EventKind::AllocChanged {
         deploy: alloc.deploy,

@@ -1,6 +1,5 @@
 //! What a deploy's progress looks like so far: one reducer, from which the live drawing and the plain lines are made.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use mill_api::progress::{Outcome, Progress, Step};
@@ -11,7 +10,8 @@ use mill_model::{AllocId, Failure, NodeName, Timestamp, WorkloadName};
 pub(crate) struct Board {
     open: Vec<Row>,
     service_width: usize,
-    failures: BTreeMap<WorkloadName, LastFailure>,
+    /// Of each alloc that isn't healthy since, the latest last.
+    failures: Vec<(WorkloadName, LastFailure)>,
     gaps: Vec<(WorkloadName, Duration)>,
     changed: bool,
     finished: Option<(Outcome, Duration)>,
@@ -101,7 +101,7 @@ impl Board {
 
     /// The last failed attempt of a service.
     pub(crate) fn failure(&self, service: &WorkloadName) -> Option<&LastFailure> {
-        self.failures.get(service)
+        self.failures.iter().rev().find(|(of, _)| of == service).map(|(_, last)| last)
     }
 
     /// Services that had no healthy replica for a while, and how long.
@@ -181,7 +181,7 @@ impl Here<'_> {
     fn of_service(mut self) -> Vec<Row> {
         match &self.progress.step {
             Step::Queued { behind } => {
-                let subject = format!("for deploy #{behind} to end");
+                let subject = format!("for deploy #{behind} to end; `--replace` would call it off");
                 self.open(&Key::Queue, "waiting", subject)
             }
             Step::Planned { services } => {
@@ -257,7 +257,13 @@ impl Here<'_> {
                 self.open(&check, "checking", alloc.to_string());
                 written
             }
+            Step::NotYetHealthy { last, attempt, log_tail } => {
+                let failure = Failure::Unhealthy { last: last.clone() };
+                self.note_failure(Some(alloc.clone()), failure, *attempt, log_tail);
+                self.news("checking", format!("{alloc}: not healthy yet: {last}"), Mood::Quiet)
+            }
             Step::Healthy | Step::Succeeded => {
+                self.forget_failure(Some(alloc));
                 let verb = if self.progress.step == Step::Healthy { "healthy" } else { "done" };
                 let row = self.row(check.clone(), verb, alloc.to_string());
                 self.end(&check, Row { mood: Mood::Good, ..row })
@@ -294,16 +300,21 @@ impl Here<'_> {
         self.close_pulls();
         let who = alloc.as_ref().map(|alloc| format!("{alloc}: ")).unwrap_or_default();
         let subject = format!("{who}{failure} (attempt {attempt})");
-        if let Some(service) = self.progress.service.clone() {
-            let last = LastFailure {
-                alloc,
-                failure: failure.clone(),
-                attempt: *attempt,
-                log_tail: log_tail.clone(),
-            };
-            self.board.failures.insert(service, last);
-        }
+        self.note_failure(alloc, failure.clone(), *attempt, log_tail);
         self.news("failed", subject, Mood::Bad)
+    }
+
+    fn note_failure(&mut self, alloc: Option<AllocId>, failure: Failure, attempt: u32, log_tail: &[String]) {
+        self.forget_failure(alloc.as_ref());
+        if let Some(service) = self.progress.service.clone() {
+            let last = LastFailure { alloc, failure, attempt, log_tail: log_tail.to_vec() };
+            self.board.failures.push((service, last));
+        }
+    }
+
+    fn forget_failure(&mut self, alloc: Option<&AllocId>) {
+        let service = self.progress.service.as_ref();
+        self.board.failures.retain(|(of, last)| (Some(of), last.alloc.as_ref()) != (service, alloc));
     }
 
     fn row(&self, key: Key, verb: &'static str, subject: String) -> Row {

@@ -199,6 +199,38 @@ async fn a_failure_ends_with_reasons_log_lines_and_exit_code_1() {
     assert_eq!(screen.data(), "");
 }
 
+/// A version that listens on another port than its check asks, until its time is up.
+fn never_ready() -> Vec<Progress> {
+    let (web, reason) = ("web".parse().unwrap(), "not done after 20s".to_owned());
+    let not_yet = |last: &str| Step::NotYetHealthy {
+        last: last.to_owned(),
+        attempt: 1,
+        log_tail: vec!["listening on 3000".into()],
+    };
+    let failed = FailedService { name: web, reason: reason.clone(), hint: Some("give it longer".into()) };
+    script(vec![
+        (0, "", planned(&["web"])),
+        (10, "web-7k2f", starting()),
+        (100, "web-7k2f", Step::Running),
+        (5200, "web-7k2f", not_yet("nothing listens on port 20001")),
+        (5300, "web-8m3g", starting()),
+        (5400, "web-8m3g", Step::Running),
+        (10_500, "web-8m3g", not_yet("it is late, but it comes")),
+        (10_600, "web-8m3g", Step::Healthy),
+        (20_010, "web", Step::RollingBack { reason }),
+        (20_100, "web-7k2f", Step::Stopped { old: false }),
+        (20_110, "web", Step::RolledBack),
+        (20_120, "", Step::Finished { outcome: Outcome::Failed { services: vec![failed] }, took_ms: 20_120 }),
+    ])
+}
+
+#[tokio::test]
+async fn what_kept_it_from_health_is_said_when_its_time_is_up() {
+    let mut screen = Screen::default();
+    let error = Server::that_tells(&never_ready()).follow(&mut screen, Action::Deploy).await.unwrap_err();
+    golden::check("deploy_never_ready", &(screen.talk() + &error.render(&canned::terminal())));
+}
+
 #[tokio::test]
 async fn each_action_has_its_last_word() {
     let web = || "web".parse().unwrap();
