@@ -214,7 +214,8 @@ impl Life {
 
     /// Whether nothing will ever happen to it any more.
     pub fn is_over(&self) -> bool {
-        self.phase().is_terminal() && self.leftovers.is_empty()
+        let left = self.record.marked && self.has_volumes();
+        self.phase().is_terminal() && self.leftovers.is_empty() && !left
     }
 
     const fn phase(&self) -> Phase {
@@ -348,16 +349,23 @@ impl Life {
         }
     }
 
+    /// Whether the alloc may have volumes of its own.
+    fn has_volumes(&self) -> bool {
+        self.record.assignment.has_scratch() && self.clearing != Clearing::Done
+    }
+
     /// Whether nothing is left of what the alloc had for itself; asks for it.
     fn is_cleared(&mut self) -> bool {
-        if self.phase().is_terminal() || !self.record.assignment.has_scratch() {
+        // One that was only marked ended where nothing could be written, perhaps before this was done.
+        let ended = self.phase().is_terminal() && !self.record.marked;
+        if ended || !self.has_volumes() {
             return true;
         }
         if self.clearing == Clearing::Wanted {
             self.clearing = Clearing::Asked;
             self.effects.push(Effect::Clear);
         }
-        self.clearing == Clearing::Done
+        false
     }
 
     /// Puts the record in front of the effects and the report behind them.

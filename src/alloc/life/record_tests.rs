@@ -1,6 +1,6 @@
 //! A life whose record is lost, late, or not to be kept.
 
-use super::story::{ONE, START, Story, assignment, checked, found, plain, task};
+use super::story::{ONE, START, Story, assignment, checked, found, plain, task, with_scratch};
 use super::*;
 
 #[test]
@@ -62,6 +62,25 @@ fn what_is_marked_as_over_stays_over_and_leaves_nothing() {
         story.is(phase);
         assert!(story.life.is_over());
     }
+}
+
+#[test]
+fn what_is_marked_as_over_is_over_when_its_volumes_are_gone_too() {
+    let assignment = with_scratch(assignment(task(), None));
+    let life = Life::new(Arc::new(assignment), vec![], Heard::default(), Arc::default(), START);
+    let story = Story::over(life).after(Input::Resume { found: vec![] }).run(1);
+    let record = story.record.clone().unwrap().over(Phase::Failed);
+    let life = Life::restore(record, Arc::default(), story.now);
+    let story = Story::over(life).after(Input::Resume { found: vec![] });
+    let story = story.after(Input::Removed { incarnation: ONE });
+    assert!(story.has(&Effect::Clear) && !story.life.is_over());
+    let mut story = story.after(Input::ClearFailed);
+    assert!(!story.life.is_over());
+    story.fire(TimerKind::Remove);
+    assert!(story.has(&Effect::Clear));
+    let story = story.after(Input::Cleared);
+    story.is(Phase::Failed);
+    assert!(story.life.is_over());
 }
 
 #[test]
