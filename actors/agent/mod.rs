@@ -130,6 +130,8 @@ pub struct State<D> {
     patience: Option<Timer>,
     sweep_due: Option<Timer>,
     sweeping: Option<Task>,
+    /// What belongs to nothing is being removed: each takes as long as the runtime takes.
+    removing: Option<Task>,
     /// Sweeps in a row that couldn't see the containers.
     failed_looks: u32,
     deeds: Vec<Task>,
@@ -154,6 +156,7 @@ impl<D: Drivers> Actor for Agent<D> {
             patience: None,
             sweep_due: None,
             sweeping: None,
+            removing: None,
             failed_looks: 0,
             deeds: vec![],
         };

@@ -74,7 +74,9 @@ impl<D: Drivers> State<D> {
         };
         let records: Vec<AllocId> = self.node.unknown(found.records);
         let volumes = self.node.unknown(found.volumes);
-        if containers.is_empty() && records.is_empty() && volumes.is_empty() {
+        let nothing = containers.is_empty() && records.is_empty() && volumes.is_empty();
+        // What can't be removed takes its time, and must not keep the rest waiting: the last removal goes on.
+        if nothing || self.removing.as_ref().is_some_and(|removing| !removing.is_finished()) {
             return;
         }
         let home = self.home.clone();
@@ -104,6 +106,6 @@ impl<D: Drivers> State<D> {
                 }
             }
         };
-        self.sweeping = Some(me.task("remove", remove, Msg::Done));
+        self.removing = Some(me.task("remove", remove, Msg::Done));
     }
 }

@@ -18,6 +18,20 @@ async fn leftovers_go_only_after_the_leader_has_said_all() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn leftovers_that_take_longer_than_until_the_next_look_are_removed_all_the_same() {
+    let mut world = World::new().await;
+    world.run(without_ports(plain())).await;
+    world.reach(Phase::Healthy).await;
+    world.fakes.records.forget(&id(WEB));
+    world.restart_daemon(secs(1)).await;
+    world.open(TERM).await.unwrap();
+    // Looking and removing: together more than the minute between two looks.
+    world.fakes.containers.slow_down(secs(40));
+    world.ask(|reply| Msg::CaughtUp { term: TERM, reply }).await.unwrap();
+    until("it is cleared away", async || world.running().is_empty()).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_alloc_whose_record_was_lost_is_begun_anew_without_ever_running_twice() {
     let mut world = World::new().await;
     world.run(without_ports(plain())).await;
