@@ -24,7 +24,7 @@ use mill_drivers::machine::Machine;
 use mill_drivers::process::OtherProcess;
 use mill_drivers::random::KernelRandom;
 use mill_model::Tempo;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::node::Log;
 use crate::cli::{self, CliError, Exit, NodeConfig};
@@ -39,10 +39,15 @@ pub(crate) fn run(config: &NodeConfig, dev: bool) -> Result<Exit, CliError> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| failed("the runtime can't be started").source(&error))?;
-    runtime.block_on(live(config, dev))
+    let lived = runtime.block_on(live(config, dev));
+    // A write to a disk that hangs keeps its thread for ever; the process needn't wait for it.
+    runtime.shutdown_timeout(Tempo::default().shutdown_deadline);
+    lived
 }
 
 async fn live(config: &NodeConfig, dev: bool) -> Result<Exit, CliError> {
+    // First of all: what is started below isn't left behind by a signal's default.
+    let mut signals = Signals::hook()?;
     trouble::root()?;
     let tempo = Arc::new(Tempo::default());
     let home = Home::open(&config.data_dir).map_err(|error| trouble::home(&error, &config.data_dir))?;
@@ -67,26 +72,31 @@ async fn live(config: &NodeConfig, dev: bool) -> Result<Exit, CliError> {
     })?;
     // Set once: this is the only place.
     drop(tree_view.set(tree.introspect()));
-    let begun = match dev {
-        true => become_cluster(&tree, &published, &tempo, fresh).await,
-        false => trouble::up(&tree.introspect(), &tempo).await.map_err(Trouble::Crashes),
+    let mut was_up = was_member;
+    let life = async {
+        match dev {
+            true => become_cluster(&tree, &published, &tempo, fresh).await?,
+            false => trouble::up(&tree.introspect(), &tempo).await.map_err(Trouble::Crashes)?,
+        }
+        was_up = true;
+        if dev {
+            welcome(config);
+        }
+        match tree.ended().await {
+            Ended::GaveUp { error } => Err(Trouble::Crashes(error)),
+            Ended::Stopped => Ok(()),
+        }
     };
-    // From here on there may be containers, which lean on plane and containerd.
-    let was_up = was_member || begun.is_ok();
-    if dev && begun.is_ok() {
-        welcome(config);
+    let ended = tokio::select! {
+        () = signals.told() => Ok(()),
+        ended = life => ended,
+    };
+    if ended.is_ok() {
+        // Product.md P2.
+        tracing::info!("stopping; containers go on");
     }
-    let ended = match begun {
-        Ok(()) => wait(&tree).await?,
-        Err(trouble) => Err(trouble),
-    };
-    let reason = match ended {
-        Ok(()) => return stop(&tree, &tempo).await,
-        Err(Trouble::Refused(error)) => return Err(*error),
-        Err(Trouble::Crashes(reason)) => reason,
-    };
-    // What can't be stopped can't be looked into either; its reason is told all the same.
-    let _ = tree.stop(tempo.shutdown_deadline).await;
+    let stopped = tree.stop(tempo.shutdown_deadline).await;
+    // One that was up may have containers, which lean on plane and containerd.
     if !was_up {
         trouble::end_plane(config);
         if let Some(containerd) = containerd {
@@ -94,7 +104,36 @@ async fn live(config: &NodeConfig, dev: bool) -> Result<Exit, CliError> {
             let _ = tokio::time::timeout(tempo.runtime_deadline, containerd.stop()).await;
         }
     }
-    Err(trouble::explain(reason, config, was_up))
+    match ended {
+        Ok(()) => match stopped {
+            Ok(()) => Ok(Exit::Ok),
+            Err(error) => Err(failed("not everything stopped in time").source(&error)),
+        },
+        // What can't be stopped can't be looked into either; the reason is told all the same.
+        Err(Trouble::Refused(error)) => Err(*error),
+        Err(Trouble::Crashes(reason)) => Err(trouble::explain(reason, config, was_up)),
+    }
+}
+
+/// How a daemon is told to end.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn hook() -> Result<Self, CliError> {
+        let hook = |kind| signal(kind).map_err(|error| failed("signals can't be received").source(&error));
+        Ok(Self { terminate: hook(SignalKind::terminate())?, interrupt: hook(SignalKind::interrupt())? })
+    }
+
+    /// Waits for one.
+    async fn told(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
 
 /// Why a daemon can't go on.
@@ -170,31 +209,6 @@ fn state_dir(config: &NodeConfig) -> PathBuf {
     config.socket.parent().map_or_else(|| PathBuf::from("/run/mill"), std::path::Path::to_owned)
 }
 
-/// Waits until the daemon is told to stop, or gives up.
-async fn wait(tree: &Tree<node::Msg>) -> Result<Result<(), Trouble>, CliError> {
-    let hook = |kind| signal(kind).map_err(|error| failed("signals can't be received").source(&error));
-    let (mut terminate, mut interrupt) = (hook(SignalKind::terminate())?, hook(SignalKind::interrupt())?);
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-        ended = tree.ended() => {
-            if let Ended::GaveUp { error } = ended {
-                return Ok(Err(Trouble::Crashes(error)));
-            }
-        }
-    }
-    Ok(Ok(()))
-}
-
-/// A daemon that was told to stop leaves its containers running (product.md P2).
-async fn stop(tree: &Tree<node::Msg>, tempo: &Tempo) -> Result<Exit, CliError> {
-    tracing::info!("stopping; containers go on");
-    match tree.stop(tempo.shutdown_deadline).await {
-        Ok(()) => Ok(Exit::Ok),
-        Err(error) => Err(failed("not everything stopped in time").source(&error)),
-    }
-}
-
 /// `mill dev` needs no `mill init`: the first start makes the cluster.
 async fn become_cluster(
     tree: &Tree<node::Msg>,
@@ -205,12 +219,14 @@ async fn become_cluster(
     let introspect = tree.introspect();
     let crashing = trouble::crashing(&introspect, tempo);
     let begin = async {
-        // Whoever leads has applied all that was committed before.
-        let mut role = published.role.subscribe();
-        let leads = async { role.wait_for(|role| role.is_leading).await.is_ok() };
-        let known = !fresh && tokio::time::timeout(tempo.write_deadline, leads).await.unwrap_or_default();
-        if known && published.cluster.borrow().is_bootstrapped() {
-            return Ok(());
+        if !fresh {
+            // Whoever leads has applied all that was committed before. However long that takes: a log that never
+            // comes up is a room that crashes.
+            let mut role = published.role.subscribe();
+            let leads = role.wait_for(|role| role.is_leading).await.is_ok();
+            if leads && published.cluster.borrow().is_bootstrapped() {
+                return Ok(());
+            }
         }
         let request = InitRequest::default();
         let deadline = tempo.write_deadline * 3;

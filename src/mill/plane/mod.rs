@@ -16,7 +16,10 @@ use crate::daemon::{failed, start_logging};
 pub(crate) fn run(config: &PlaneConfig) -> Result<Exit, CliError> {
     start_logging(&config.log);
     let runtime = plane::runtime().map_err(|error| failed("the runtime can't be started").source(&error))?;
-    runtime.block_on(live(config))
+    let lived = runtime.block_on(live(config));
+    // A write to a disk that hangs keeps its thread for ever; the process needn't wait for it.
+    runtime.shutdown_timeout(Tempo::default().shutdown_deadline);
+    lived
 }
 
 async fn live(config: &PlaneConfig) -> Result<Exit, CliError> {
