@@ -9,6 +9,7 @@ use mill_model::{
 
 use crate::alloc::Version;
 use crate::deploy::{DeployKind, Outcome};
+use crate::{service_hash, task_hash};
 
 /// A project that was deployed at least once.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,12 +78,25 @@ impl Project {
         }
     }
 
-    /// The newest deploy before the current one that succeeded and said what should run: where `mill rollback`
-    /// goes to.
+    /// Whether this is what it is now: the same services and tasks, at the same count.
+    pub fn is(&self, target: &ProjectSpec) -> bool {
+        let same = |spec: &ServiceSpec| {
+            let service = self.services.get(&spec.name);
+            let version = service_hash(spec);
+            service.is_some_and(|s| s.version.hash == version && s.spec.replicas == spec.replicas)
+        };
+        let same_task =
+            |spec: &TaskSpec| self.tasks.get(&spec.name).is_some_and(|task| task.hash == task_hash(spec));
+        target.services.len() == self.services.len()
+            && target.tasks.len() == self.tasks.len()
+            && target.services.iter().all(same)
+            && target.tasks.iter().all(same_task)
+    }
+
+    /// Where `mill rollback` goes to: the newest deploy that succeeded, said what should run, and isn't what the
+    /// project is now. After an undeploy, or a deploy that failed in part, that is the last one before it.
     pub fn rollback_target(&self) -> Option<&Past> {
         let good = |past: &&Past| past.outcome == Outcome::Succeeded && !past.target.services.is_empty();
-        let mut ended = self.history.iter().rev().filter(good);
-        let current = ended.next()?;
-        ended.find(|past| past.target != current.target)
+        self.history.iter().rev().filter(good).find(|past| !self.is(&past.target))
     }
 }

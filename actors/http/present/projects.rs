@@ -2,7 +2,7 @@
 
 use mill_api::deploys::DeployState;
 use mill_api::projects::{HistoryEntry, Project};
-use mill_fsm::{Cluster, Outcome, Past, service_hash, task_hash};
+use mill_fsm::{Cluster, Outcome, Past};
 use mill_model::{ImageRef, ProjectSpec, WorkloadName};
 
 use super::{count, deploys, millis};
@@ -28,22 +28,7 @@ pub(in crate::http) fn project(cluster: &Cluster, project: &mill_fsm::Project) -
 /// The last deploy that succeeded and left the project as it is. `None` if a later one changed it in part.
 pub(in crate::http) fn current(project: &mill_fsm::Project) -> Option<&Past> {
     let newest = project.history.iter().rev().find(|past| past.outcome == Outcome::Succeeded)?;
-    is_what_runs(project, &newest.target).then_some(newest)
-}
-
-fn is_what_runs(project: &mill_fsm::Project, target: &ProjectSpec) -> bool {
-    let same = |spec: &mill_model::ServiceSpec| {
-        let service = project.services.get(&spec.name);
-        let version = service_hash(spec);
-        service.is_some_and(|s| s.version.hash == version && s.spec.replicas == spec.replicas)
-    };
-    let same_task = |spec: &mill_model::TaskSpec| {
-        project.tasks.get(&spec.name).is_some_and(|task| task.hash == task_hash(spec))
-    };
-    target.services.len() == project.services.len()
-        && target.tasks.len() == project.tasks.len()
-        && target.services.iter().all(same)
-        && target.tasks.iter().all(same_task)
+    project.is(&newest.target).then_some(newest)
 }
 
 /// A project's deploys, newest first: those that wait or are under way, then those that ended.

@@ -267,6 +267,29 @@ async fn scale_restart_rollback_and_undeploy_are_deploys() {
 }
 
 #[tokio::test]
+async fn a_rollback_goes_to_the_last_that_succeeded_and_is_not_what_runs() {
+    let mut world = World::new();
+    world.fails = vec![("api:bad".into(), Failure::Exited { code: 1 })];
+    let room = Room::new(world).await;
+    let api = room.api();
+    let version = |tag: &str| file(&SHOP.replace("web:1", &format!("web:{tag}")));
+    let back = async || api.rollback(&shop(), None).await.unwrap();
+    let first = deployed(&room, &api, &version("1")).await.id;
+    let second = deployed(&room, &api, &version("2")).await.id;
+    api.undeploy(&shop()).await.unwrap();
+    room.settle();
+    assert_eq!(back().await.action, Action::Rollback { to: second }, "nothing runs");
+    room.settle();
+    assert_eq!(back().await.action, Action::Rollback { to: first });
+    room.settle();
+    // It fails for a service that is new, and leaves the others changed.
+    let new = "service \"api\" { image \"r.test/api:bad\"; cpu 0.1; memory \"64M\"; }";
+    let failed = deployed(&room, &api, &file(&(SHOP.replace("web:1", "web:3") + new))).await;
+    assert_eq!(failed.state, DeployState::Failed);
+    assert_eq!(back().await.action, Action::Rollback { to: DeployId(5) }, "what ran before it");
+}
+
+#[tokio::test]
 async fn what_makes_no_sense_as_things_stand_is_a_conflict_with_a_way_out() {
     let mut world = World::new();
     world.fails = vec![("web:2".into(), Failure::Exited { code: 1 })];
