@@ -7,6 +7,7 @@
 //! is never asked: its health isn't ours. It is named instead, if this alloc listens nowhere.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroU16;
 use std::time::Duration;
 
 use mill_alloc::{Asked, Assignment, Check, CheckFailure, Clash};
@@ -111,6 +112,24 @@ impl<D: Drivers> Checker<D> {
     fn mapped(&self, declared: u16) -> u16 {
         let port = self.ports.iter().find(|port| port.declared.number.get() == declared);
         port.map_or(declared, |port| port.mapped.get())
+    }
+
+    /// For each port, where this alloc is reached if not at the mapped one. Empty if nobody can say.
+    pub(super) async fn locate(&self) -> Vec<Option<SocketAddr>> {
+        let numbers = self.ports.iter().flat_map(|port| [port.mapped, port.declared.number]);
+        let wanted = Wanted::Ports(numbers.map(NonZeroU16::get).collect());
+        let Ok(listeners) = self.drivers.sockets().listeners(&wanted).await else { return vec![] };
+        self.ports.iter().map(|port| self.seen(port, &listeners)).collect()
+    }
+
+    fn seen(&self, port: &MappedPort, listeners: &[Listener]) -> Option<SocketAddr> {
+        let mine = |number: NonZeroU16| {
+            let on = |one: &&Listener| one.port == number.get() && one.protocol == port.declared.protocol;
+            let own = listeners.iter().filter(on).filter(|one| one.is_of(&self.name));
+            own.min_by_key(|one| one.address.is_loopback())
+        };
+        let [at, _] = self.reached_at(mine(port.mapped).or_else(|| mine(port.declared.number))?);
+        (at != SocketAddr::new(self.address, port.mapped.get())).then_some(at)
     }
 
     /// Where to try a listener: everywhere means on the node's address too, unless it is for IPv6 alone.

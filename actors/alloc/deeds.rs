@@ -42,6 +42,7 @@ impl<D: Drivers> State<D> {
                 Effect::Remove { incarnation } => self.remove(me, incarnation),
                 Effect::Clear => self.clear(me),
                 Effect::Check { incarnation, check } => self.check(me, incarnation, check),
+                Effect::Locate { incarnation } => self.locate(me, incarnation),
                 Effect::SetTimer { timer, after } => {
                     self.timers.insert(timer.kind, me.after(after, Msg::Fired(timer)));
                 }
@@ -55,7 +56,7 @@ impl<D: Drivers> State<D> {
                         incarnation = %status.incarnation,
                         phase = %status.phase,
                         last_end = status.last_end.as_ref().and_then(|end| end.failure.as_ref()).map(tracing::field::display),
-                        "alloc turned",
+                        "alloc reported",
                     );
                     self.agent.tell(agent::Msg::Reported(status))?;
                 }
@@ -254,6 +255,12 @@ impl<D: Drivers> State<D> {
             Input::ClearFailed
         };
         self.tasks.insert("clear", me.task("clear", clear, Msg::Came));
+    }
+
+    fn locate(&mut self, me: &Me<Alloc<D>>, incarnation: Incarnation) {
+        let checker = self.checker(incarnation);
+        let look = async move { Input::Located { incarnation, seen: checker.locate().await } };
+        self.tasks.insert("locate", me.task("locate", look, Msg::Came));
     }
 
     fn check(&mut self, me: &Me<Alloc<D>>, incarnation: Incarnation, check: Check) {

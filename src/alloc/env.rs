@@ -101,7 +101,7 @@ mod tests {
     fn port(name: Option<&str>, number: u16, mapped: u16) -> MappedPort {
         let name = name.map(|name| name.parse().unwrap());
         let declared = Port { name, number: NonZeroU16::new(number).unwrap(), protocol: Protocol::Tcp };
-        MappedPort { declared, mapped: NonZeroU16::new(mapped).unwrap() }
+        MappedPort::new(declared, NonZeroU16::new(mapped).unwrap())
     }
 
     fn var(name: &str, parts: Vec<Part>) -> EnvVar {

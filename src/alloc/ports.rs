@@ -92,7 +92,7 @@ impl Pool {
         }
         self.held.extend(numbers.iter().map(|port| (port.get(), alloc.clone())));
         let pairs = declared.iter().cloned().zip(numbers);
-        Ok(pairs.map(|(declared, mapped)| MappedPort { declared, mapped }).collect())
+        Ok(pairs.map(|(declared, mapped)| MappedPort::new(declared, mapped)).collect())
     }
 
     /// Takes over what `alloc` held before this daemon started. A port outside of the range is held too: the

@@ -49,7 +49,7 @@ pub struct Service {
 pub struct Endpoint {
     /// The declared port's name, else its number.
     pub port: String,
-    /// Node address and mapped port.
+    /// Node address and mapped port, or where its program was seen to listen instead.
     pub address: SocketAddr,
 }
 

@@ -50,6 +50,7 @@ fn status(dice: Dice) -> AllocStatus {
     let declared = Port { name: None, number: 80.try_into().unwrap(), protocol: Protocol::Tcp };
     let mapped = u16::try_from(20_000 + (dice >> 12 & 3)).unwrap().try_into().unwrap();
     let failure = Some(Failure::Exited { code: 1 });
+    let seen = (dice & 4 == 0).then(|| "[::1]:80".parse().unwrap());
     AllocStatus {
         id: alloc_id(dice),
         incarnation,
@@ -58,7 +59,11 @@ fn status(dice: Dice) -> AllocStatus {
         since: Timestamp(u64::from(dice)),
         failures: dice >> 17 & 7,
         given_back: false,
-        ports: if dice & 1 == 0 { vec![MappedPort { declared, mapped }] } else { vec![] },
+        ports: if dice & 1 == 0 {
+            vec![MappedPort { seen, ..MappedPort::new(declared, mapped) }]
+        } else {
+            vec![]
+        },
         last_end: Some(Ended { incarnation, failure, at: Timestamp(1) }),
         ailment: (dice & 2 == 0).then(|| Failure::Unhealthy { last: "503".into() }),
     }

@@ -1,6 +1,7 @@
 //! Ports: the ones a program listens on, and the ones where the world reaches it.
 
 use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
 
 use serde::{Deserialize, Serialize};
@@ -52,4 +53,19 @@ pub struct MappedPort {
     pub declared: Port,
     /// The number on the node, unique there among live allocs.
     pub mapped: NonZeroU16,
+    /// Where the program was seen to listen instead, if it doesn't obey `PORT` or listens on one address only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<SocketAddr>,
+}
+
+impl MappedPort {
+    /// A declared port, and the number that is to stand for it.
+    pub const fn new(declared: Port, mapped: NonZeroU16) -> Self {
+        Self { declared, mapped, seen: None }
+    }
+
+    /// Where it is reached, on a node with this address.
+    pub fn reached_at(&self, node: IpAddr) -> SocketAddr {
+        self.seen.unwrap_or_else(|| SocketAddr::new(node, self.mapped.get()))
+    }
 }

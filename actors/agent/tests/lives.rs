@@ -188,6 +188,8 @@ async fn a_program_that_ignores_port_is_checked_where_it_listens() {
         world.listens(1, 80, Some(Answer::Well));
         let healthy = world.reach(Phase::Healthy).await;
         assert_eq!(healthy.incarnation, Incarnation(1));
+        let seen = Some(([127, 0, 0, 1], 80).into());
+        until("it is told where", async || world.status().await.ports[0].seen == seen).await;
     }
 }
 

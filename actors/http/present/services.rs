@@ -1,6 +1,5 @@
 //! Services and tasks with what runs of them.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use mill_api::services::{Endpoint, Service, ServiceState};
@@ -127,10 +126,9 @@ fn endpoints(cluster: &Cluster, healthy: &[&Arc<Alloc>]) -> Vec<Endpoint> {
         let node = cluster.nodes.get(&alloc.node).map(|node| node.facts.advertise);
         let ports = alloc.status.ports.clone().into_iter();
         node.into_iter().flat_map(move |address| {
-            ports.clone().map(move |port| Endpoint {
-                port: port.declared.label(),
-                address: SocketAddr::new(address, port.mapped.get()),
-            })
+            ports
+                .clone()
+                .map(move |port| Endpoint { port: port.declared.label(), address: port.reached_at(address) })
         })
     };
     healthy.iter().flat_map(of).collect()

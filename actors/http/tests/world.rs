@@ -188,7 +188,7 @@ impl World {
                     let mapped = 20_000
                         + u16::try_from(status.since.0 % 9000).unwrap()
                         + u16::try_from(statuses.len()).unwrap();
-                    status.ports = vec![MappedPort { declared, mapped: mapped.try_into().unwrap() }];
+                    status.ports = vec![MappedPort::new(declared, mapped.try_into().unwrap())];
                 }
                 (Phase::Starting | Phase::Waiting, None, Some((_, failure))) => {
                     status.failures += 1;

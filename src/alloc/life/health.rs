@@ -1,5 +1,6 @@
 //! Checks, and what follows from them.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use mill_model::spec::defaults;
@@ -44,6 +45,9 @@ impl Life {
 
     /// Healthy: from its beginning on, time works for it.
     fn hope(&mut self) {
+        if !self.record.status.ports.is_empty() {
+            self.effects.push(Effect::Locate { incarnation: self.current() });
+        }
         if self.record.status.failures > 0 {
             let whole = self.tempo.failures_forgotten_after;
             self.set_timer(TimerKind::Forgive, self.left_of(whole, self.record.status.since));
@@ -105,6 +109,14 @@ impl Life {
         if self.phase() == Phase::Running && self.record.assignment.readiness() == Readiness::Age {
             // Its end is on the way, or the runtime can't say.
             self.set_timer(TimerKind::Age, self.tempo.first_checks_every);
+        }
+    }
+
+    pub(super) fn located(&mut self, incarnation: Incarnation, seen: Vec<Option<SocketAddr>>) {
+        if incarnation == self.current() && self.is_up() {
+            for (port, seen) in self.record.status.ports.iter_mut().zip(seen) {
+                port.seen = seen;
+            }
         }
     }
 

@@ -191,6 +191,7 @@ impl Life {
                 }
             }
             Input::Checked { incarnation, result } => self.checked(incarnation, result),
+            Input::Located { incarnation, seen } => self.located(incarnation, seen),
             Input::Removed { incarnation } => self.removed(incarnation),
             Input::RemoveFailed { incarnation } => self.remove_failed(incarnation),
             Input::Cleared => self.clearing = Clearing::Done,
@@ -243,6 +244,7 @@ impl Life {
         self.record.status.incarnation = self.current().max(self.floor).next();
         self.container = Container::Absent;
         self.record.ending = None;
+        self.record.status.ports.iter_mut().for_each(|port| port.seen = None);
         self.turn(Phase::Pulling);
         self.effects.push(Effect::Pull { incarnation: self.current() });
     }

@@ -170,6 +170,10 @@ impl World {
                 let failure = CheckFailure { seen: "500".into(), clash: None };
                 Input::Checked { incarnation, result: if good { Ok(()) } else { Err(failure) } }
             }
+            Effect::Locate { incarnation } => {
+                let seen = vec![good.then(|| "127.0.0.1:80".parse().unwrap())];
+                Input::Located { incarnation, seen }
+            }
             Effect::Remove { incarnation } if good => {
                 self.containers.remove(&incarnation);
                 Input::Removed { incarnation }

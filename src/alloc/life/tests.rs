@@ -1,5 +1,8 @@
 //! Stories of single lives. Random ones are in `properties`.
 
+use std::net::SocketAddr;
+
+use mill_model::ports::MappedPort;
 use mill_model::{Ended, limits};
 
 use super::story::{ONE, START, Story, assignment, checked, found, plain, task, with_scratch};
@@ -467,4 +470,28 @@ fn one_that_became_well_while_no_daemon_looked_is_kept() {
     assert_eq!(story.timers[&TimerKind::Drain].1, Duration::from_secs(2), "the check's timeout");
     story.answer(Ok(()));
     story.is(Phase::Healthy);
+}
+
+#[test]
+fn where_a_program_listens_is_looked_up_once_it_is_healthy_and_forgotten_with_its_run() {
+    let assignment = assignment(plain(), Some(6379));
+    let declared = assignment.container.ports[0].clone();
+    let ports = vec![MappedPort::new(declared, 20_000.try_into().unwrap())];
+    let life = Life::new(Arc::new(assignment), ports, Heard::default(), Arc::default(), START);
+    let mut story = Story::over(life).after(Input::Resume { found: vec![] }).run(1);
+    let seen: SocketAddr = "127.0.0.1:6379".parse().unwrap();
+    story.answer(Ok(()));
+    assert!(story.has(&Effect::Locate { incarnation: ONE }));
+    let found = |incarnation| Input::Located { incarnation, seen: vec![Some(seen)] };
+    let story = story.after(found(Incarnation(7))).after(found(ONE));
+    assert_eq!(story.life.status().ports[0].seen, Some(seen));
+    assert!(story.effects.iter().any(|effect| matches!(effect, Effect::Report(_))));
+    let again = story.after(found(ONE));
+    assert!(again.effects.is_empty(), "nothing is new: {:?}", again.effects);
+    // The daemon may have died before it was seen.
+    let mut story = again.restarted(Duration::ZERO, vec![self::found(1, FoundState::Running)]);
+    assert!(story.has(&Effect::Locate { incarnation: ONE }));
+    story.exit(1);
+    story.fire(TimerKind::Backoff);
+    assert_eq!(story.life.status().ports[0].seen, None);
 }

@@ -1,5 +1,6 @@
 //! What goes into a life and what comes out.
 
+use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::time::Duration;
 
@@ -64,6 +65,13 @@ pub enum Input {
         incarnation: Incarnation,
         /// The answer.
         result: Result<(), CheckFailure>,
+    },
+    /// It was seen where a container listens.
+    Located {
+        /// Which.
+        incarnation: Incarnation,
+        /// For each of its ports: where it is reached, if not at the mapped one of its node. Empty: it can't be said.
+        seen: Vec<Option<SocketAddr>>,
     },
     /// Nothing is left of a container.
     Removed {
@@ -131,6 +139,11 @@ pub enum Effect {
         incarnation: Incarnation,
         /// What is asked.
         check: Check,
+    },
+    /// Look where it listens; answer `Located`.
+    Locate {
+        /// Which.
+        incarnation: Incarnation,
     },
     /// Give `Fired(timer)` after a while. Replaces an earlier timer of this kind.
     SetTimer {

@@ -224,7 +224,7 @@ fn a_restarted_daemon_has_the_same_allocs_ports_and_orders() {
     let record = |name: &str, mapped: u16, phase, ending| {
         let assignment = assignment(name, 1);
         let declared = assignment.container.ports[0].clone();
-        let ports = vec![MappedPort { declared, mapped: NonZeroU16::new(mapped).unwrap() }];
+        let ports = vec![MappedPort::new(declared, NonZeroU16::new(mapped).unwrap())];
         let status = AllocStatus {
             id: id(name),
             incarnation: Incarnation(4),

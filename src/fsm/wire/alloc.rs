@@ -141,13 +141,18 @@ impl Wire for MappedPort {
     type Message = pb::MappedPort;
 
     fn wire(&self) -> pb::MappedPort {
-        pb::MappedPort { declared: Some(self.declared.wire()), mapped: self.mapped.get().into() }
+        pb::MappedPort {
+            declared: Some(self.declared.wire()),
+            mapped: self.mapped.get().into(),
+            seen: self.seen.map(|seen| seen.to_string()).unwrap_or_default(),
+        }
     }
 }
 
 fn mapped_port(message: pb::MappedPort) -> Result<MappedPort, Malformed> {
     let declared = declared_port(required(message.declared, "declared port")?)?;
-    Ok(MappedPort { declared, mapped: port(message.mapped)? })
+    let seen = (!message.seen.is_empty()).then(|| text(&message.seen, "address")).transpose()?;
+    Ok(MappedPort { seen, ..MappedPort::new(declared, port(message.mapped)?) })
 }
 
 impl Wire for Ended {

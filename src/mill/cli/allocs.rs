@@ -82,7 +82,7 @@ pub(crate) fn render(allocs: &[Alloc], terminal: &Terminal) -> String {
         let ports: Vec<String> = alloc
             .ports
             .iter()
-            .map(|port| format!("{} → {}:{}", port.declared.label(), alloc.address, port.mapped))
+            .map(|port| format!("{} → {}", port.declared.label(), port.reached_at(alloc.address)))
             .collect();
         let since = age(alloc.since, terminal.now);
         let failure = alloc.last_end.as_ref().and_then(|end| end.failure.as_ref());

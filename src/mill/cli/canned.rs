@@ -160,10 +160,8 @@ pub(crate) fn allocs() -> Vec<Alloc> {
         pulling: None,
     };
     let number = |n: u16| std::num::NonZeroU16::new(n).unwrap();
-    let port = MappedPort {
-        declared: Port { name: Some("http".parse().unwrap()), number: number(3000), protocol: Protocol::Tcp },
-        mapped: number(20_001),
-    };
+    let http = Port { name: Some("http".parse().unwrap()), number: number(3000), protocol: Protocol::Tcp };
+    let port = MappedPort::new(http, number(20_001));
     let ended =
         Ended { incarnation: Incarnation(4), failure: Some(Failure::Exited { code: 1 }), at: ago(12) };
     vec![

@@ -183,6 +183,11 @@ impl World {
                     let pause = if slow { 2000 } else { self.dice.between(1, 30) };
                     self.due_in(pause, Due::Checked { alloc: alloc.clone(), task, incarnation, runs });
                 }
+                Effect::Locate { incarnation } => {
+                    let input = Input::Located { incarnation, seen: vec![] };
+                    let letter = Letter::Input { task: None, input };
+                    self.due_in(5, Due::Letter(Who::Alloc(alloc.clone()), letter));
+                }
                 Effect::SetTimer { timer, after } => {
                     let key = Key::Timer(timer.kind);
                     let task = self.task(alloc, key)?;
