@@ -128,7 +128,8 @@ impl<D: Drivers> State<D> {
             let make = async {
                 let mounts = mounts(home.drivers.scratch(), &assignment).await?;
                 let pipes = open(&home.streams, &name, &tempo).await?;
-                let launch = launch(&name, &assignment, &home.node, &ports, Outside { pipes, mounts })?;
+                let outside = Outside { pipes, mounts, address: home.address };
+                let launch = launch(&name, &assignment, &home.node, &ports, outside)?;
                 home.drivers.containers().start(&launch).await.map_err(|error| Failure::from(&error))
             };
             match tokio::time::timeout(tempo.runtime_deadline, make).await {

@@ -1,6 +1,7 @@
 //! A container's launch, made from what is assigned.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use mill_alloc::Assignment;
 use mill_alloc::env::{Facts, Unfillable};
@@ -42,6 +43,8 @@ pub(super) fn facts<'a>(assignment: &'a Assignment, node: &'a NodeName) -> Facts
 pub(super) struct Outside {
     pub(super) pipes: Pipes,
     pub(super) mounts: Vec<Mount>,
+    /// Where its mapped ports are reached.
+    pub(super) address: IpAddr,
 }
 
 /// Makes the directories that a container sees, or finds them as an earlier run of the alloc left them.
@@ -94,7 +97,7 @@ pub(super) fn launch(
         stdout: outside.pipes.stdout,
         stderr: outside.pipes.stderr,
         hostname: assignment.alloc.to_string(),
-        hosts: None,
+        address: outside.address,
         resolv_conf: None,
     })
 }

@@ -32,7 +32,7 @@ async fn start(fakes: &Fakes, container: &str, cpu_millis: u32) {
         stdout: "".into(),
         stderr: "".into(),
         hostname: "web".to_owned(),
-        hosts: None,
+        address: [127, 0, 0, 1].into(),
         resolv_conf: None,
     };
     fakes.containers.start(&launch).await.unwrap();

@@ -57,6 +57,14 @@ pub enum StartError {
         /// The system's word.
         source: Arc<io::Error>,
     },
+    /// Its names can't be written down.
+    #[error("what it is to see as /etc/hosts can't be written to {path}")]
+    Hosts {
+        /// Where.
+        path: PathBuf,
+        /// The system's word.
+        source: Arc<io::Error>,
+    },
     /// A leftover of the same name can't be removed.
     #[error("what is left of `{name}` can't be removed")]
     Leftover {
@@ -96,6 +104,7 @@ impl StartError {
             Self::NoImage { .. }
             | Self::NoSuchDevice { .. }
             | Self::Rootfs { .. }
+            | Self::Hosts { .. }
             | Self::Leftover { .. }
             | Self::Runtime(_) => false,
         }
@@ -151,8 +160,8 @@ pub enum ContainerError {
         /// The system's word.
         source: Arc<io::Error>,
     },
-    /// runc's state can't be read or removed.
-    #[error("runc's state at {path} can't be used")]
+    /// runc's state, or Mill's own of a container, can't be read or removed.
+    #[error("the state of containers at {path} can't be used")]
     State {
         /// Where.
         path: PathBuf,

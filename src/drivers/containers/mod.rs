@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -117,8 +118,8 @@ pub struct Launch {
     pub stderr: PathBuf,
     /// Its host name.
     pub hostname: String,
-    /// What it sees as `/etc/hosts`; `None`: the node's.
-    pub hosts: Option<PathBuf>,
+    /// What its host name stands for. In its `/etc/hosts`, after what the node's says.
+    pub address: IpAddr,
     /// What it sees as `/etc/resolv.conf`; `None`: the node's.
     pub resolv_conf: Option<PathBuf>,
 }

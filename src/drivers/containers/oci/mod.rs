@@ -41,8 +41,6 @@ pub struct HostFacts {
     pub limits_swap: bool,
     /// The cgroup that holds those of all containers: `/mill`.
     pub cgroup_parent: String,
-    /// The node's own `/etc/hosts`, if it has one.
-    pub hosts: Option<PathBuf>,
     /// The node's own `/etc/resolv.conf`, if it has one.
     pub resolv_conf: Option<PathBuf>,
 }
@@ -73,6 +71,8 @@ pub struct Found {
     pub identity: Identity,
     /// The devices that the launch names.
     pub devices: Vec<Device>,
+    /// The file that it sees as `/etc/hosts`.
+    pub hosts: PathBuf,
 }
 
 /// A runtime spec, as JSON.
@@ -188,7 +188,7 @@ pub fn spec(
         },
         "root": { "path": "rootfs", "readonly": launch.read_only_root },
         "hostname": launch.hostname,
-        "mounts": mounts::all(launch, host),
+        "mounts": mounts::all(launch, found, host),
         "linux": {
             "cgroupsPath": format!("{}/{}", host.cgroup_parent, launch.name),
             // No network namespace: the node's is shared. No cgroup namespace: as Docker has it on cgroup v1.

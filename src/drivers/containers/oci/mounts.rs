@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::HostFacts;
+use super::{Found, HostFacts};
 use crate::containers::Launch;
 
 /// Paths that show or change the node; nothing is seen there. Docker's list.
@@ -28,10 +28,10 @@ pub(super) const READ_ONLY: [&str; 5] =
     ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 /// All mounts, in the order in which they are made.
-pub(super) fn all(launch: &Launch, host: &HostFacts) -> Vec<Value> {
+pub(super) fn all(launch: &Launch, found: &Found, host: &HostFacts) -> Vec<Value> {
     let mut mounts = system();
     let etc = [
-        ("/etc/hosts", launch.hosts.as_ref().or(host.hosts.as_ref())),
+        ("/etc/hosts", Some(&found.hosts)),
         ("/etc/resolv.conf", launch.resolv_conf.as_ref().or(host.resolv_conf.as_ref())),
     ];
     let overridden = |path: &str| launch.mounts.iter().any(|mount| mount.path == path);

@@ -28,7 +28,7 @@ pub(crate) fn launch(name: &str, image: &str) -> Launch {
         stdout: PathBuf::new(),
         stderr: PathBuf::new(),
         hostname: "web-2222".to_owned(),
-        hosts: None,
+        address: [10, 0, 0, 1].into(),
         resolv_conf: None,
     }
 }
@@ -43,17 +43,16 @@ fn host() -> HostFacts {
         open_files_max: 4096,
         limits_swap: true,
         cgroup_parent: "/mill".to_owned(),
-        hosts: Some("/etc/hosts".into()),
         resolv_conf: Some("/etc/resolv.conf".into()),
     }
 }
 
 fn found() -> Found {
     let identity = Identity { uid: 70, gid: 71, groups: vec![101], home: "/var/lib/postgresql".to_owned() };
-    Found { identity, devices: vec![] }
+    Found { identity, devices: vec![], hosts: "/run/hosts/web-2222.1".into() }
 }
 
-fn web() -> Launch {
+pub(in crate::containers) fn web() -> Launch {
     launch("web-2222.1", "registry.test/web:v1")
 }
 

@@ -1,6 +1,7 @@
 //! A container's end: waited for, brought about, cleaned up after.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use containerd_client::services::v1 as api;
@@ -67,6 +68,7 @@ impl Shared {
         self.containerd.remove_snapshot(&id).await?;
         self.containerd.release(&format!("{LEASE_PREFIX}{id}"), false).await?;
         self.remove_cgroup(name).await?;
+        self.hosts.remove(name)?;
         self.remove_runc_state(name)
     }
 
@@ -111,14 +113,7 @@ impl Shared {
 
     /// Names of what runc knows.
     pub(super) fn runc_states(&self) -> Result<Vec<String>, ContainerError> {
-        let path = self.runc_root.join(NAMESPACE);
-        match std::fs::read_dir(&path) {
-            Ok(entries) => {
-                Ok(entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect())
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(vec![]),
-            Err(source) => Err(ContainerError::State { path, source: Arc::new(source) }),
-        }
+        names_in(self.runc_root.join(NAMESPACE))
     }
 
     /// runc removes it by itself, unless it was killed: then it would refuse the name for ever.
@@ -158,4 +153,15 @@ fn is_interrupted(error: &RuntimeError) -> bool {
         || error.has_code(Code::Unavailable)
         || error.has_code(Code::Cancelled)
         || closing.iter().any(|words| error.words().contains(words))
+}
+
+/// Names of the entries of a folder; none if there is no such folder.
+pub(super) fn names_in(path: PathBuf) -> Result<Vec<String>, ContainerError> {
+    match std::fs::read_dir(&path) {
+        Ok(entries) => {
+            Ok(entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect())
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(vec![]),
+        Err(source) => Err(ContainerError::State { path, source: Arc::new(source) }),
+    }
 }

@@ -32,7 +32,6 @@ pub(super) fn facts(cgroups: &Cgroups) -> Result<HostFacts, CgroupError> {
         open_files_max: ceiling.unwrap_or(NR_OPEN_DEFAULT),
         limits_swap: cgroups.limits_swap(),
         cgroup_parent: cgroups.parent().to_owned(),
-        hosts: here("/etc/hosts"),
         resolv_conf: here("/etc/resolv.conf"),
     })
 }

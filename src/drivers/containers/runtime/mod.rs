@@ -27,11 +27,13 @@ use super::{
 };
 use crate::cgroups::{CgroupError, Cgroups, Usage};
 use crate::containerd::{Containerd, RuntimeError, timestamp};
+use hosts::Hosts;
 
 mod bundle;
 mod end;
 mod exec;
 mod host;
+mod hosts;
 mod start;
 mod told;
 
@@ -72,6 +74,7 @@ struct Shared {
     fifos: PathBuf,
     /// Given to runc, whose own default is shared by all containerds of a machine: equal names would clash there.
     runc_root: PathBuf,
+    hosts: Hosts,
     bundles: bundle::Bundles,
     /// Executed programs so far, with the time of this Mill's start as their names.
     execs: AtomicU64,
@@ -94,6 +97,7 @@ impl Runtime {
             host,
             fifos,
             runc_root: config.state.join("runc"),
+            hosts: Hosts::at(config.state.join("hosts")),
             bundles: bundle::Bundles::of(&config.socket),
             execs: AtomicU64::new(0),
             born: std::time::SystemTime::now().into(),
@@ -174,6 +178,7 @@ impl Containers for Runtime {
         texts.extend(shared.records().await?.into_iter().map(|record| record.id));
         texts.extend(shared.containerd.all_snapshots().await?.into_iter().map(|snapshot| snapshot.name));
         texts.extend(shared.runc_states()?);
+        texts.extend(shared.hosts.names()?);
         texts.extend(shared.bundles.names()?);
         let leases = shared.containerd.held_leases().await?;
         texts.extend(leases.iter().filter_map(|id| id.strip_prefix(LEASE_PREFIX)).map(str::to_owned));

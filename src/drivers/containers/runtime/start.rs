@@ -63,7 +63,8 @@ impl Shared {
             false => error.into(),
         })?;
         let identity = rootfs::look(mounts.clone(), question).await?;
-        let spec = oci::spec(launch, &image.config, &Found { identity, devices }, &self.host)?;
+        let hosts = self.hosts.write(launch)?;
+        let spec = oci::spec(launch, &image.config, &Found { identity, devices, hosts }, &self.host)?;
 
         let mut labels = string_map(&launch.labels);
         labels.insert(STOP_LABEL.to_owned(), stop_signal.number().to_string());

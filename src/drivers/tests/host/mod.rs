@@ -312,7 +312,7 @@ pub(crate) fn shell(name: &str, image: &ImageRef, script: &str) -> Launch {
         stdout: PathBuf::new(),
         stderr: PathBuf::new(),
         hostname: "web-2222".to_owned(),
-        hosts: None,
+        address: [10, 9, 8, 7].into(),
         resolv_conf: None,
     }
 }
