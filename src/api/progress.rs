@@ -126,7 +126,11 @@ pub enum Step {
         reason: String,
     },
     /// (service) It has its old version again, at full count.
-    RolledBack,
+    RolledBack {
+        /// For a stop-first service: how long no replica was healthy.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        gap_ms: Option<u64>,
+    },
     /// (service) It isn't begun, since something that it needs failed.
     Skipped {
         /// What.

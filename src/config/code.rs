@@ -180,7 +180,7 @@ codes! {
     /// A persistent volume in two workloads.
     VolumeShared "volume-shared" "a persistent volume has one writer at a time"
     /// A volume without a size, or of two kinds.
-    VolumeKind "volume-kind" "a volume is persistent (`size`), made empty for each start (`ephemeral=#true`) or from a file server (`nfs`)"
+    VolumeKind "volume-kind" "a volume is persistent (`size`), made empty for each replica (`ephemeral=#true`) or from a file server (`nfs`)"
     /// A persistent volume and start-first.
     VolumeStartFirst "volume-start-first" "a persistent volume has one writer at a time, so the old replica must stop before the new one starts"
     /// A health check of no kind, or of two.

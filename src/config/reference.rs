@@ -273,7 +273,7 @@ const STOP: &[Field] = &[
     field("signal", "the name of a signal", "What it is sent.", "signal=\"SIGQUIT\"")
         .default("the image's, else SIGTERM"),
     field("grace", DURATION, "From the signal to SIGKILL.", "grace=\"10s\"").default("10s"),
-    field("drain", DURATION, "Longest wait for open requests before the signal.", "drain=\"10s\"")
+    field("drain", DURATION, "Longest wait for open requests of an unhealthy replica before the signal that restarts it. Other stops don't wait as long as Mill itself routes no requests.", "drain=\"10s\"")
         .default("10s"),
 ];
 

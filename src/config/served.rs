@@ -35,7 +35,7 @@ fn container(workload: &Workload, out: &mut Findings) {
         refuse(
             volume.name.span,
             what,
-            "an `ephemeral=#true` volume is served; it begins empty with each start",
+            "an `ephemeral=#true` volume is served; it begins empty with each replica",
             out,
         );
     }

@@ -123,7 +123,7 @@ impl Teller<'_> {
             }
             (StepState::Rolling, _) => return None,
             (StepState::RollingBack, _) => Step::RollingBack { reason: said() },
-            (StepState::RolledBack, _) => Step::RolledBack,
+            (StepState::RolledBack, _) => Step::RolledBack { gap_ms: self.gap_of(workload) },
             (StepState::Skipped, _) => Step::Skipped { because: said() },
             (StepState::Done, Change::Nothing) => Step::Unchanged,
             (StepState::Done, Change::Remove) => Step::Removed,
@@ -135,13 +135,17 @@ impl Teller<'_> {
     fn done(&self, workload: &Workload) -> Step {
         let step = self.deploy.steps.get(&workload.name);
         let began = step.and_then(|step| step.started_at).unwrap_or(self.event.at);
-        let replaced = step.is_some_and(|step| step.change == Change::Replace);
-        let stop_first =
-            self.deploy.target.services.iter().any(|service| {
-                service.name == workload.name && service.update.order == UpdateOrder::StopFirst
-            });
-        let gap_ms = (replaced && stop_first).then(|| self.gap(workload)).flatten();
-        Step::Done { took_ms: millis(began, self.event.at), gap_ms }
+        Step::Done { took_ms: millis(began, self.event.at), gap_ms: self.gap_of(workload) }
+    }
+
+    /// How long a stop-first service had no healthy replica while it was replaced.
+    fn gap_of(&self, workload: &Workload) -> Option<u64> {
+        let step = self.deploy.steps.get(&workload.name)?;
+        let stops_first = |spec: &mill_model::ServiceSpec| {
+            spec.name == workload.name && spec.update.order == UpdateOrder::StopFirst
+        };
+        let stop_first = self.deploy.target.services.iter().any(stops_first);
+        (stop_first && step.change == Change::Replace).then(|| self.gap(workload)).flatten()
     }
 
     fn gap(&self, workload: &Workload) -> Option<u64> {
@@ -282,7 +286,7 @@ pub(in crate::http) fn as_it_stands(cluster: &Cluster, deploy: &Deploy) -> Vec<P
             (StepState::Waiting, _) => Step::Waiting { on: depends_on(deploy, &name) },
             (StepState::Rolling, _) => continue,
             (StepState::RollingBack, _) => Step::RollingBack { reason: said() },
-            (StepState::RolledBack, _) => Step::RolledBack,
+            (StepState::RolledBack, _) => Step::RolledBack { gap_ms: None },
             (StepState::Skipped, _) => Step::Skipped { because: said() },
             (StepState::Done, Change::Nothing) => Step::Unchanged,
             (StepState::Done, Change::Remove) => Step::Removed,

@@ -190,6 +190,18 @@ async fn stop_first_says_how_long_its_gap_was() {
     });
     let (gap, took) = gap.unwrap();
     assert!(gap.is_some_and(|gap| gap >= 200 && gap <= took), "{gap:?} of {took}: {:?}", said(&seen));
+
+    // One that is rolled back as well.
+    let id = room.act(|world| {
+        world.fails = vec![("web:3".into(), Failure::Exited { code: 7 })];
+        world.deploy(&target("web:3"))
+    });
+    let seen = rest(room.api().progress(id).await.unwrap()).await;
+    let gap = seen.iter().find_map(|progress| match progress.step {
+        Step::RolledBack { gap_ms } => gap_ms,
+        _ => None,
+    });
+    assert!(gap.is_some_and(|gap| gap >= 200), "{gap:?}: {:?}", said(&seen));
 }
 
 #[tokio::test]

@@ -150,9 +150,7 @@ impl ClientError {
         let text = match self {
             Self::Socket { source, .. } => match source.kind() {
                 io::ErrorKind::PermissionDenied => "the socket is root's: try again with sudo",
-                _ => {
-                    "start the daemon: `systemctl start mill`, or `mill dev` to try Mill out; `mill doctor` looks for more"
-                }
+                _ => "`mill daemon` is one, or `mill dev` to try Mill out; `mill doctor` looks for more",
             },
             Self::Connect { .. } => {
                 "is the daemon up there, and is the port open? `mill doctor` on the node looks for more"

@@ -264,7 +264,7 @@ fn volume_kind(fields: &Fields<'_>, out: &mut Findings) -> Result<VolumeKind, Co
         (None, false, Some(source)) => Ok(VolumeKind::Nfs { source }),
         (None, false, None) => Err(out.error(refuse(
             "a volume without a size",
-            "add `size=\"5G\"` to keep its contents, or `ephemeral=#true` to begin empty with each start",
+            "add `size=\"5G\"` to keep its contents, or `ephemeral=#true` to begin empty with each replica",
         ))),
         (_, true, Some(_)) => {
             Err(out.error(refuse("a volume both ephemeral and of a file server", "remove one of them")))

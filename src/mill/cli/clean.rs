@@ -143,7 +143,7 @@ async fn look_and_remove(ui: &mut Ui<'_>, sweep: &mut impl Sweep, args: &CleanAr
         }
         let pids: Vec<String> = owners.iter().filter_map(|owner| Some(owner.pid?.to_string())).collect();
         return Err(error.hint(format!(
-            "`mill undeploy` stops what runs; `systemctl stop mill mill-plane`, or `kill {}`, ends them; then clean",
+            "`mill undeploy` stops what runs; `kill {}` ends them; then clean",
             pids.join(" ")
         )));
     }

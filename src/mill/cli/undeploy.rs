@@ -10,7 +10,7 @@ use super::ui::{Ui, count};
 
 /// Stop everything of a project and forget it
 ///
-/// Its history is forgotten too; persistent volumes are kept.
+/// Its history is forgotten a day later; persistent volumes are kept.
 #[derive(Debug, Args)]
 pub(crate) struct UndeployArgs {
     /// Which project; by default that of the config file here, else the only one

@@ -40,7 +40,7 @@ fn choose(
             _ => None,
         },
         (None, Some(here)) => Some(here.clone()),
-        (None, None) => names.first().filter(|_| names.len() == 1).cloned(),
+        (None, None) => only(&projects),
     };
     let listed = match names.as_slice() {
         [] => "there is none yet: `mill deploy -f FILE` makes one".to_owned(),
@@ -59,6 +59,18 @@ fn choose(
             .because("it was never deployed there, or it was undeployed")
             .hint(listed)
     })
+}
+
+/// The only project that has anything, else the only one: one that was undeployed is known for a day.
+fn only(projects: &[Project]) -> Option<ProjectName> {
+    let something = |project: &&Project| project.services + project.tasks > 0 || project.deploying.is_some();
+    let mut living = projects.iter().filter(something);
+    let mut all = projects.iter();
+    let (one, other) = match (living.next(), living.next()) {
+        (None, None) => (all.next(), all.next()),
+        found => found,
+    };
+    one.filter(|_| other.is_none()).map(|project| project.name.clone())
 }
 
 impl From<NameError> for CliError {
@@ -98,6 +110,15 @@ mod tests {
         ] {
             assert_eq!(choose(projects(names), name, here).unwrap().name.as_str(), chosen);
         }
+        let mut gone = projects(&["blog", "shop"]);
+        gone[0].services = 0;
+        assert_eq!(
+            choose(gone.clone(), None, None).unwrap().name.as_str(),
+            "shop",
+            "the other was undeployed"
+        );
+        gone.pop();
+        assert_eq!(choose(gone, None, None).unwrap().name.as_str(), "blog", "there is none else");
         for (names, name, here, hint) in [
             (&["shop", "blog"][..], None, None, "there are: shop, blog"),
             (&["blog"], None, Some(&here), "there are: blog"),

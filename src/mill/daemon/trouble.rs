@@ -83,10 +83,8 @@ fn taken(path: &Path) -> CliError {
     let Ok(Some(owner)) = sweep::holder(path) else {
         return error.because(format!("somebody holds {}", path.display())).hint("`mill status` asks it");
     };
-    let kill = owner.pid.map(|pid| format!(", or `kill {pid}`")).unwrap_or_default();
-    error
-        .because(format!("{owner} runs"))
-        .hint(format!("`mill status` asks it; `systemctl stop mill`{kill}, ends it"))
+    let kill = owner.pid.map(|pid| format!("; `kill {pid}` ends it")).unwrap_or_default();
+    error.because(format!("{owner} runs")).hint(format!("`mill status` asks it{kill}"))
 }
 
 /// Takes the containers of a cgroup for this daemon: two that took each other's for leftovers would kill them.

@@ -114,7 +114,7 @@ fn with_daemon(mut report: Report, daemon: Result<Report, CliError>) -> Report {
         }
         Err(error) => {
             let why = error.because.first().map_or(error.message.as_str(), |because| &because.reason);
-            let fix = "`systemctl start mill`, or `mill dev` to try Mill out";
+            let fix = "`mill daemon` is one, or `mill dev` to try Mill out";
             report.findings.push(Finding::warn("daemon", format!("none answers here: {why}"), fix));
         }
     }

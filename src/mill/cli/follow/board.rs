@@ -162,7 +162,7 @@ impl Here<'_> {
             | Step::Unplaced { .. }
             | Step::Skipped { .. }
             | Step::RollingBack { .. }
-            | Step::RolledBack
+            | Step::RolledBack { .. }
             | Step::Done { .. } => self.of_service(),
             Step::Pulling { .. } | Step::Pulled { .. } => self.of_image(),
             Step::Finished { outcome, took_ms } => {
@@ -202,14 +202,13 @@ impl Here<'_> {
             }
             Step::Skipped { because } => self.news("skipped", because.clone(), Mood::Bad),
             Step::RollingBack { reason } => self.open(&Key::Rollback, "rollback", reason.clone()),
-            Step::RolledBack => {
+            Step::RolledBack { gap_ms } => {
+                self.note_gap(*gap_ms);
                 let row = self.row(Key::Rollback, "rollback", "all is as before".into());
                 self.end(&Key::Rollback, Row { mood: Mood::Bad, ..row })
             }
             Step::Done { gap_ms, .. } => {
-                if let (Some(gap), Some(service)) = (gap_ms, self.progress.service.clone()) {
-                    self.board.gaps.push((service, Duration::from_millis(*gap)));
-                }
+                self.note_gap(*gap_ms);
                 let service = self.progress.service.clone();
                 self.board.open.retain(|row| row.service != service);
                 vec![]
@@ -302,6 +301,12 @@ impl Here<'_> {
         let subject = format!("{who}{failure} (attempt {attempt})");
         self.note_failure(alloc, failure.clone(), *attempt, log_tail);
         self.news("failed", subject, Mood::Bad)
+    }
+
+    fn note_gap(&mut self, gap_ms: Option<u64>) {
+        if let (Some(gap), Some(service)) = (gap_ms, self.progress.service.clone()) {
+            self.board.gaps.push((service, Duration::from_millis(gap)));
+        }
     }
 
     fn note_failure(&mut self, alloc: Option<AllocId>, failure: Failure, attempt: u32, log_tail: &[String]) {

@@ -51,10 +51,17 @@ fn done(deploy: &Deploy, board: &Board, took: Duration) -> String {
         Action::Restart { service } => format!("restarted {project}/{service} as #{id} in {took}"),
         Action::Undeploy => format!("undeployed {project} in {took}"),
     };
-    for (service, gap) in board.gaps() {
-        text.push_str(&format!("\n{service} had no healthy replica for {}", duration(*gap)));
+    for gap in gaps(board) {
+        text.push_str(&format!("\n{gap}"));
     }
     text
+}
+
+/// What stop-first costs (product.md P3).
+fn gaps(board: &Board) -> impl Iterator<Item = String> {
+    let said =
+        |(service, gap): &(_, Duration)| format!("{service} had no healthy replica for {}", duration(*gap));
+    board.gaps().iter().map(said)
 }
 
 fn failed(deploy: &Deploy, board: &Board, services: &[FailedService]) -> CliError {
@@ -78,6 +85,9 @@ fn failed(deploy: &Deploy, board: &Board, services: &[FailedService]) -> CliErro
         }
         let log_tail = last.map(|last| last.log_tail.clone()).unwrap_or_default();
         error.because.push(Because { reason, log_tail });
+    }
+    for gap in gaps(board) {
+        error = error.because(gap);
     }
     let hint = services.iter().find_map(|service| service.hint.clone()).unwrap_or_else(|| {
         let first = services.first().map_or_else(String::new, |service| format!("/{}", service.name));

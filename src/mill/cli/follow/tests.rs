@@ -96,7 +96,7 @@ fn failure() -> Vec<Progress> {
         (6500, "web", Step::RollingBack { reason: "it never became healthy".into() }),
         (6600, "web-7k2f", Step::Stopping { old: false }),
         (6700, "web-7k2f", Step::Stopped { old: false }),
-        (6800, "web", Step::RolledBack),
+        (6800, "web", Step::RolledBack { gap_ms: Some(1400) }),
         (6900, "worker", Step::Skipped { because: "it needs web".into() }),
         (7000, "", Step::Unknown),
         (7100, "", Step::Finished { outcome: Outcome::Failed { services }, took_ms: 7100 }),
@@ -219,7 +219,7 @@ fn never_ready() -> Vec<Progress> {
         (10_600, "web-8m3g", Step::Healthy),
         (20_010, "web", Step::RollingBack { reason }),
         (20_100, "web-7k2f", Step::Stopped { old: false }),
-        (20_110, "web", Step::RolledBack),
+        (20_110, "web", Step::RolledBack { gap_ms: None }),
         (20_120, "", Step::Finished { outcome: Outcome::Failed { services: vec![failed] }, took_ms: 20_120 }),
     ])
 }
