@@ -40,6 +40,7 @@ fn all(house: &House, long: bool) -> Result<ExitCode, Trouble> {
         tally.step("simulation", || counted(sim(house).args(["--seeds", seeds])));
     }
     tally.step("stories", || counted(runner(house, "run", long)?));
+    tally.step("demo", || whole(demo(house)?));
     tally.step("bench", || benches(house, long));
     tally.step("patient stories", || {
         let died = |_| Trouble::Unexpected { what: "patient stories to end", seen: "a panic".to_owned() };
@@ -56,6 +57,20 @@ pub(crate) fn check(house: &House) -> Result<ExitCode, Trouble> {
     tally
         .step("tidy", || counted(cargo(house).args(["test", "--package", "mill-tests", "--locked", "tidy"])));
     Ok(code(tally.close(begun)))
+}
+
+/// The tour, once more while it runs, and its end: with a network and a `/run` of its own, so that it neither finds
+/// nor leaves anything.
+fn demo(house: &House) -> Result<Shell, Trouble> {
+    let this = std::env::current_exe().map_err(|_| Trouble::Lost)?;
+    let script =
+        "mount -t tmpfs tmpfs /run && ip link set lo up && \"$0\" demo && \"$0\" demo && \"$0\" demo stop";
+    Ok(Shell::new("unshare")
+        .args(["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", script])
+        .args([this])
+        .env("MILL_DEMO_DIR", &house.target.join("demo-proved").to_string_lossy())
+        .env("MILL_CGROUP_PARENT", "/mill-demo-proved")
+        .env("CARGO_NET_OFFLINE", "true"))
 }
 
 /// What is seen without running anything of Mill.

@@ -69,6 +69,14 @@ pub(crate) fn say(line: &str) {
     println!("{line}");
 }
 
+/// Whether cargo says with it which package it runs. Build scripts of dependencies ask for some of these (ring's), and
+/// are built anew with all that needs them whenever they change: between `cargo build` and `cargo demo`, say.
+fn is_of_this_package(name: &str) -> bool {
+    ["CARGO_MANIFEST_", "CARGO_PKG_", "CARGO_BIN_", "CARGO_CRATE_"]
+        .iter()
+        .any(|prefix| name.starts_with(prefix))
+}
+
 /// A program with its arguments.
 pub(crate) struct Shell {
     command: Command,
@@ -79,6 +87,11 @@ impl Shell {
     pub(crate) fn new(program: impl AsRef<OsStr>) -> Self {
         let mut command = Command::new(&program);
         command.stdin(Stdio::null());
+        for (name, _) in std::env::vars_os() {
+            if name.to_str().is_some_and(is_of_this_package) {
+                command.env_remove(name);
+            }
+        }
         let name = Path::new(&program).file_name().unwrap_or(program.as_ref());
         Self { command, shown: name.to_string_lossy().into_owned() }
     }
