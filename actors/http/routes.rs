@@ -5,15 +5,21 @@ use axum::routing::{delete, get, post};
 use http::{Method, Uri};
 use mill_api::names::closest;
 use mill_api::{ApiError, Code, paths};
+use mill_rpc::v1::introspect_server;
 
 use super::backend::Backend;
 use super::refusal::Refusal;
 use super::server::Server;
 use super::{actors, local, reads, streams, submit, writes};
+use crate::introspect;
 
 /// All routes.
 pub(super) fn router<B: Backend>(server: Server<B>) -> Router {
+    let backend = server.backend.clone();
+    let introspect = introspect::Service::server(move || backend.daemon_actors());
     Router::new()
+        // For programs that speak gRPC to the plane as well.
+        .route_service(&format!("/{}/{{*call}}", introspect_server::SERVICE_NAME), introspect)
         .route(paths::STATUS, get(reads::status))
         .route(paths::NODES, get(reads::nodes))
         .route(paths::SERVICES, get(reads::services))

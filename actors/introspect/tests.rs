@@ -88,7 +88,10 @@ async fn another_process_is_read_and_restarted_over_its_socket() {
     let tree = Tree::start::<Room>("daemon", (), Arc::new(Tempo::default())).await.unwrap();
     tree.root().tell(Work).unwrap();
     let listener = UnixListenerStream::new(UnixListener::bind(&socket).unwrap());
-    let router = Server::builder().add_service(Service::server(tree.introspect()));
+    let router = Server::builder().add_service({
+        let introspect = tree.introspect();
+        Service::server(move || Some(introspect.clone()))
+    });
     let serving = tokio::spawn(router.serve_with_incoming(listener));
     let endpoint = Endpoint::from_shared(format!("unix:{}", socket.display())).unwrap();
     let client = Client::new(endpoint.connect().await.unwrap(), Duration::from_secs(5));

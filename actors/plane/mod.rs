@@ -141,9 +141,10 @@ impl<L: Logs> kit::Actor for Plane<L> {
         me.child::<Readers<L>>("logs", readers, Restart::OnCrash)?;
         let listener = listen(&args.config.socket)?;
         let rpc = rpc::Rpc { tables, progress: progress_seen.clone(), tempo: Arc::clone(me.tempo()) };
+        let tree = me.introspect();
         let server = Server::builder()
             .add_service(PlaneServer::new(rpc))
-            .add_service(introspect::Service::server(me.introspect()))
+            .add_service(introspect::Service::server(move || Some(tree.clone())))
             .serve_with_incoming(UnixListenerStream::new(listener));
         let _serving = me.task("serve", server, Msg::Served);
         Ok(State { config: args.config, progress: progress_seen, _serving })

@@ -27,6 +27,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("busybox", "busybox-static"),
     ("unshare", "util-linux"),
     ("setpriv", "util-linux"),
+    ("mkfs.ext4", "e2fsprogs"),
 ];
 
 /// A newer one may add complaints that nobody has read yet.

@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::sync::Arc;
+use std::time::Duration;
 
 use mill_api::daemon::{DaemonState, InitRequest, Initialized};
 use mill_api::token::{SECRET_BYTES, TokenKind};
@@ -9,10 +10,13 @@ use mill_api::trust::Fingerprint;
 use mill_api::{Api, ClientError, Code, Token};
 use mill_model::Tempo;
 use tokio::net::TcpListener;
+use tonic::transport::Endpoint;
 
 use super::room::{Room, ca, hasty, member};
 use super::world::{World, token};
 use crate::http::ListenError;
+use crate::introspect;
+use crate::kit::RestartError;
 
 fn code(error: ClientError) -> Code {
     match error {
@@ -42,7 +46,7 @@ async fn the_socket_is_roots_alone_and_a_stale_one_is_replaced() {
 #[tokio::test]
 async fn the_socket_goes_with_the_daemon() {
     let room = Room::new(World::new()).await;
-    room.tree.stop(std::time::Duration::from_secs(5)).await.unwrap();
+    room.tree.stop(Duration::from_secs(5)).await.unwrap();
     assert!(!room.socket().exists());
 }
 
@@ -142,7 +146,7 @@ async fn http_2_is_spoken_too_and_a_slow_handshake_is_cut() {
     let address = room.bound.subscribe().wait_for(Option::is_some).await.unwrap().unwrap();
 
     let mut silent = tokio::net::TcpStream::connect(address).await.unwrap();
-    let cut = tokio::time::timeout(std::time::Duration::from_secs(5), silent.read(&mut [0; 1])).await;
+    let cut = tokio::time::timeout(Duration::from_secs(5), silent.read(&mut [0; 1])).await;
     assert_eq!(cut.unwrap().unwrap_or_default(), 0);
 
     let trust = mill_api::trust::Trust::from_pem(&authority.pem()).unwrap();
@@ -171,4 +175,17 @@ async fn a_daemon_that_nobody_started_is_told_from_one_that_refuses() {
     let directory = tempfile::tempdir().unwrap();
     let api = Api::local(directory.path().join("mill.sock"));
     assert!(matches!(api.status().await.unwrap_err(), ClientError::Socket { .. }));
+}
+
+#[tokio::test]
+async fn the_tree_is_read_by_grpc_too() {
+    let room = Room::new(World::new()).await;
+    let endpoint = Endpoint::from_shared(format!("unix:{}", room.socket().display())).unwrap();
+    let client = introspect::Client::new(endpoint.connect().await.unwrap(), Duration::from_secs(5));
+    assert_eq!(client.tree().await.unwrap().path.as_str(), "http");
+    let refused = client.restart("http/nobody").await.unwrap_err();
+    assert!(
+        matches!(refused, introspect::ReadError::Refused(RestartError::NoSuchActor { .. })),
+        "{refused:?}"
+    );
 }
