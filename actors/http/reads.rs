@@ -27,7 +27,12 @@ pub(super) type Answer<T> = Result<Json<T>, Refusal>;
 
 pub(super) async fn status<B: Backend>(State(server): State<Server<B>>) -> Json<Status> {
     let cluster = server.cluster();
-    Json(present::status::status(&server.view(&cluster), server.node_name(), &server.about.version))
+    Json(present::status::status(
+        &server.view(&cluster),
+        server.node_name(),
+        &server.about.version,
+        server.now(),
+    ))
 }
 
 pub(super) async fn nodes<B: Backend>(State(server): State<Server<B>>) -> Json<Vec<Node>> {

@@ -67,7 +67,8 @@ impl<B: Backend> Inner<B> {
     /// What an answer is made from.
     pub(super) fn view<'a>(&'a self, cluster: &'a Cluster) -> View<'a> {
         let role = *self.published.role.borrow();
-        View { cluster, role, moment: self.backend.moment(), tempo: &self.tempo }
+        let (halted, jump) = (self.published.halted.borrow().clone(), self.published.stamps.jump());
+        View { cluster, role, halted, jump, moment: self.backend.moment(), tempo: &self.tempo }
     }
 
     /// Wall time, never before the state's.

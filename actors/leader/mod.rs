@@ -14,14 +14,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mill_control::leader::{Decision, Facts, decide};
-use mill_control::pace::Pace;
 use mill_drivers::clock::Clock;
 use mill_drivers::random::Random;
 use mill_fsm::{Cluster, Command};
 use mill_model::{Term, Timestamp};
 use serde_json::json;
 use tokio::sync::watch;
-use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use crate::dispatch;
@@ -67,6 +65,8 @@ pub struct Args<C, R> {
     pub agents: dispatch::Agents,
     /// Wall time.
     pub clock: C,
+    /// What the log makes of it.
+    pub stamps: raft::Stamps,
     /// Random parts of new ids.
     pub random: R,
 }
@@ -79,6 +79,7 @@ impl<C: Clone, R: Clone> Clone for Args<C, R> {
             raft: self.raft.clone(),
             agents: self.agents.clone(),
             clock: self.clock.clone(),
+            stamps: self.stamps.clone(),
             random: self.random.clone(),
         }
     }
@@ -93,8 +94,6 @@ pub struct State<C, R> {
     writing: Option<Task>,
     changed_meanwhile: bool,
     due: Option<Timer>,
-    pace: Pace,
-    begun: Instant,
     _watching: Task,
 }
 
@@ -123,8 +122,6 @@ where
             writing: None,
             changed_meanwhile: false,
             due: None,
-            pace: Pace::new(me.tempo().clock_leap),
-            begun: Instant::now(),
             _watching: watching,
         };
         state.decide(me)?;
@@ -165,7 +162,7 @@ where
             return Ok(());
         }
         let cluster = Arc::clone(&self.args.cluster.borrow());
-        let now = self.pace.now(self.args.clock.now(), self.begun.elapsed(), &cluster).now;
+        let now = self.args.stamps.now(&self.args.clock, me.tempo(), &cluster);
         let facts = Facts { cluster: &cluster, now, tempo: me.tempo() };
         let mut broken = None;
         let mut draw = || {

@@ -309,6 +309,7 @@ where
         let args = leader::Args {
             term,
             cluster: self.args.published.cluster.subscribe(),
+            stamps: self.args.published.stamps.clone(),
             raft: rooms.raft.clone(),
             agents: BTreeMap::from([(identity.node, rooms.agent.clone())]),
             clock: self.args.drivers.clock().clone(),

@@ -13,9 +13,11 @@
 //!   wrote.
 
 mod msg;
+mod stamps;
 mod state;
 
 pub use msg::{Msg, ProposeError, Published, Role};
+pub use stamps::{Jump, Stamps};
 pub use state::State;
 
 use std::fmt;
@@ -88,7 +90,7 @@ impl<K: Disk, C: Clock> Actor for Raft<K, C> {
 
     async fn handle(me: &Me<Self>, msg: Msg, state: &mut Self::State) -> Result<(), Crash> {
         match msg {
-            Msg::Propose { command, reply } => state.propose(command, reply),
+            Msg::Propose { command, reply } => state.propose(command, me.tempo(), reply),
             Msg::Tick => state.tick(me),
             Msg::Written(written) => state.written(written)?,
             Msg::SnapshotMade { index, data } => state.snapshot_made(index, data?),

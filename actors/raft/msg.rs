@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use mill_fsm::{Cluster, Command, Done, Rejected};
+use mill_fsm::{Cluster, Command, Done, Halt, Rejected};
 use mill_model::{NodeId, Term};
 use thiserror::Error;
 use tokio::sync::watch;
 
+use super::Stamps;
 use crate::kit::{Message, Reply};
 
 /// What the log is told and asked.
@@ -92,10 +93,19 @@ pub struct Published {
     pub cluster: watch::Sender<Arc<Cluster>>,
     /// This node's role.
     pub role: watch::Sender<Role>,
+    /// Why this node applies nothing more; `None`: it does.
+    pub halted: watch::Sender<Option<Halt>>,
+    /// The time of commands and deadlines.
+    pub stamps: Stamps,
 }
 
 impl Default for Published {
     fn default() -> Self {
-        Self { cluster: watch::Sender::new(Arc::default()), role: watch::Sender::new(Role::default()) }
+        Self {
+            cluster: watch::Sender::new(Arc::default()),
+            role: watch::Sender::new(Role::default()),
+            halted: watch::Sender::new(None),
+            stamps: Stamps::default(),
+        }
     }
 }

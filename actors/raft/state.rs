@@ -4,15 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use mill_consensus::{Committed, Payload, ProposeError as NotTaken, Role as RaftRole};
-use mill_control::pace::{Pace, Stamp};
 use mill_control::replica::{Config, Effects, Replica, Snapshot};
 use mill_drivers::clock::Clock;
 use mill_drivers::disk::{Disk, LogFiles};
 use mill_fsm::{Cluster, Command, Done, Entry, Halt};
-use mill_model::{NodeId, Term};
+use mill_model::{NodeId, Tempo, Term};
 use mill_wal::{Batch, Recovery, recover};
 use serde_json::json;
-use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use super::{Args, Msg, NotWritten, ProposeError, Raft, Role, Written};
@@ -38,8 +36,6 @@ pub struct State<K: Disk, C> {
     snapshot: Option<Task>,
     ticking: Option<Timer>,
     changed: bool,
-    pace: Pace,
-    begun: Instant,
 }
 
 impl<K: Disk, C: Clock> State<K, C> {
@@ -64,6 +60,7 @@ impl<K: Disk, C: Clock> State<K, C> {
                 Replica::open(&config, *recovered)?
             }
         };
+        args.published.halted.send_replace(None);
         let mut state = Self {
             args,
             replica,
@@ -78,8 +75,6 @@ impl<K: Disk, C: Clock> State<K, C> {
             snapshot: None,
             ticking: None,
             changed: true,
-            pace: Pace::new(me.tempo().clock_leap),
-            begun: Instant::now(),
         };
         state.tick(me);
         state.go_on(me)?;
@@ -91,15 +86,11 @@ impl<K: Disk, C: Clock> State<K, C> {
         self.ticking = Some(me.after(me.tempo().raft_tick, Msg::Tick));
     }
 
-    pub(super) fn propose(&mut self, command: Command, reply: Answer) {
+    pub(super) fn propose(&mut self, command: Command, tempo: &Tempo, reply: Answer) {
         if self.halted.is_some() {
             return reply.send(Err(ProposeError::Halted));
         }
-        let Stamp { now, jumped_ms } =
-            self.pace.now(self.args.clock.now(), self.begun.elapsed(), &self.cluster);
-        if let Some(jumped_ms) = jumped_ms {
-            warn!(jumped_ms, "the wall clock was set; deadlines don't mind");
-        }
+        let now = self.args.published.stamps.now(&self.args.clock, tempo, &self.cluster);
         let entry = Entry { now, command }.encode();
         match self.replica.propose(entry) {
             Ok(place) => {
@@ -225,6 +216,7 @@ impl<K: Disk, C: Clock> State<K, C> {
         for (_, (_, reply)) in std::mem::take(&mut self.pending) {
             self.answers.push((reply, Err(ProposeError::Halted)));
         }
+        self.args.published.halted.send_replace(Some(halt.clone()));
         self.halted = Some(halt);
     }
 

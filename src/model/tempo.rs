@@ -92,6 +92,8 @@ pub struct Tempo {
     pub unready_after: Duration,
     /// More than a wall clock is ever corrected by without being set: what is less is followed at once.
     pub clock_leap: Duration,
+    /// How long it is told that a wall clock was set: until somebody who looks in the morning has seen it.
+    pub jump_told_for: Duration,
     /// How often the node looks what its containers use. What is shown is the mean since the last look: shorter, and it
     /// jumps; longer, and a new container has no numbers when its owner looks for them.
     pub usage_every: Duration,
@@ -155,6 +157,7 @@ impl Default for Tempo {
             version_deadline: secs(5),
             unready_after: secs(5),
             clock_leap: secs(2),
+            jump_told_for: secs(24 * 3600),
             usage_every: secs(2),
             api_keepalive: secs(5),
             api_silence: secs(15),

@@ -20,12 +20,12 @@ use mill_api::nodes::Usage;
 use mill_api::plan::NodeRefusal;
 use mill_api::pulling::Pulling;
 use mill_drivers::containers::ContainerName;
-use mill_fsm::Cluster;
+use mill_fsm::{Cluster, Halt};
 use mill_model::{NodeId, NodeName, Phase, Tempo, Timestamp, Workload};
 use mill_scheduler::Unplaceable;
 
 use super::backend::Moment;
-use crate::raft::Role;
+use crate::raft::{Jump, Role};
 
 /// What an answer is made from.
 pub(super) struct View<'a> {
@@ -33,6 +33,10 @@ pub(super) struct View<'a> {
     pub(super) cluster: &'a Cluster,
     /// What this node is in Raft.
     pub(super) role: Role,
+    /// Why it applies the log no more; `None`: it does.
+    pub(super) halted: Option<Halt>,
+    /// The last time that its wall clock was set.
+    pub(super) jump: Option<Jump>,
     /// What this node knows of this moment.
     pub(super) moment: Moment,
     /// Durations.

@@ -1,12 +1,15 @@
 //! What is read, and what is shown.
 
+use std::time::Duration;
+
 use mill_api::allocs::AllocQuery;
 use mill_api::deploys::{Action, DeployState, ServiceOutcome};
 use mill_api::inspect::Inspected;
 use mill_api::services::ServiceState;
 use mill_api::{ClientError, Code};
-use mill_fsm::DeployKind;
-use mill_model::{Bytes, DeployId, Failure};
+use mill_drivers::clock::FakeClock;
+use mill_fsm::{Cluster, DeployKind, Halt};
+use mill_model::{Bytes, DeployId, Failure, Timestamp};
 
 use super::room::Room;
 use super::world::{World, after, project, service, task, workload};
@@ -200,5 +203,24 @@ async fn both_trees_are_shown_and_an_actor_is_restarted_by_its_path() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(10), restarted).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(10), restarted).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_clock_that_was_set_and_a_log_that_stands_still_are_told() {
+    let room = Room::new(shop()).await;
+    let api = room.api();
+    assert_eq!(api.status().await.unwrap().warnings, [""; 0]);
+    room.published.halted.send_replace(Some(Halt::Level { needs: 9 }));
+    let clock = FakeClock::at(Timestamp(10_000_000));
+    for back in [0, 3600] {
+        clock.jump_back(Duration::from_secs(back));
+        room.published.stamps.now(&clock, &room.tempo, &Cluster::default());
+    }
+    let warnings = api.status().await.unwrap().warnings;
+    assert!(
+        warnings[0].starts_with("this node applies the log no more: a log entry needs level 9"),
+        "{warnings:?}"
+    );
+    assert!(warnings[1].starts_with("this node's clock was set back by 1h at "), "{warnings:?}");
 }

@@ -166,7 +166,7 @@ pub(super) struct Room {
     pub(super) bound: watch::Sender<Option<SocketAddr>>,
     pub(super) tempo: Tempo,
     world: Arc<Mutex<World>>,
-    published: raft::Published,
+    pub(super) published: raft::Published,
     refuses: Arc<Mutex<Option<raft::ProposeError>>>,
     directory: TempDir,
 }

@@ -1,7 +1,6 @@
 //! The leader: decides, proposes, decides again when all of it is answered.
 
 use mill_control::leader::{Decision, Facts, decide};
-use mill_control::pace::Pace;
 use mill_fsm::Command;
 use mill_model::node::NodeFacts;
 use mill_model::{Bytes, Millicores, NodeName, Resources, Term};
@@ -20,23 +19,14 @@ pub(crate) struct Leader {
     applied: bool,
     changed_meanwhile: bool,
     timer: u64,
-    pace: Pace,
 }
 
 impl World {
     /// The log says that this node leads.
     pub(super) fn begin_reign(&mut self, term: Term) -> Go {
-        let leap = self.tempo.clock_leap;
         let daemon = self.daemon()?;
         let known = daemon.raft.cluster.is_bootstrapped();
-        daemon.leader = Some(Leader {
-            term,
-            writing: 0,
-            applied: false,
-            changed_meanwhile: false,
-            timer: 0,
-            pace: Pace::new(leap),
-        });
+        daemon.leader = Some(Leader { term, writing: 0, applied: false, changed_meanwhile: false, timer: 0 });
         daemon.post_change(Who::Leader);
         let Some(node) = self.facts() else { return broken("the node has no name") };
         let command = match known {
@@ -106,7 +96,7 @@ impl World {
             return Ok(());
         }
         leader.timer = timer;
-        let now = leader.pace.now(wall, up, &cluster).now;
+        let now = daemon.raft.pace.now(wall, up, &cluster).now;
         let facts = Facts { cluster: &cluster, now, tempo: &tempo };
         let dice = &mut self.dice;
         let Decision { commands, wake } = decide(&facts, &mut || dice.draw());

@@ -47,7 +47,8 @@ pub(crate) struct Raft {
     pending: BTreeMap<u64, (u64, Proposer)>,
     answers: Vec<(Proposer, Result<Done, Rejected>)>,
     changed: bool,
-    pace: Pace,
+    /// The leader's too.
+    pub(super) pace: Pace,
 }
 
 impl World {
