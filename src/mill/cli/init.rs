@@ -5,12 +5,12 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use clap::Args;
-use mill_api::Api;
 use mill_api::daemon::{InitRequest, Initialized};
 use mill_model::NodeName;
 
 use super::contexts::{self, Context, Contexts};
 use super::error::CliError;
+use super::exit::Exit;
 use super::reach::ReachArgs;
 use super::ui::{Terminal, Ui};
 
@@ -32,16 +32,32 @@ pub(crate) struct InitArgs {
     pub(crate) reach: ReachArgs,
 }
 
-pub(crate) async fn run(ui: &mut Ui<'_>, api: &Api, args: &InitArgs) -> Result<(), CliError> {
+pub(crate) async fn run(ui: &mut Ui<'_>, args: &InitArgs) -> Result<(), CliError> {
+    let api = args.reach.api().map_err(no_daemon)?;
     // Found out first: a token that can't be kept is better not made.
     let path = contexts::path(&|name| std::env::var(name).ok())?;
     let mut contexts = Contexts::load(&path)?;
     let request = InitRequest { name: args.name.clone(), advertise: args.advertise };
-    let answer = api.init(&request).await?;
+    let answer = api.init(&request).await.map_err(|error| no_daemon(error.into()))?;
     ui.answer(&answer, render)?;
     remember(&mut contexts, &path, &answer)?;
     let name = contexts.current.unwrap_or_default();
     ui.say(&format!("context `{name}` written to {}", path.display()))
+}
+
+/// Other commands may find a cluster elsewhere; this one needs a daemon here.
+fn no_daemon(error: CliError) -> CliError {
+    match error.exit {
+        Exit::Unreachable => CliError {
+            message: "there is no daemon here to make a cluster of".to_owned(),
+            hint: Some(
+                "start it: `systemctl start mill`, or `mill daemon &`; `mill dev` is daemon and cluster in one"
+                    .to_owned(),
+            ),
+            ..error
+        },
+        _ => error,
+    }
 }
 
 fn remember(contexts: &mut Contexts, path: &Path, answer: &Initialized) -> Result<(), CliError> {
@@ -64,6 +80,15 @@ fn render(answer: &Initialized, _: &Terminal) -> String {
 mod tests {
     use super::*;
     use crate::cli::{canned, golden};
+
+    #[test]
+    fn without_a_daemon_it_says_how_to_start_one_and_other_refusals_are_left_alone() {
+        let error =
+            no_daemon(CliError::new(Exit::Unreachable, "no cluster").because("no socket").hint("addr"));
+        assert!(error.hint.unwrap().contains("`mill daemon &`") && error.because[0].reason == "no socket");
+        let error = no_daemon(CliError::new(Exit::Refused, "a cluster already").hint("see"));
+        assert_eq!((error.message.as_str(), error.hint.as_deref()), ("a cluster already", Some("see")));
+    }
 
     #[test]
     fn a_new_cluster_shows_its_token_and_is_remembered() {

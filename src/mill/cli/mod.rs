@@ -219,12 +219,12 @@ async fn run_on(ui: &mut ui::Ui<'_>, command: &Command) -> Result<(), CliError> 
         Command::Doctor(args) => return doctor::run(ui, args).await,
         Command::Clean(args) => return clean::clean(ui, args).await,
         Command::Completions(args) => return completions::run(ui, args, Cli::command()),
+        Command::Init(args) => return init::run(ui, args).await,
         _ => {}
     }
     let Some(reach) = command.reach() else { return Ok(()) };
     let api = &reach.api()?;
     match command {
-        Command::Init(args) => init::run(ui, api, args).await,
         Command::Rollback(args) => rollback::run(ui, api, args).await,
         Command::History(args) => history::run(ui, api, args).await,
         Command::Scale(args) => scale::run(ui, api, args).await,
