@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::{Context as _, Failed};
+use super::{Context as _, Failed, Running};
 
 /// The binary, and the home in which it keeps its contexts.
 #[derive(Debug, Clone)]
 pub struct Mill {
     binary: PathBuf,
     home: PathBuf,
+    env: Vec<(String, String)>,
 }
 
 /// A finished command.
@@ -38,7 +39,28 @@ impl Ran {
 impl Mill {
     /// The binary at `binary`.
     pub fn new(binary: &Path, home: &Path) -> Self {
-        Self { binary: binary.to_owned(), home: home.to_owned() }
+        Self { binary: binary.to_owned(), home: home.to_owned(), env: vec![] }
+    }
+
+    /// The same binary for somebody else, who has nothing yet.
+    ///
+    /// # Errors
+    /// There is no room for a home.
+    pub fn of_another(&self, home: &Path) -> Result<Self, Failed> {
+        std::fs::create_dir_all(home).or_fail("another home")?;
+        Ok(Self::new(&self.binary, home))
+    }
+
+    /// The same with a variable in its environment.
+    #[must_use]
+    pub fn with_env(mut self, name: &str, value: &str) -> Self {
+        self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Where it keeps its contexts.
+    pub fn home(&self) -> &Path {
+        &self.home
     }
 
     /// Where it is.
@@ -51,6 +73,7 @@ impl Mill {
         let mut command = Command::new(&self.binary);
         command.args(args).stdin(Stdio::null()).env("HOME", &self.home).env("NO_COLOR", "1");
         command.env_remove("XDG_CONFIG_HOME").current_dir(&self.home);
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
         command
     }
 
@@ -100,6 +123,14 @@ impl Mill {
         let ran = self.ok(&[args, &["--json"]].concat())?;
         let lines = ran.out.lines().filter(|line| !line.is_empty());
         lines.map(|line| serde_json::from_str(line).or_fail(format_args!("no JSON: {line}"))).collect()
+    }
+
+    /// Starts a command that is looked at while it runs.
+    ///
+    /// # Errors
+    /// It can't be started.
+    pub fn begin(&self, args: &[&str]) -> Result<Running, Failed> {
+        Running::start(self.command(args))
     }
 
     /// Starts a command and leaves it running; its outputs are dropped.

@@ -13,11 +13,13 @@ pub mod node;
 pub mod processes;
 pub mod registry;
 pub mod runner;
+pub mod running;
 pub mod space;
 pub mod tool;
 pub mod until;
 pub mod world;
 
 pub use failed::{Context, Failed};
+pub use running::Running;
 pub use until::{Look, until};
 pub use world::{Machine, World};

@@ -1,4 +1,4 @@
-//! A one-node Mill: `mill dev` in the background, restarted by the story as its unit would.
+//! A one-node Mill: its daemon in the background, restarted by the story as its unit would.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,8 +17,14 @@ const READY_WITHIN: Duration = Duration::from_secs(20);
 
 /// A running node.
 pub struct Node {
-    mill: Mill,
     child: Child,
+    how: How,
+}
+
+/// How its daemon is run.
+struct How {
+    mill: Mill,
+    command: &'static str,
     data: PathBuf,
     log: PathBuf,
 }
@@ -29,10 +35,33 @@ impl Node {
     /// # Errors
     /// It doesn't.
     pub fn start(mill: &Mill, folder: &Path) -> Result<Self, Failed> {
-        let (data, log) = (folder.join("mill"), folder.join("mill.log"));
-        let node = Self { child: spawn(mill, &data, &log)?, mill: mill.clone(), data, log };
+        let node = Self::spawn(How {
+            mill: mill.clone(),
+            command: "dev",
+            data: folder.join("mill"),
+            log: folder.join("mill.log"),
+        })?;
         node.ready()?;
         Ok(node)
+    }
+
+    /// Starts the daemon of a node with its data in `data`, and waits until it answers: one that belongs to no cluster
+    /// waits for `mill init`.
+    ///
+    /// # Errors
+    /// It doesn't answer.
+    pub fn start_idle(mill: &Mill, folder: &Path, data: &str) -> Result<Self, Failed> {
+        let (data, log) = (folder.join(data), folder.join("mill.log"));
+        let node = Self::spawn(How { mill: mill.clone(), command: "daemon", data, log })?;
+        until("the daemon answers", READY_WITHIN, || {
+            let answer = mill.run(&["status"])?;
+            Ok(Look::at(answer.err.contains("belongs to no cluster"), answer))
+        })?;
+        Ok(node)
+    }
+
+    fn spawn(how: How) -> Result<Self, Failed> {
+        Ok(Self { child: how.spawn()?, how })
     }
 
     /// Waits until it takes writes.
@@ -41,7 +70,7 @@ impl Node {
     /// It doesn't.
     pub fn ready(&self) -> Result<(), Failed> {
         until("the node takes writes", READY_WITHIN, || {
-            let status = self.mill.json(&["status"])?;
+            let status = self.how.mill.json(&["status"])?;
             Ok(Look::at(status.pointer("/leader").is_some_and(Value::is_string), status))
         })
     }
@@ -56,7 +85,7 @@ impl Node {
     /// # Errors
     /// There is none, or more than one.
     pub fn plane(&self) -> Result<u32, Failed> {
-        match processes::of(self.mill.binary(), "plane").as_slice() {
+        match processes::of(self.how.mill.binary(), "plane").as_slice() {
             [Process { pid, .. }] => u32::try_from(*pid).or_fail("a process id"),
             planes => Err(Failed::because(format!("expected one plane, found {planes:?}"))),
         }
@@ -69,17 +98,33 @@ impl Node {
     pub fn kill_daemon(&mut self) -> Result<(), Failed> {
         self.child.kill().or_fail("kill -9 of the daemon")?;
         self.child.wait().or_fail("waiting for the daemon")?;
-        self.child = spawn(&self.mill, &self.data, &self.log)?;
+        self.child = self.how.spawn()?;
         Ok(())
     }
 
     /// Asks the daemon to end, and waits for it. The plane goes on.
     ///
     /// # Errors
-    /// It can't be asked.
+    /// It can't be asked, or ends with another code than 0.
     pub fn end(&mut self) -> Result<(), Failed> {
         processes::terminate(i32::try_from(self.daemon()).or_fail("a process id")?)?;
-        self.child.wait().or_fail("waiting for the daemon").map(drop)
+        let status = self.child.wait().or_fail("waiting for the daemon")?;
+        match status.success() {
+            true => Ok(()),
+            false => Err(Failed::because(format!("the daemon was asked to end, and did with {status}"))),
+        }
+    }
+
+    /// `kill -9` of the plane while no daemon starts another, and waits until it is gone.
+    ///
+    /// # Errors
+    /// There is none, or it stays.
+    pub fn end_plane(&self) -> Result<(), Failed> {
+        self.kill_plane()?;
+        until("the plane is gone", READY_WITHIN, || {
+            let planes = processes::of(self.how.mill.binary(), "plane");
+            Ok(Look::at(planes.is_empty(), planes))
+        })
     }
 
     /// `kill -9` of the daemon, and none in its place.
@@ -96,7 +141,7 @@ impl Node {
     /// # Errors
     /// It doesn't.
     pub fn start_again(&mut self) -> Result<(), Failed> {
-        self.child = spawn(&self.mill, &self.data, &self.log)?;
+        self.child = self.how.spawn()?;
         self.ready()
     }
 
@@ -110,7 +155,7 @@ impl Node {
 
     /// Where its data is.
     pub fn data(&self) -> &Path {
-        &self.data
+        &self.how.data
     }
 
     /// How often each actor of both trees was started again, added up.
@@ -118,7 +163,7 @@ impl Node {
     /// # Errors
     /// The node doesn't answer.
     pub fn actor_restarts(&self) -> Result<u64, Failed> {
-        let actors = self.mill.json(&["actors"])?;
+        let actors = self.how.mill.json(&["actors"])?;
         Ok(restarts(actors.at("/daemon")?)? + actors.pointer("/plane").map_or(Ok(0), restarts)?)
     }
 }
@@ -131,13 +176,17 @@ fn restarts(actor: &Value) -> Result<u64, Failed> {
     Ok(actor.number("/restarts")? + below?.iter().sum::<u64>())
 }
 
-fn spawn(mill: &Mill, data: &Path, log: &Path) -> Result<Child, Failed> {
-    let log = fs::OpenOptions::new().create(true).append(true).open(log).or_fail("the node's log")?;
-    let data = data.to_str().or_fail("a path that is text")?;
-    mill.command(&["dev", "--data-dir", data])
-        .stdout(log.try_clone().or_fail("the node's log")?)
-        .stderr(log)
-        .stdin(Stdio::null())
-        .spawn()
-        .or_fail("can't run `mill dev`")
+impl How {
+    fn spawn(&self) -> Result<Child, Failed> {
+        let log = fs::OpenOptions::new().create(true).append(true).open(&self.log);
+        let log = log.or_fail("the node's log")?;
+        let data = self.data.to_str().or_fail("a path that is text")?;
+        self.mill
+            .command(&[self.command, "--data-dir", data])
+            .stdout(log.try_clone().or_fail("the node's log")?)
+            .stderr(log)
+            .stdin(Stdio::null())
+            .spawn()
+            .or_fail(format_args!("can't run `mill {}`", self.command))
+    }
 }

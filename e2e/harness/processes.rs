@@ -61,6 +61,15 @@ pub fn terminate(pid: i32) -> Result<(), Failed> {
     kill_process(pid, Signal::TERM).or_fail(format_args!("kill {pid:?}"))
 }
 
+/// Ctrl-C.
+///
+/// # Errors
+/// There is no such process.
+pub fn interrupt(pid: i32) -> Result<(), Failed> {
+    let pid = Pid::from_raw(pid).or_fail("a process id")?;
+    kill_process(pid, Signal::INT).or_fail(format_args!("kill -INT {pid:?}"))
+}
+
 /// Memory of a process, in bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct Memory {

@@ -119,10 +119,11 @@ pub fn tell(args: &[String]) -> Result<(), Failed> {
     };
     let mut known = STORIES.iter().chain(BENCHES);
     let story = known.find(|story| story.name == name).or_fail(format_args!("no story `{name}`"))?;
-    let mut machine = Machine::start(Path::new(folder), Path::new(storage), length == "long")?;
+    let mut machine =
+        Machine::start(Path::new(folder), Path::new(storage), Path::new(mill), length == "long")?;
     match story.tell {
         Tell::Machine(tell) => tell(&mut machine),
-        Tell::Node(tell) => tell(&mut World::start(machine, Path::new(mill))?),
+        Tell::Node(tell) => tell(&mut World::start(machine)?),
     }
 }
 

@@ -28,22 +28,26 @@ pub struct Machine {
     pub folder: PathBuf,
     /// What runs containers.
     pub containerd: Containerd,
+    /// The command line.
+    pub mill: Mill,
     /// Whether full counts are asked for (`prove-long`).
     pub long: bool,
     registry: Registry,
 }
 
 impl Machine {
-    /// Starts registry and containerd. `images` is the registry's storage, filled; the story gets a copy.
+    /// Starts registry and containerd. `images` is the registry's storage, filled; the story gets a copy. `mill` is the
+    /// binary.
     ///
     /// # Errors
     /// Something doesn't come up.
-    pub fn start(folder: &Path, images: &Path, long: bool) -> Result<Self, Failed> {
+    pub fn start(folder: &Path, images: &Path, mill: &Path, long: bool) -> Result<Self, Failed> {
         let storage = folder.join("registry");
         Tool::new("cp").args(["--archive"]).args([images, &storage]).run()?;
         let registry = Registry::start(folder, &storage, REGISTRY)?;
         let containerd = Containerd::start(folder)?;
-        Ok(Self { folder: folder.to_owned(), containerd, long, registry })
+        let mill = Mill::new(mill, folder);
+        Ok(Self { folder: folder.to_owned(), containerd, mill, long, registry })
     }
 
     /// Where the local registry listens.
@@ -68,12 +72,12 @@ pub struct World {
 }
 
 impl World {
-    /// Starts a node on `machine`, of the `mill` binary.
+    /// Starts a node on `machine`.
     ///
     /// # Errors
     /// It doesn't come up.
-    pub fn start(machine: Machine, mill: &Path) -> Result<Self, Failed> {
-        let mill = Mill::new(mill, &machine.folder);
+    pub fn start(machine: Machine) -> Result<Self, Failed> {
+        let mill = machine.mill.clone();
         let node = Node::start(&mill, &machine.folder)?;
         Ok(Self { machine, mill, node })
     }

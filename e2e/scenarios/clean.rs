@@ -88,7 +88,7 @@ fn while_somebody_lives(world: &mut World) -> Result<(), Failed> {
     let refused = clean(world, &["--yes"])?;
     let named = refused.err.contains("`mill plane`") && refused.err.contains(&plane.to_string());
     expect(refused.code == 4 && named, "it names the plane", &refused)?;
-    end_plane(world)
+    world.node.end_plane()
 }
 
 /// Which runs of which allocs there are.
@@ -99,15 +99,7 @@ fn runs(world: &World) -> Result<BTreeSet<(String, u64)>, Failed> {
 
 fn end_both(world: &mut World) -> Result<(), Failed> {
     world.node.end_daemon()?;
-    end_plane(world)
-}
-
-fn end_plane(world: &World) -> Result<(), Failed> {
-    world.node.kill_plane()?;
-    until("the plane is gone", GONE_WITHIN, || {
-        let planes = processes::of(world.mill.binary(), "plane");
-        Ok(Look::at(planes.is_empty(), planes))
-    })
+    world.node.end_plane()
 }
 
 /// Cleans until nothing is left, and a second time.

@@ -2,10 +2,12 @@
 
 use crate::harness::{Failed, Machine, World};
 
+mod absence;
 mod bad_versions;
 mod clean;
 mod crash_loop;
 mod hello;
+mod init;
 mod kills;
 mod machine;
 mod order;
@@ -51,6 +53,8 @@ pub const STORIES: &[Story] = &[
     hello::REPLICAS,
     order::DEPENDENCIES,
     order::PROJECTS,
+    init::INIT,
+    absence::SIGTERM,
     refusals::CONFIGS,
     refusals::REQUESTS,
     clean::CLEAN,

@@ -3,7 +3,6 @@
 use std::fs;
 use std::io::Read as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -61,18 +60,6 @@ fn big() -> String {
     format!("project \"big\"\n{}{}", service("web", "v1", 2), service("copy", "v2", 1))
 }
 
-/// A command whose outputs are kept.
-fn watched(world: &World, args: &[&str]) -> Result<Child, Failed> {
-    let mut command = world.mill.command(args);
-    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().or_fail("can't run mill")
-}
-
-fn ended(child: Child) -> Result<(i32, String, String), Failed> {
-    let output = child.wait_with_output().or_fail("can't wait for mill")?;
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    Ok((output.status.code().unwrap_or(255), text(&output.stdout), text(&output.stderr)))
-}
-
 /// Waits for an alloc whose pull is as asked for; answers it.
 fn pulling(world: &World, what: &str, is_so: impl Fn(&Value) -> bool) -> Result<Value, Failed> {
     until(what, PULLED_WITHIN, || {
@@ -87,13 +74,13 @@ fn slow_registry(world: &mut World) -> Result<(), Failed> {
     let mut line = SlowLine::start(LINE, world.machine.registry(), LINE_BYTES_PER_SECOND)?;
     let file = world.write("big.kdl", &big())?;
     let begun = Instant::now();
-    let told = watched(world, &["deploy", "-f", &file, "--json"])?;
+    let told = world.mill.begin(&["deploy", "-f", &file, "--json"])?;
     let far = |pulling: &Value| pulling.number("/bytes_done").is_ok_and(|bytes| bytes > NOISE_BYTES / 3);
     let alloc = pulling(world, "a third of the image is here", far)?;
     let all = alloc.number("/pulling/bytes_total")?;
     expect(all > NOISE_BYTES && alloc.number("/pulling/bytes_done")? < all, "it is under way", &alloc)?;
     let id = alloc.text("/id")?;
-    let written = watched(world, &["deploy", "--attach", "1"])?;
+    let written = world.mill.begin(&["deploy", "--attach", "1"])?;
     let inspected = world.mill.ok(&["inspect", id])?;
     let has = |text: &str| inspected.out.contains(text);
     expect(has("phase: pulling") && has("layers:") && has(" MB"), "inspect shows its layers", &inspected)?;
@@ -109,23 +96,20 @@ fn slow_registry(world: &mut World) -> Result<(), Failed> {
     expect(why.out.contains("trying again: "), "why says so too", (&why, &stumbled))?;
     line.mend()?;
 
-    let (code, out, err) = ended(told)?;
-    expect(code == 0, "the deploy succeeds", (&out, &err))?;
+    let told = told.ended()?;
+    expect(told.code == 0, "the deploy succeeds", &told)?;
     let took = begun.elapsed();
     world.settled("big", "web", 2)?;
     world.settled("big", "copy", 1)?;
     // What was on the line when it was cut is lost; documents come on top. Once for two digests and three allocs.
     let sent = line.sent();
     expect(sent < all + all / 10, "no byte was sent twice", (sent, all))?;
-    told_within_bounds(&out, took)?;
-    let (code, _, lines) = ended(written)?;
-    let pulls: Vec<&str> = lines.lines().filter(|line| line.contains("pulling")).collect();
+    told_within_bounds(&told.out, took)?;
+    let written = written.ended()?;
+    let pulls: Vec<&str> = written.err.lines().filter(|line| line.contains("pulling")).collect();
     let most = took.as_secs() / 3 + 3;
-    expect(
-        code == 0 && pulls.iter().any(|line| line.contains(" of ")),
-        "plain lines say how far it is",
-        &lines,
-    )?;
+    let far = pulls.iter().any(|line| line.contains(" of "));
+    expect(written.code == 0 && far, "plain lines say how far it is", &written)?;
     expect(pulls.len() as u64 <= most, "but not often", &pulls)
 }
 
