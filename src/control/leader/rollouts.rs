@@ -100,7 +100,8 @@ pub(super) struct OnBehalf {
 fn replica(alloc: &std::sync::Arc<Alloc>) -> Replica {
     let status = &alloc.status;
     let failure = || status.last_end.as_ref().and_then(|end| end.failure.clone());
-    let health = if alloc.stop.is_some() || status.phase == Phase::Stopping {
+    // One that its node takes down by itself, because it is ill, is started again there: it stays.
+    let health = if alloc.stop.is_some() {
         Health::Stopping
     } else if status.phase == Phase::Healthy {
         Health::Healthy

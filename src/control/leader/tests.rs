@@ -450,6 +450,20 @@ fn what_serves_after_a_rollback_that_took_too_long_is_kept_until_others_do() {
 }
 
 #[test]
+fn one_that_its_node_starts_again_is_not_replaced_meanwhile() {
+    let mut world = World::new();
+    world.begin(&project("shop", vec![service("web", "w1", 2, &[])], vec![]), DeployKind::Deploy);
+    world.settle("shop/web");
+    for (phase, failures) in [(Phase::Unhealthy, 0), (Phase::Stopping, 0), (Phase::Waiting, 1)] {
+        let mut status = world.cluster.allocs.values().next().unwrap().status.clone();
+        (status.phase, status.failures) = (phase, failures);
+        status.revision += 1;
+        world.apply(Command::ReportAllocs { node: NodeId(1), statuses: vec![status] }).unwrap();
+        assert!(!world.decide(), "{phase:?}");
+    }
+}
+
+#[test]
 fn ended_allocs_and_empty_projects_are_forgotten_in_the_end() {
     let mut world = World::new();
     for image in ["w1", "w2", "w3", "w4", "w5", "w6", "w7", "w8"] {
