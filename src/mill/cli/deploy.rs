@@ -73,8 +73,7 @@ async fn call_off(
     let id = match id {
         Some(id) => id,
         None => {
-            let project =
-                super::workload::project(api, args.file.project.as_ref().map(|name| name.as_str())).await?;
+            let project = super::workload::project_of(api, &args.file).await?;
             project.deploying.ok_or_else(|| {
                 CliError::new(Exit::Refused, format!("no deploy of {} is under way", project.name))
                     .because("there is nothing to call off")

@@ -5,7 +5,10 @@ use std::fmt::Write as _;
 use clap::Args;
 use mill_api::Api;
 use mill_api::inspect::Inspected;
+use mill_config::interpolate;
+use mill_model::template::{Part, Template};
 use mill_model::{Bytes, Millicores};
+use serde::Deserialize as _;
 use serde_json::{Map, Value};
 
 use super::error::CliError;
@@ -45,6 +48,9 @@ fn write_fields(text: &mut String, fields: &Map<String, Value>, depth: usize, te
         let indent = "  ".repeat(depth);
         let painted = terminal.paint(Colour::Cyan, name);
         match value {
+            value if template(value).is_some() => {
+                let _ = writeln!(text, "{indent}{painted}: {}", scalar(name, value));
+            }
             Value::Object(fields) => {
                 let _ = writeln!(text, "{indent}{painted}:");
                 write_fields(text, fields, depth + 1, terminal);
@@ -91,15 +97,26 @@ fn is_empty(value: &Value) -> bool {
 
 /// 0: a line, 1: several, 2: a list of things.
 fn weight(value: &Value) -> u8 {
+    let is_thing = |item: &Value| (item.is_object() || item.is_array()) && template(item).is_none();
     match value {
         Value::Object(_) => 1,
-        Value::Array(items) if items.iter().any(|item| item.is_object() || item.is_array()) => 2,
+        Value::Array(items) if template(value).is_none() && items.iter().any(is_thing) => 2,
         _ => 0,
     }
 }
 
+/// A text with references in it, as the config file has it.
+fn template(value: &Value) -> Option<String> {
+    let parts = value.as_array().filter(|parts| !parts.is_empty())?;
+    let template = Template { parts: parts.iter().map(Part::deserialize).collect::<Result<_, _>>().ok()? };
+    Some(interpolate::write(&template))
+}
+
 /// A value as people read it: cores and sizes by the names of their fields.
 fn scalar(name: &str, value: &Value) -> String {
+    if let Some(text) = template(value) {
+        return printable(&text).into_owned();
+    }
     match (name, value) {
         (_, Value::String(text)) => printable(text).into_owned(),
         ("bytes_done" | "bytes_total", Value::Number(bytes)) => transfer(bytes.as_u64().unwrap_or_default()),
@@ -114,8 +131,28 @@ fn scalar(name: &str, value: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
+    use mill_api::inspect::WorkloadSpec;
+
     use super::*;
     use crate::cli::{canned, golden};
+
+    #[test]
+    fn words_and_variables_are_shown_as_the_file_has_them() {
+        let text = r#"
+            service "web" {
+                image "web:v1"
+                command "migrate" "--to" "${alloc.index}"
+                env { URL "http://${service.db.address}/$$x"; EMPTY "" }
+                health exec="pg_isready -U postgres"
+            }
+            service "db" { image "db:1"; port 5432; }"#;
+        let source = mill_config::Source { file: "f", text, default_project: Some("shop") };
+        let mut spec = mill_config::parse(&source).unwrap().spec;
+        let spec = Box::new(WorkloadSpec::Service(spec.services.remove(0)));
+        let service = Box::new(canned::services().remove(0));
+        let shown = render(&Inspected::Service { service, spec, allocs: vec![] }, &canned::terminal());
+        golden::check("inspect_service", &shown);
+    }
 
     #[test]
     fn an_outline_shows_all_that_is_there() {

@@ -76,6 +76,7 @@ pub(crate) async fn run(ui: &mut Ui<'_>, api: &Api, args: &LogsArgs) -> Result<(
     let mut interrupted = std::pin::pin!(interrupted());
     let mut gone = std::pin::pin!(reader_gone());
     let mut shown = Shown { timestamps: args.timestamps, only: args.name.clone(), width: 0 };
+    let mut is_empty = true;
     loop {
         let heard = tokio::select! {
             heard = stream.next() => heard?,
@@ -83,11 +84,28 @@ pub(crate) async fn run(ui: &mut Ui<'_>, api: &Api, args: &LogsArgs) -> Result<(
             () = &mut gone, if args.follow => return Ok(()),
         };
         match heard {
-            Heard::Item(line) => ui.line(&line, |line, terminal| shown.render(line, terminal))?,
+            Heard::Item(line) => {
+                is_empty = false;
+                ui.line(&line, |line, terminal| shown.render(line, terminal))?;
+            }
             Heard::Lost { .. } => ui.say("connection lost; trying to get it back")?,
+            // Silence could be taken for a command that didn't look.
+            Heard::End if is_empty => return ui.say(&nothing(args)),
             Heard::End => return Ok(()),
         }
     }
+}
+
+/// What there is to say when there is no line.
+fn nothing(args: &LogsArgs) -> String {
+    let name = &args.name;
+    let Some(since) = args.since else {
+        return match args.previous {
+            true => format!("no earlier run of {name} is kept, or it wrote nothing"),
+            false => format!("no lines of {name}; `--all` looks at ended replicas too"),
+        };
+    };
+    format!("no lines of {name} in the last {}", humantime::format_duration(since))
 }
 
 /// How lines are shown.
@@ -147,6 +165,23 @@ mod tests {
         golden::check("logs_coloured", &render("web", false, &coloured));
         let own = render("web-7k2f", false, &canned::terminal());
         assert!(own.starts_with("listening on 3000\n"), "{own}");
+    }
+
+    #[test]
+    fn nothing_is_said_to_be_nothing() {
+        use clap::Parser as _;
+        for (line, says) in [
+            ("web", "no lines of web; `--all` looks"),
+            ("web --previous", "no earlier run of web is kept"),
+            ("web --since 10m -p", "no lines of web in the last 10m"),
+        ] {
+            let words = ["mill", "logs"].into_iter().chain(line.split(' '));
+            let crate::cli::Command::Logs(args) = crate::cli::Cli::try_parse_from(words).unwrap().command
+            else {
+                panic!("{line}")
+            };
+            assert!(nothing(&args).starts_with(says), "{line}: {}", nothing(&args));
+        }
     }
 
     #[test]

@@ -56,6 +56,20 @@ impl FileArgs {
         Ok(request)
     }
 
+    /// The project that is meant where the file isn't sent; `None`: no file was named, and none is here.
+    pub(crate) fn whose(&self) -> Result<Option<ProjectName>, CliError> {
+        if let Some(name) = &self.project {
+            return Ok(Some(name.clone()));
+        }
+        match project_of(&self.file)? {
+            None if self.file != Path::new(FILE) => {
+                let gone = io::Error::from(io::ErrorKind::NotFound);
+                Err(unreadable(&self.file.display().to_string(), &gone))
+            }
+            project => Ok(project),
+        }
+    }
+
     fn read_and_check(&self, replace: bool) -> Result<(DeployRequest, Vec<Complaint>), CliError> {
         let (file, source, holder) = match self.file == Path::new("-") {
             true => ("stdin".to_owned(), read(io::stdin().lock(), "stdin")?, std::env::current_dir().ok()),
@@ -147,18 +161,18 @@ fn named_after(directory: Option<&Path>) -> Option<ProjectName> {
     ProjectName::new(label.trim_matches('-')).ok()
 }
 
-/// The name of the project whose config file is in `directory`, if there is one.
-pub(crate) fn project_here(directory: &Path) -> Result<Option<ProjectName>, CliError> {
-    let path = directory.join(FILE);
-    let Ok(file) = File::open(&path) else { return Ok(None) };
-    let text = read(file, FILE)?;
+/// The name of the project that the config file at `path` describes, if there is one.
+pub(crate) fn project_of(path: &Path) -> Result<Option<ProjectName>, CliError> {
+    let Ok(file) = File::open(path) else { return Ok(None) };
+    let name = path.display().to_string();
+    let text = read(file, &name)?;
     let holder = path.canonicalize().ok().and_then(|path| path.parent().map(Path::to_owned));
     let default = named_after(holder.as_deref());
     let source =
-        Source { file: FILE, text: &text, default_project: default.as_ref().map(ProjectName::as_str) };
+        Source { file: &name, text: &text, default_project: default.as_ref().map(ProjectName::as_str) };
     match mill_config::parse(&source) {
         Ok(parsed) => Ok(Some(parsed.spec.name)),
-        Err(complaints) => Err(CliError::usage(format!("{FILE} here doesn't say which project is meant"))
+        Err(complaints) => Err(CliError::usage(format!("{name} doesn't say which project is meant"))
             .complaints(complaints, &text)
             .because("it can't be read")
             .hint("put it right, or name the project")),
@@ -210,8 +224,13 @@ task "migrate" {
         assert_eq!(request.images, images.into_iter().collect());
         assert!(request.replace);
         let directory = args.file.parent().unwrap();
-        assert_eq!(project_here(directory).unwrap().unwrap().as_str(), "my-shop");
-        assert_eq!(project_here(&directory.join("none")).unwrap(), None);
+        assert_eq!(project_of(&directory.join(FILE)).unwrap().unwrap().as_str(), "my-shop");
+        assert_eq!(project_of(&directory.join("none")).unwrap(), None);
+        assert_eq!(args.whose().unwrap().unwrap().as_str(), "my-shop");
+        let gone = FileArgs { file: directory.join("none"), ..args.clone() };
+        assert_eq!(gone.whose().unwrap_err().exit, Exit::Usage, "a file that was named must be there");
+        let none = FileArgs { file: FILE.into(), ..args };
+        assert_eq!(none.whose().unwrap(), None);
     }
 
     #[test]
@@ -227,7 +246,7 @@ task "migrate" {
         error.message = "mill.kdl can't be deployed".to_owned();
         golden::check("bad_config", &error.render(&canned::terminal()));
         golden::check("bad_config_json", &(error.json() + "\n"));
-        assert!(project_here(args.file.parent().unwrap()).is_err());
+        assert!(project_of(&args.file).is_err());
     }
 
     #[test]

@@ -156,6 +156,13 @@ async fn a_file_is_posted_whole_and_a_bad_one_never() {
     assert!(printed.contains("refused:"), "{printed}");
     assert_eq!(result.unwrap_err().exit, Exit::Refused);
 
+    let (asked, ..) = cluster.run(&format!("deploy --cancel -d -f {}", file.display())).await;
+    assert_eq!(asked, ["GET /v1/projects", "POST /v1/deploys/14/cancel {}"], "the file says whose deploy");
+    std::fs::write(&file, "project \"blog\"\nservice \"web\" { image \"nginx:1\"; }").unwrap();
+    let (asked, _, result) = cluster.run(&format!("deploy --cancel -d -f {}", file.display())).await;
+    assert_eq!(asked, ["GET /v1/projects"], "not another project's");
+    assert!(result.unwrap_err().message.contains("`blog`"));
+
     std::fs::write(&file, "service \"web\" { imago \"nginx:1\"; }").unwrap();
     for command in ["plan", "deploy", "deploy --json"] {
         let (asked, _, result) = cluster.run(&format!("{command} -f {}", file.display())).await;

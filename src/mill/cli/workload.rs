@@ -9,7 +9,7 @@ use mill_model::{ProjectName, Workload};
 
 use super::error::CliError;
 use super::exit::Exit;
-use super::source;
+use super::source::{self, FILE, FileArgs};
 
 /// The service or task called `name`.
 pub(crate) async fn find(api: &Api, name: &str) -> Result<Workload, CliError> {
@@ -23,9 +23,15 @@ pub(crate) async fn project(api: &Api, name: Option<&str>) -> Result<Project, Cl
     let projects = api.projects().await?;
     let here = match name {
         Some(_) => None,
-        None => source::project_here(Path::new("."))?,
+        None => source::project_of(Path::new(FILE))?,
     };
     choose(projects, name, here.as_ref())
+}
+
+/// The project of a config file that was named, or is here; else the only one.
+pub(crate) async fn project_of(api: &Api, file: &FileArgs) -> Result<Project, CliError> {
+    let here = file.whose()?;
+    choose(api.projects().await?, None, here.as_ref())
 }
 
 fn choose(
@@ -48,10 +54,7 @@ fn choose(
     };
     let Some(wanted) = wanted else {
         return Err(CliError::usage("which project?")
-            .because(format!(
-                "none was named, there is no {} here, and the cluster has not exactly one",
-                source::FILE
-            ))
+            .because(format!("none was named, there is no {FILE} here, and the cluster has not exactly one"))
             .hint(listed));
     };
     projects.into_iter().find(|project| project.name == wanted).ok_or_else(|| {
