@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::checked;
 use crate::life::{self, Asked};
 use crate::settings;
 
@@ -127,7 +128,9 @@ impl Server {
             "/version" => ("200 OK", settings::text("VERSION", "none")),
             "/hostname" => ("200 OK", hostname()),
             "/health" => match self.healthy_after {
-                Some(after) if self.begun.elapsed() >= after => ("200 OK", "healthy\n".to_owned()),
+                Some(after) if self.begun.elapsed() >= after && !checked::is_ill() => {
+                    ("200 OK", "healthy\n".to_owned())
+                }
                 _ => ("503 Service Unavailable", "not healthy\n".to_owned()),
             },
             _ => match path.strip_prefix("/env/").map(std::env::var) {

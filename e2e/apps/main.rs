@@ -6,6 +6,7 @@
 use std::io;
 use std::process::ExitCode;
 
+mod checked;
 mod hello;
 mod life;
 mod settings;
@@ -18,8 +19,10 @@ use life::Asked;
 type Program = (&'static str, &'static str, fn(Asked) -> io::Result<ExitCode>);
 
 const PROGRAMS: &[Program] = &[
-    ("hello", "answers HTTP on $BIND_PORT, else $PORT, else 8080, and drains on SIGTERM", hello::serve),
+    ("hello", "answers HTTP on $BIND_PORT, else $PORT, else 8080; /health unless it is ill", hello::serve),
     ("never-healthy", "hello, whose /health never succeeds", hello::serve_never_healthy),
+    ("tcp", "accepts connections on $PORT unless it is ill", checked::accept),
+    ("grpc-health", "serves gRPC's health protocol on $PORT, not serving while it is ill", checked::grpc),
     ("udp-echo", "sends back each datagram that reaches $PORT", udp::echo),
     ("exit", "ends after $AFTER_MS with $CODE, or by a signal if $HOW is `abort`", works::exit),
     ("hog", "takes $HOG_MB of memory after $AFTER_MS and keeps it", works::hog),

@@ -138,6 +138,65 @@ fn health_is_refused_for_a_while_or_for_ever() {
     }
 }
 
+/// A program that is ill while a file exists, and that file.
+fn with_illness(program: &str, port: u16) -> (Running, std::path::PathBuf) {
+    let file = std::env::temp_dir().join(format!("apps-ill-{}-{port}", std::process::id()));
+    let env = [("PORT", port.to_string()), ("ILL_FILE", file.display().to_string())];
+    let mut running = Running::start(program, &env.each_ref().map(|(name, value)| (*name, value.as_str())));
+    running.says("listening");
+    (running, file)
+}
+
+#[test]
+fn tcp_listens_unless_it_is_ill() {
+    let port = free_port();
+    let (mut tcp, ill) = with_illness("tcp", port);
+    assert!(TcpStream::connect(("127.0.0.1", port)).is_ok());
+    std::fs::write(&ill, "").unwrap();
+    tcp.says("ill");
+    assert!(TcpStream::connect(("127.0.0.1", port)).is_err());
+    std::fs::remove_file(&ill).unwrap();
+    tcp.says("listening");
+    assert!(TcpStream::connect(("127.0.0.1", port)).is_ok());
+    tcp.ask_to_end();
+    assert!(tcp.ended().success());
+}
+
+/// The message and the code with which a gRPC server answers `sent`.
+async fn call(port: u16, method: &str, sent: &'static [u8]) -> (Vec<u8>, String) {
+    let stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let (mut client, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    let uri = format!("http://127.0.0.1:{port}{method}");
+    let head = http::Request::post(uri).header("content-type", "application/grpc").body(()).unwrap();
+    let (answer, mut body) = client.send_request(head, false).unwrap();
+    body.send_data(bytes::Bytes::from_static(sent), true).unwrap();
+    let mut body = answer.await.unwrap().into_body();
+    let mut message = vec![];
+    while let Some(part) = body.data().await {
+        message.extend_from_slice(&part.unwrap());
+    }
+    let trailers = body.trailers().await.unwrap().unwrap();
+    (message, trailers["grpc-status"].to_str().unwrap().to_owned())
+}
+
+#[test]
+fn grpc_health_serves_unless_it_is_ill() {
+    const CHECK: &str = "/grpc.health.v1.Health/Check";
+    let port = free_port();
+    let (grpc, ill) = with_illness("grpc-health", port);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+    let ask = |method: &str, sent: &'static [u8]| runtime.block_on(call(port, method, sent));
+    assert_eq!(ask(CHECK, &[0; 5]), (vec![0, 0, 0, 0, 2, 8, 1], "0".to_owned()));
+    std::fs::write(&ill, "").unwrap();
+    assert_eq!(ask(CHECK, &[0; 5]), (vec![0, 0, 0, 0, 2, 8, 2], "0".to_owned()));
+    std::fs::remove_file(&ill).unwrap();
+    assert_eq!(ask(CHECK, &[0, 0, 0, 0, 3, 10, 1, b'x']), (vec![], "5".to_owned()), "a service by name");
+    assert_eq!(ask("/grpc.health.v1.Health/Watch", &[0; 5]), (vec![], "12".to_owned()));
+    grpc.ask_to_end();
+    assert!(grpc.ended().success());
+}
+
 #[test]
 fn exit_ends_as_it_was_told() {
     use std::os::unix::process::ExitStatusExt as _;

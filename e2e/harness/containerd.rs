@@ -75,6 +75,17 @@ pub fn ready() -> Result<(), Failed> {
     until("containerd answers", READY_WITHIN, || ctr(&["version"]).map(Look::Yes)).map(drop)
 }
 
+/// The process of one of Mill's containers.
+///
+/// # Errors
+/// It doesn't run.
+pub fn pid_of(container: &str) -> Result<i32, Failed> {
+    let listed = ctr(&["tasks", "ls"])?;
+    let mut rows = listed.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let pid = rows.find_map(|row| (row.first() == Some(&container)).then(|| row.get(1)?.parse().ok())?);
+    pid.or_fail(format_args!("no task `{container}` in {listed}"))
+}
+
 /// What `ctr` prints, asked about Mill's namespace.
 ///
 /// # Errors

@@ -51,9 +51,14 @@ impl Running {
     /// It doesn't: says what it did say.
     pub fn says(&self, what: &str) -> Result<(), Failed> {
         until(&format!("it says `{what}`"), WITHIN, || {
-            let said = format!("{}{}", self.out.so_far(), self.err.so_far());
+            let said = self.said();
             Ok(Look::at(said.contains(what), said))
         })
+    }
+
+    /// What it has said so far, data first.
+    pub fn said(&self) -> String {
+        format!("{}{}", self.out.so_far(), self.err.so_far())
     }
 
     /// Ctrl-C.
@@ -71,8 +76,7 @@ impl Running {
     pub fn ended(mut self) -> Result<Ran, Failed> {
         let status = until("the command ends", WITHIN, || {
             let ended = self.child.try_wait().or_fail("waiting for mill")?;
-            Ok(ended
-                .map_or_else(|| Look::No(format!("{}{}", self.out.so_far(), self.err.so_far())), Look::Yes))
+            Ok(ended.map_or_else(|| Look::No(self.said()), Look::Yes))
         })?;
         let took = self.begun.elapsed();
         Ok(Ran { code: status.code().unwrap_or(255), out: self.out.all()?, err: self.err.all()?, took })

@@ -4,8 +4,10 @@ use crate::harness::{Failed, Machine, World};
 
 mod absence;
 mod bad_versions;
+mod checks;
 mod clean;
 mod crash_loop;
+mod day;
 mod hello;
 mod init;
 mod kills;
@@ -53,6 +55,8 @@ pub const STORIES: &[Story] = &[
     hello::REPLICAS,
     order::DEPENDENCIES,
     order::PROJECTS,
+    checks::CHECKS,
+    day::DAY,
     init::INIT,
     absence::SIGTERM,
     refusals::CONFIGS,
