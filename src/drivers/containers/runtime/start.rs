@@ -80,9 +80,10 @@ impl Shared {
         };
         let request = api::CreateContainerRequest { container: Some(record) };
         leased.call("create a container", leased.containers().create(request)).await?;
-        let running = self.start_task(launch, mounts).await?;
+        // The record holds the snapshot from here on. Nothing that runs has a lease, so a daemon that dies leaves none
+        // beside it: what it leaves unstarted is removed with its lease.
         self.containerd.release(&lease_id, false).await?;
-        Ok(running)
+        self.start_task(launch, mounts).await
     }
 
     fn shim_options(&self) -> prost_types::Any {
