@@ -47,6 +47,11 @@ impl Held {
         ])))
     }
 
+    /// What is held of this kind, by name.
+    pub fn names(&self, kind: &str) -> Option<&BTreeSet<String>> {
+        self.0.get(kind)
+    }
+
     /// Waits until as much is held as `before`, kind by kind. Names may differ: a service that was started again
     /// has another container.
     ///

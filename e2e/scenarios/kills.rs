@@ -1,15 +1,17 @@
 //! `kill -9` of daemon, plane and containerd at random moments of deploys and crashes (product.md P2, P6, P9, P13).
 
 use std::collections::BTreeSet;
+use std::process::Child;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
 use super::{Pace, Story, Tell};
-use crate::harness::containerd::{self, ctr};
+use crate::harness::containerd;
 use crate::harness::failed::expect;
 use crate::harness::json::Fields as _;
-use crate::harness::processes::{self, Process};
+use crate::harness::leaks::Held;
+use crate::harness::processes;
 use crate::harness::until::let_pass;
 use crate::harness::world::{SETTLES_WITHIN, endpoint};
 use crate::harness::{Context as _, Failed, Look, World, http, until};
@@ -80,83 +82,155 @@ fn kills(world: &mut World) -> Result<(), Failed> {
     world.deploy_ok(BYSTANDER)?;
     world.deploy_ok(&shop("v0"))?;
     world.settled("shop", "web", REPLICAS)?;
-    let bystander = the_bystander()?;
-    let held = world.held()?;
+    let bystander = pids(&BYSTANDING);
+    expect(bystander.len() == 1, "one bystander", &bystander)?;
+    let mut wanted = Wanted { version: "v0".to_owned(), held: world.held()? };
     let rounds = if world.machine.long { ROUNDS_LONG } else { ROUNDS };
     for round in 0..rounds {
         for victim in [Victim::Daemon, Victim::Plane, Victim::Containerd] {
             let told = format!("round {round}, {victim:?}, seed {seed}");
-            one_kill(world, victim, &mut moments, round).or_fail(&told)?;
-            let now = the_bystander().or_fail(&told)?;
-            expect(now == bystander, "the bystander wasn't restarted", (&told, now, bystander))?;
+            let begun = match moments.below(4) {
+                0 => Begun::crash(world),
+                _ => Begun::deploy(world, format!("v{round}-{victim:?}")),
+            };
+            let begun = begun.or_fail(&told)?;
+            let_pass(Duration::from_millis(moments.below(MOMENT_MAX_MS)));
+            victim.die(world).or_fail(&told)?;
+            begun.end(world, victim, &mut wanted).or_fail(&told)?;
+            let now = pids(&BYSTANDING);
+            expect(now == bystander, "the bystander wasn't restarted", (&told, now, &bystander))?;
         }
-        world.holds_again(&held).or_fail(format_args!("round {round}, seed {seed}"))?;
     }
     no_line_is_lost(world).or_fail(format_args!("seed {seed}"))
 }
 
-fn the_bystander() -> Result<i32, Failed> {
-    let found: Vec<Process> =
-        processes::all().into_iter().filter(|process| process.args == ["/apps", "chatter"]).collect();
-    match found.as_slice() {
-        [Process { pid, .. }] => Ok(*pid),
-        found => Err(Failed::because(format!("expected one bystander, found {found:?}"))),
+/// How the programs of containers are called.
+const BYSTANDING: [&str; 2] = ["/apps", "chatter"];
+const SERVING: [&str; 2] = ["/apps", "hello"];
+
+/// The processes that are called so.
+fn pids(args: &[&str]) -> BTreeSet<i32> {
+    let called = processes::all().into_iter().filter(|process| process.args == args);
+    called.map(|process| process.pid).collect()
+}
+
+/// What there should be when all is quiet: the version that answers, and as much of the machine as is held now.
+struct Wanted {
+    version: String,
+    held: Held,
+}
+
+impl Victim {
+    fn die(self, world: &mut World) -> Result<(), Failed> {
+        match self {
+            Self::Daemon => world.node.kill_daemon(),
+            Self::Plane => world.node.kill_plane(),
+            Self::Containerd => world.machine.containerd.kill_and_restart(),
+        }
     }
 }
 
-/// Begins a deploy or a crash, kills at a random moment of it, and waits until what runs is what is wanted.
-fn one_kill(world: &mut World, victim: Victim, moments: &mut Moments, round: usize) -> Result<(), Failed> {
-    let version = format!("v{round}-{victim:?}");
-    let crash = moments.below(4) == 0;
-    let deploy = match crash {
-        true => {
-            let server = processes::all().into_iter().find(|process| process.args == ["/apps", "hello"]);
-            processes::kill_9(server.or_fail("a server runs")?.pid)?;
-            None
-        }
-        false => {
-            let file = world.write("mill.kdl", &shop(&version))?;
-            Some(world.mill.start(&["deploy", "-f", &file])?)
-        }
-    };
-    let_pass(Duration::from_millis(moments.below(MOMENT_MAX_MS)));
-    match victim {
-        Victim::Daemon => world.node.kill_daemon()?,
-        Victim::Plane => world.node.kill_plane()?,
-        Victim::Containerd => world.machine.containerd.kill_and_restart()?,
+/// What was under way when the victim died.
+enum Begun {
+    /// One of two replicas was killed: the other is no one's business.
+    Crash { ids: BTreeSet<String>, survivors: BTreeSet<i32> },
+    /// A good version was deployed, after that deploy.
+    Deploy { client: Child, version: String, after: u64 },
+}
+
+impl Begun {
+    fn crash(world: &World) -> Result<Self, Failed> {
+        let ids = ids(&world.settled("shop", "web", REPLICAS)?)?;
+        let mut survivors = pids(&SERVING);
+        expect(survivors.len() == REPLICAS, "the servers run", &survivors)?;
+        let victim = survivors.pop_first().or_fail("a server runs")?;
+        processes::kill_9(victim)?;
+        Ok(Self::Crash { ids, survivors })
     }
-    if let Some(mut client) = deploy {
-        // it may have lost its connection before the deploy was accepted: then nothing is to be done
-        client.wait().or_fail("the deploying client")?;
+
+    fn deploy(world: &World, version: String) -> Result<Self, Failed> {
+        let after = last_deploy(world)?.0;
+        let file = world.write("mill.kdl", &shop(&version))?;
+        Ok(Self::Deploy { client: world.mill.start(&["deploy", "-f", &file])?, version, after })
     }
+
+    /// Waits until all is quiet: what runs is what is wanted, by those who ran before where nothing ended them.
+    fn end(self, world: &World, victim: Victim, wanted: &mut Wanted) -> Result<(), Failed> {
+        match self {
+            Self::Crash { ids, survivors } => {
+                let allocs = quiet(world, wanted)?;
+                let (now, served) = (self::ids(&allocs)?, pids(&SERVING));
+                expect(now == ids, "the one that died came back as what it was", (&now, &ids))?;
+                expect(survivors.is_subset(&served), "the other wasn't touched", (&survivors, &served))
+            }
+            Self::Deploy { mut client, version, after } => {
+                let code = client.wait().or_fail("the deploying client")?.code();
+                world.node.ready()?;
+                until("no deploy is at work", SETTLES_WITHIN, || {
+                    let status = world.mill.json(&["status"])?;
+                    Ok(Look::at(status.list("/deploys")?.is_empty(), status.at("/deploys")?))
+                })?;
+                let (deploy, state) = last_deploy(world)?;
+                let accepted = deploy != after;
+                // Only with the daemon may a client lose its connection before the deploy was accepted.
+                let excused = code != Some(0) && matches!(victim, Victim::Daemon);
+                expect(accepted || excused, "a deploy is accepted", (code, deploy, &state))?;
+                if accepted {
+                    expect(state == "succeeded", "a good version isn't rolled back", (code, deploy, state))?;
+                    wanted.version = version;
+                }
+                let allocs = quiet(world, wanted)?;
+                let again = allocs.iter().find(|alloc| accepted && has_run_before(alloc, victim));
+                expect(again.is_none(), "no new replica ran twice", again)
+            }
+        }
+    }
+}
+
+/// Whether an earlier run of it came to an end. One that was in the making may have to be made again, and where
+/// containerd died that counts as a start that failed.
+fn has_run_before(alloc: &Value, victim: Victim) -> bool {
+    let unmade = |kind: &&str| alloc.is("/last_end/failure/kind", kind);
+    let excused = matches!(victim, Victim::Containerd) && ["runtime", "pull_failed"].iter().any(unmade);
+    alloc.pointer("/last_end").is_some_and(|end| !end.is_null()) && !excused
+}
+
+/// The last deploy of the shop, and how it stands.
+fn last_deploy(world: &World) -> Result<(u64, String), Failed> {
+    let history = world.mill.json(&["history", "shop"])?;
+    Ok((history.number("/0/id")?, history.text("/0/state")?.to_owned()))
+}
+
+fn ids(allocs: &[Value]) -> Result<BTreeSet<String>, Failed> {
+    allocs.iter().map(|alloc| alloc.text("/id").map(str::to_owned)).collect()
+}
+
+/// Waits until what runs is what is wanted, and no more is held of the machine than for that; answers the replicas.
+fn quiet(world: &World, wanted: &Wanted) -> Result<Vec<Value>, Failed> {
     world.node.ready()?;
     containerd::ready()?;
-    what_runs_is_what_is_wanted(world)
-}
-
-fn what_runs_is_what_is_wanted(world: &World) -> Result<(), Failed> {
-    until("no deploy is at work", SETTLES_WITHIN, || {
-        let status = world.mill.json(&["status"])?;
-        Ok(Look::at(status.list("/deploys")?.is_empty(), status.at("/deploys")?))
-    })?;
     // A crash of a moment ago may not have been noticed yet: healthy is what was seen last.
-    until("all replicas answer with one version", SETTLES_WITHIN, || {
+    let allocs = until("all replicas answer with the wanted version", SETTLES_WITHIN, || {
         let allocs = world.settled("shop", "web", REPLICAS)?;
-        let mut versions = BTreeSet::new();
         for alloc in &allocs {
-            versions.insert(http::get(endpoint(alloc)?, "/version")?.body);
+            let answer = http::get(endpoint(alloc)?, "/version")?;
+            if answer.body != wanted.version {
+                return Ok(Look::No(format!("{answer:?}, wanted {}", wanted.version)));
+            }
         }
-        Ok(Look::at(versions.len() == 1, versions))
+        Ok(Look::Yes(allocs))
     })?;
-    let status = world.mill.json(&["allocs"])?;
+    let all = [world.settled("bystander", "chatter", 1)?, allocs.clone()].concat();
     let name = |alloc: &Value| Ok(format!("{}.{}", alloc.text("/id")?, alloc.number("/incarnation")?));
-    let living = status.list("")?.iter().filter(|alloc| alloc.is("/phase", "healthy"));
-    let wanted: BTreeSet<String> = living.map(name).collect::<Result<_, Failed>>()?;
-    until("containerd runs the wanted containers and no others", SETTLES_WITHIN, || {
-        let running: BTreeSet<String> =
-            ctr(&["tasks", "ls", "--quiet"])?.lines().map(str::to_owned).collect();
-        Ok(Look::at(running == wanted, (&running, &wanted)))
-    })
+    let names: BTreeSet<String> = all.iter().map(name).collect::<Result<_, Failed>>()?;
+    until("the wanted containers run, no others, and nothing is left behind", SETTLES_WITHIN, || {
+        let held = world.held()?;
+        let differences = wanted.held.differences(&held);
+        let running = held.names("tasks");
+        let right = differences.is_empty() && running == Some(&names);
+        Ok(Look::at(right, (running, &names, differences)))
+    })?;
+    Ok(allocs)
 }
 
 /// The bystander numbered its lines over both outputs: every number up to the last is there.
