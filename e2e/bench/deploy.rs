@@ -40,7 +40,7 @@ pub(super) fn cached_image(world: &mut World) -> Result<(), Failed> {
     world.mill.ok(&["deploy", "-f", &file])?;
     undeploy(world)?;
     let mut took = Took::default();
-    for round in 1..=times(&world.machine, 10, 60) {
+    for round in 1..=times(&world.machine, 8, 60) {
         let file = world.write("bench.kdl", &config(round))?;
         let ran = world.mill.ok(&["deploy", "-f", &file])?;
         expect(ran.all().contains("deployed bench"), "the deploy succeeds", &ran)?;

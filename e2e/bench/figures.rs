@@ -10,6 +10,22 @@ pub(super) fn say(line: &str) -> Result<(), Failed> {
     writeln!(io::stdout(), "{line}").or_fail("stdout")
 }
 
+/// A median and its spread: `34.1 MB [33.9, 34.6]`.
+pub(super) fn figure(values: &[f64], unit: &str) -> Result<String, Failed> {
+    let [low, middle, high] = percentiles(values)?.map(short);
+    Ok(format!("{middle} {unit} [{low}, {high}]"))
+}
+
+/// As many digits as say something.
+fn short(value: f64) -> String {
+    let digits = match value {
+        value if value < 10.0 => 2,
+        value if value < 100.0 => 1,
+        _ => 0,
+    };
+    format!("{value:.digits$}")
+}
+
 /// Prints how long something took.
 pub(super) fn report(what: &str, took: &[Duration]) -> Result<(), Failed> {
     say(&format!("{what}: {}", spread(took)?))
@@ -33,11 +49,11 @@ pub(super) fn rates_beside(
     (peer, theirs): (&str, &[f64]),
 ) -> Result<(), Failed> {
     let ratios: Vec<f64> = rates.iter().zip(theirs).map(|(ours, theirs)| ours / theirs).collect();
-    let [low, middle, high] = percentiles(rates)?;
-    let [_, floor, _] = percentiles(theirs)?;
+    let [low, middle, high] = percentiles(rates)?.map(short);
+    let [_, floor, _] = percentiles(theirs)?.map(short);
     let [ratio_low, ratio, ratio_high] = percentiles(&ratios)?;
     say(&format!(
-        "{what}: median {middle:.0} /s, p10 {low:.0}, p90 {high:.0}, {} times; beside {peer} {floor:.0} /s: ratio {ratio:.2} [{ratio_low:.2}, {ratio_high:.2}]",
+        "{what}: median {middle} /s, p10 {low}, p90 {high}, {} times; beside {peer} {floor} /s: ratio {ratio:.2} [{ratio_low:.2}, {ratio_high:.2}]",
         rates.len()
     ))
 }
@@ -62,6 +78,12 @@ fn percentiles(values: &[f64]) -> Result<[f64; 3], Failed> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_figure_has_a_median_and_its_spread_in_few_digits() {
+        assert_eq!(figure(&[0.123, 34.56, 1234.5], "MB").unwrap(), "34.6 MB [0.12, 1234]");
+        assert!(figure(&[], "MB").is_err());
+    }
 
     #[test]
     fn percentiles_are_values_that_were_measured() {

@@ -38,7 +38,7 @@ pub(super) fn through_the_api(world: &mut World) -> Result<(), Failed> {
     say(&format!("writes through the API, beside {RECORD} bytes written and synced ({})", load(world)))?;
     for outstanding in OUTSTANDING {
         let (mut rates, mut floors) = (vec![], vec![]);
-        for _ in 0..times(&world.machine, 5, 25) {
+        for _ in 0..times(&world.machine, 4, 25) {
             floors.push(peers::synced_writes(world.node.data(), RECORD, LASTS)?);
             let before = applied(world)?;
             let (count, took) = write(&path, outstanding)?;
