@@ -1,15 +1,14 @@
 //! What the API asks of its node beyond the replicated state.
 
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use mill_api::daemon::{InitRequest, Initialized};
 use mill_api::doctor::Finding;
 use mill_api::{ApiError, Code};
-use mill_drivers::bundle::Drivers;
+use mill_drivers::bundle::{Drivers, Outside};
 use mill_drivers::clock::Clock as _;
-use mill_drivers::logs::FileLogs;
 use mill_model::Timestamp;
 
 use tokio::sync::watch;
@@ -25,24 +24,14 @@ use crate::metrics::Used;
 /// Looks at the machine.
 pub type Doctor = Arc<dyn Fn() -> BoxFuture<'static, Vec<Finding>> + Send + Sync>;
 
-/// Where answers come from.
-#[derive(Clone)]
-pub struct Source<D> {
-    /// The node's hands.
-    pub drivers: D,
-    /// Containers' output.
-    pub logs: FileLogs,
-    /// The daemon's tree, once it is up.
-    pub tree: Arc<OnceLock<Introspect>>,
-    /// What looks at the machine.
-    pub doctor: Doctor,
-}
-
 /// The node behind its API.
 #[derive(Clone)]
-pub struct NodeBackend<D> {
-    pub(super) source: Source<D>,
+pub struct NodeBackend<O> {
+    pub(super) outside: O,
+    pub(super) doctor: Doctor,
     pub(super) root: Address<Msg>,
+    /// The daemon's tree.
+    pub(super) actors: Introspect,
     /// The plane's socket.
     pub(super) plane: PathBuf,
     pub(super) pulls: Pulls,
@@ -50,20 +39,20 @@ pub struct NodeBackend<D> {
     pub(super) tempo: Arc<mill_model::Tempo>,
 }
 
-impl<D: Drivers> Backend for NodeBackend<D> {
-    type Images = D::Images;
-    type Logs = FileLogs;
+impl<O: Outside> Backend for NodeBackend<O> {
+    type Images = <O::Drivers as Drivers>::Images;
+    type Logs = O::Logs;
 
-    fn images(&self) -> &D::Images {
-        self.source.drivers.images()
+    fn images(&self) -> &Self::Images {
+        self.outside.drivers().images()
     }
 
-    fn logs(&self) -> &FileLogs {
-        &self.source.logs
+    fn logs(&self) -> &O::Logs {
+        self.outside.logs()
     }
 
     fn now(&self) -> Timestamp {
-        self.source.drivers.clock().now()
+        self.outside.drivers().clock().now()
     }
 
     fn moment(&self) -> Moment {
@@ -79,11 +68,11 @@ impl<D: Drivers> Backend for NodeBackend<D> {
     }
 
     async fn doctor(&self) -> Vec<Finding> {
-        (self.source.doctor)().await
+        (self.doctor)().await
     }
 
     fn daemon_actors(&self) -> Option<Introspect> {
-        self.source.tree.get().cloned()
+        Some(self.actors.clone())
     }
 
     async fn plane_actors(&self) -> Result<ActorInfo, ApiError> {
@@ -105,7 +94,7 @@ fn away(error: &dyn std::error::Error) -> ApiError {
     ApiError::new(Code::Unavailable, "the plane did not answer").because(error.to_string())
 }
 
-impl<D> NodeBackend<D> {
+impl<O> NodeBackend<O> {
     /// The plane's tree, over a connection of its own: it is looked at rarely.
     fn plane_tree(&self) -> Result<introspect::Client, ApiError> {
         let endpoint = Endpoint::from_shared(format!("unix:{}", self.plane.display()));

@@ -7,8 +7,7 @@ use mill_api::daemon::{InitRequest, Initialized};
 use mill_api::token::{SECRET_BYTES, TokenKind};
 use mill_api::trust::{Fingerprint, SERVER_NAME};
 use mill_api::{ApiError, Code, Token};
-use mill_drivers::bundle::Drivers;
-use mill_drivers::disk::Disk;
+use mill_drivers::bundle::Outside;
 use mill_drivers::home::{Identity, Keys};
 use mill_drivers::random::Random;
 use mill_fsm::Command;
@@ -39,15 +38,10 @@ pub(super) fn log_id(cluster: &str) -> u64 {
     cluster.get(..16).and_then(|head| u64::from_str_radix(head, 16).ok()).unwrap_or_default()
 }
 
-impl<D, K, R> State<D, K, R>
-where
-    D: Drivers,
-    K: Disk,
-    R: Random + Clone,
-{
+impl<O: Outside> State<O> {
     pub(super) fn init(
         &mut self,
-        me: &Me<Node<D, K, R>>,
+        me: &Me<Node<O>>,
         request: InitRequest,
         reply: Reply<Result<Initialized, ApiError>>,
     ) -> Result<(), Crash> {
@@ -71,7 +65,7 @@ where
     /// Makes keys and an identity, and puts them on disk.
     fn identify(&self, request: InitRequest) -> Result<Identity, Crash> {
         let mut id = [0; 16];
-        self.args.random.fill(&mut id)?;
+        self.args.outside.random().fill(&mut id)?;
         let cluster = id.iter().map(|byte| format!("{byte:02x}")).collect();
         let settings = &self.args.settings;
         let advertise = request.advertise.unwrap_or(settings.advertise);
@@ -83,13 +77,13 @@ where
 
     fn bootstrap(
         &mut self,
-        me: &Me<Node<D, K, R>>,
+        me: &Me<Node<O>>,
         reply: Reply<Result<Initialized, ApiError>>,
     ) -> Result<(), Crash> {
         let Some((identity, rooms)) = self.identity.as_ref().zip(self.rooms.as_ref()) else { return Ok(()) };
         let keys = self.args.home.keys()?;
         let mut secret = [0; SECRET_BYTES];
-        self.args.random.fill(&mut secret)?;
+        self.args.outside.random().fill(&mut secret)?;
         let ca = CertificateDer::from_pem_slice(keys.ca_certificate.as_bytes())?;
         let admin_token = Token::new(TokenKind::Api, secret, Fingerprint::of(&ca));
         let command = Command::Bootstrap {

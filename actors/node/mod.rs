@@ -20,14 +20,12 @@ use std::sync::Arc;
 
 use mill_api::ApiError;
 use mill_api::daemon::{InitRequest, Initialized};
-use mill_drivers::bundle::Drivers;
+use mill_drivers::bundle::{Drivers, Outside};
+use mill_drivers::clock::Clock;
 use mill_drivers::containers::own::OwnConfig;
-use mill_drivers::disk::Disk;
 use mill_drivers::home::{Home, Identity};
-use mill_drivers::logs::FileLogs;
-use mill_drivers::process::OtherProcess;
-use mill_drivers::random::Random;
-use mill_model::{NodeName, Resources};
+use mill_drivers::random::Random as _;
+use mill_model::{NodeName, Resources, Tempo};
 use serde_json::json;
 use tokio::sync::watch;
 
@@ -36,17 +34,19 @@ use crate::alloc;
 use crate::containerd::Containerd;
 use crate::http::{self, Http, Member};
 use crate::images::Pulls;
-use crate::kit::{Actor, Address, AskError, Crash, Me, Message, Reply, Restart, Task, TaskPanicked};
+use crate::kit::{
+    Actor, Address, AskError, Crash, Me, Message, Reply, Restart, StartError, Task, TaskPanicked, Tree,
+};
 use crate::leader::{self, Leader};
 use crate::metrics::{self, Metrics, Used};
 use crate::outlet::Outlet;
 use crate::plane_link::{self, PlaneLink};
 use crate::raft::{self, Published, Raft};
-use backend::NodeBackend;
+use backend::{Doctor, NodeBackend};
 use init::{Bootstrapped, Waiting};
 
 /// The room.
-pub struct Node<D, K, R>(PhantomData<(D, K, R)>);
+pub struct Node<O>(PhantomData<fn() -> O>);
 
 /// What the root is told.
 #[derive(Debug)]
@@ -95,46 +95,35 @@ pub struct Settings {
 }
 
 /// What the root needs.
-pub struct Args<D, K, R> {
+#[derive(Clone)]
+pub struct Args<O> {
     /// What the operator said.
     pub settings: Settings,
     /// The node's directory.
     pub home: Arc<Home>,
-    /// What allocs work with.
-    pub drivers: D,
-    /// Where the log is kept.
-    pub disk: K,
-    /// Ids and keys.
-    pub random: R,
+    /// All that it touches.
+    pub outside: O,
     /// Where the state and the role are published.
     pub published: Published,
     /// A containerd of Mill's own to keep alive; `None`: the machine's is used.
     pub containerd: Option<OwnConfig>,
-    /// How to find or start the plane.
-    pub plane: plane_link::Args<FileLogs, OtherProcess>,
-    /// What the API asks beyond the state.
-    pub backend: backend::Source<D>,
+    /// Where the plane is found.
+    pub plane_socket: PathBuf,
+    /// What looks at the machine.
+    pub doctor: Doctor,
 }
 
-impl<D: Clone, K: Clone, R: Clone> Clone for Args<D, K, R> {
-    fn clone(&self) -> Self {
-        Self {
-            settings: self.settings.clone(),
-            home: Arc::clone(&self.home),
-            drivers: self.drivers.clone(),
-            disk: self.disk.clone(),
-            random: self.random.clone(),
-            published: self.published.clone(),
-            containerd: self.containerd.clone(),
-            plane: self.plane.clone(),
-            backend: self.backend.clone(),
-        }
-    }
+/// Starts a node: the one composition of its tree, for the program and for tests.
+///
+/// # Errors
+/// Its directory can't be read, or says that this node is somebody and lacks what it needs for that.
+pub async fn start<O: Outside>(args: Args<O>, tempo: Arc<Tempo>) -> Result<Tree<Msg>, StartError> {
+    Tree::start::<Node<O>>("daemon", args, tempo).await
 }
 
 /// What the root holds.
-pub struct State<D, K, R> {
-    args: Args<D, K, R>,
+pub struct State<O> {
+    args: Args<O>,
     link: Address<plane_link::Msg>,
     member: watch::Sender<Option<Arc<Member>>>,
     log: watch::Sender<Option<Address<raft::Msg>>>,
@@ -154,25 +143,21 @@ struct Rooms {
     agent: Address<agent::Msg>,
 }
 
-impl<D, K, R> Actor for Node<D, K, R>
-where
-    D: Drivers,
-    K: Disk,
-    R: Random + Clone,
-{
+impl<O: Outside> Actor for Node<O> {
     type Msg = Msg;
-    type Args = Args<D, K, R>;
-    type State = State<D, K, R>;
+    type Args = Args<O>;
+    type State = State<O>;
 
     async fn start(me: &Me<Self>, args: Self::Args) -> Result<Self::State, Crash> {
         if let Some(own) = args.containerd.clone() {
             me.child::<Containerd>("containerd", own, Restart::Forever)?;
         }
-        let link = me.child::<PlaneLink<FileLogs, OtherProcess>>(
-            "plane-link",
-            args.plane.clone(),
-            Restart::Forever,
-        )?;
+        let plane = plane_link::Args {
+            logs: args.outside.logs().clone(),
+            plane: args.outside.plane().clone(),
+            socket: args.plane_socket.clone(),
+        };
+        let link = me.child::<PlaneLink<O::Logs, O::Plane>>("plane-link", plane, Restart::Forever)?;
         let identity = args.home.identity()?;
         let member = watch::Sender::new(None);
         let watching = watch_changes(me, &args.published);
@@ -218,38 +203,34 @@ where
     }
 }
 
-impl<D, K, R> State<D, K, R>
-where
-    D: Drivers,
-    K: Disk,
-    R: Random + Clone,
-{
+impl<O: Outside> State<O> {
     /// Starts what a node with an identity has.
-    fn become_somebody(&mut self, me: &Me<Node<D, K, R>>, identity: Identity) -> Result<(), Crash> {
+    fn become_somebody(&mut self, me: &Me<Node<O>>, identity: Identity) -> Result<(), Crash> {
         let keys = self.args.home.keys()?;
         let raft = raft::Args {
-            disk: self.args.disk.clone(),
+            disk: self.args.outside.disk().clone(),
             directory: self.args.home.path().join("raft"),
-            clock: self.args.drivers.clock().clone(),
+            clock: self.args.outside.drivers().clock().clone(),
             node: identity.node,
             log: init::log_id(&identity.cluster),
             had_state: self.args.home.was_member(),
-            seed: self.args.random.number()?,
+            seed: self.args.outside.random().number()?,
             published: self.args.published.clone(),
         };
-        let raft = me.child::<Raft<K, D::Clock>>("raft", raft, Restart::OnCrash)?;
+        let raft =
+            me.child::<Raft<O::Disk, <O::Drivers as Drivers>::Clock>>("raft", raft, Restart::OnCrash)?;
         let link = self.link.clone();
         let streams = Outlet::new(move |news| link.tell(plane_link::Msg::Streams(news)));
         let home = alloc::Home {
-            drivers: self.args.drivers.clone(),
+            drivers: self.args.outside.drivers().clone(),
             node: identity.name.clone(),
             address: identity.advertise,
             streams,
         };
         let args = agent::Args { home, pulls: self.pulls.clone() };
-        let agent = me.child::<Agent<D>>("agent", args, Restart::OnCrash)?;
-        let args = metrics::Args { drivers: self.args.drivers.clone(), used: self.used.clone() };
-        me.child::<Metrics<D>>("metrics", args, Restart::Forever)?;
+        let agent = me.child::<Agent<O::Drivers>>("agent", args, Restart::OnCrash)?;
+        let args = metrics::Args { drivers: self.args.outside.drivers().clone(), used: self.used.clone() };
+        me.child::<Metrics<O::Drivers>>("metrics", args, Restart::Forever)?;
         let listen = self.args.settings.listen;
         let certificate_chain = format!("{}{}", keys.certificate, keys.ca_certificate);
         let member = Member { name: identity.name.clone(), listen, certificate_chain, private_key: keys.key };
@@ -260,20 +241,25 @@ where
         Ok(())
     }
 
-    fn open_api(&self, me: &Me<Node<D, K, R>>) -> Result<(), Crash> {
+    fn open_api(&self, me: &Me<Node<O>>) -> Result<(), Crash> {
         let settings = &self.args.settings;
         let name = self.identity.as_ref().map_or(&settings.name, |identity| &identity.name);
         let about = http::About {
             node: name.clone(),
             version: settings.version.clone(),
-            since: mill_drivers::clock::Clock::now(self.args.drivers.clock()),
+            since: Clock::now(self.args.outside.drivers().clock()),
             data_dir: self.args.home.path().to_owned(),
         };
-        let root = me.address();
-        let source = self.args.backend.clone();
-        let plane = self.args.plane.socket.clone();
-        let (pulls, used) = (self.pulls.clone(), self.used.subscribe());
-        let backend = NodeBackend { source, root, plane, pulls, used, tempo: Arc::clone(me.tempo()) };
+        let backend = NodeBackend {
+            outside: self.args.outside.clone(),
+            doctor: Arc::clone(&self.args.doctor),
+            root: me.address(),
+            actors: me.introspect(),
+            plane: self.args.plane_socket.clone(),
+            pulls: self.pulls.clone(),
+            used: self.used.subscribe(),
+            tempo: Arc::clone(me.tempo()),
+        };
         let args = http::Args {
             about,
             socket: settings.socket.clone(),
@@ -283,12 +269,12 @@ where
             raft: self.log.subscribe(),
             backend,
         };
-        me.child::<Http<NodeBackend<D>>>("http", args, Restart::OnCrash)?;
+        me.child::<Http<NodeBackend<O>>>("http", args, Restart::OnCrash)?;
         Ok(())
     }
 
     /// Follows the role: a leader where the log leads, for as long as it does.
-    fn changed(&mut self, me: &Me<Node<D, K, R>>) -> Result<(), Crash> {
+    fn changed(&mut self, me: &Me<Node<O>>) -> Result<(), Crash> {
         self.watching = watch_changes(me, &self.args.published);
         let role = *self.args.published.role.borrow();
         let leads = role.is_leading.then_some(role.term);
@@ -304,7 +290,7 @@ where
         Ok(())
     }
 
-    fn lead(&mut self, me: &Me<Node<D, K, R>>, term: mill_model::Term) -> Result<(), Crash> {
+    fn lead(&mut self, me: &Me<Node<O>>, term: mill_model::Term) -> Result<(), Crash> {
         let Some((rooms, identity)) = self.rooms.as_ref().zip(self.identity.as_ref()) else { return Ok(()) };
         let args = leader::Args {
             term,
@@ -312,22 +298,17 @@ where
             stamps: self.args.published.stamps.clone(),
             raft: rooms.raft.clone(),
             agents: BTreeMap::from([(identity.node, rooms.agent.clone())]),
-            clock: self.args.drivers.clock().clone(),
-            random: self.args.random.clone(),
+            clock: self.args.outside.drivers().clock().clone(),
+            random: self.args.outside.random().clone(),
         };
-        me.child::<Leader<D::Clock, R>>("leader", args, Restart::OnCrash)?;
+        me.child::<Leader<<O::Drivers as Drivers>::Clock, O::Random>>("leader", args, Restart::OnCrash)?;
         self.leads = Some(term);
         Ok(())
     }
 }
 
 /// Role and state: what a node's rooms follow from.
-fn watch_changes<D, K, R>(me: &Me<Node<D, K, R>>, published: &Published) -> [Task; 2]
-where
-    D: Drivers,
-    K: Disk,
-    R: Random + Clone,
-{
+fn watch_changes<O: Outside>(me: &Me<Node<O>>, published: &Published) -> [Task; 2] {
     let (role, cluster) = (published.role.subscribe(), published.cluster.subscribe());
     [me.on_change(&role, Msg::Changed), me.on_change(&cluster, Msg::Changed)]
 }

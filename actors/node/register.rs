@@ -1,8 +1,6 @@
 //! A node says what it is when the state knows otherwise: a new version, another size, another address.
 
-use mill_drivers::bundle::Drivers;
-use mill_drivers::disk::Disk;
-use mill_drivers::random::Random;
+use mill_drivers::bundle::Outside;
 use mill_fsm::{Command, Done};
 use tracing::warn;
 
@@ -10,14 +8,9 @@ use super::{Msg, Node, State};
 use crate::kit::{AskError, Me, TaskPanicked};
 use crate::raft::{self, ProposeError};
 
-impl<D, K, R> State<D, K, R>
-where
-    D: Drivers,
-    K: Disk,
-    R: Random + Clone,
-{
+impl<O: Outside> State<O> {
     /// Proposes what this node is, if that is news and this node leads.
-    pub(super) fn register(&mut self, me: &Me<Node<D, K, R>>) {
+    pub(super) fn register(&mut self, me: &Me<Node<O>>) {
         let Some((identity, rooms)) = self.identity.as_ref().zip(self.rooms.as_ref()) else { return };
         let facts = self.facts(identity);
         let known =

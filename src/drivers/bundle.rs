@@ -1,16 +1,96 @@
-//! All hands of a node in one parameter.
+//! All that a node's actors touch, in one parameter: [`Drivers`] is what its allocs work with, [`Outside`] is that and
+//! the rest of the world. Production and tests start the same tree over another one.
 
 use mill_model::Timestamp;
 
 use crate::clock::{Clock, FakeClock};
 use crate::containers::{Containers, FakeContainers};
+use crate::disk::Disk;
 use crate::images::{FakeImages, Images};
+use crate::logs::Logs;
 use crate::probes::{FakeProbes, Probes};
+use crate::process::Other;
+use crate::random::Random;
 use crate::records::{FakeRecords, Records};
 use crate::sockets::{FakeSockets, Sockets};
 use crate::volumes::{FakeScratch, Scratch};
 
-/// Everything foreign that a node's actors touch: one set in production, one of fakes in tests.
+/// Everything outside a node's tree of actors.
+pub trait Outside: Clone + Send + Sync + 'static {
+    /// What its allocs work with.
+    type Drivers: Drivers;
+    /// Where its log is kept.
+    type Disk: Disk;
+    /// Where ids and keys are drawn from.
+    type Random: Random + Clone;
+    /// Containers' output.
+    type Logs: Logs;
+    /// The plane's process.
+    type Plane: Other;
+
+    /// What its allocs work with.
+    fn drivers(&self) -> &Self::Drivers;
+    /// Where its log is kept.
+    fn disk(&self) -> &Self::Disk;
+    /// Where ids and keys are drawn from.
+    fn random(&self) -> &Self::Random;
+    /// Containers' output.
+    fn logs(&self) -> &Self::Logs;
+    /// The plane's process.
+    fn plane(&self) -> &Self::Plane;
+}
+
+/// An outside of these parts.
+#[derive(Debug, Clone)]
+pub struct Parts<D, K, R, L, P> {
+    /// What allocs work with.
+    pub drivers: D,
+    /// Where the log is kept.
+    pub disk: K,
+    /// Where ids and keys are drawn from.
+    pub random: R,
+    /// Containers' output.
+    pub logs: L,
+    /// The plane's process.
+    pub plane: P,
+}
+
+impl<D, K, R, L, P> Outside for Parts<D, K, R, L, P>
+where
+    D: Drivers,
+    K: Disk,
+    R: Random + Clone,
+    L: Logs,
+    P: Other,
+{
+    type Drivers = D;
+    type Disk = K;
+    type Random = R;
+    type Logs = L;
+    type Plane = P;
+
+    fn drivers(&self) -> &D {
+        &self.drivers
+    }
+
+    fn disk(&self) -> &K {
+        &self.disk
+    }
+
+    fn random(&self) -> &R {
+        &self.random
+    }
+
+    fn logs(&self) -> &L {
+        &self.logs
+    }
+
+    fn plane(&self) -> &P {
+        &self.plane
+    }
+}
+
+/// Everything foreign that a node's allocs touch: one set in production, one of fakes in tests.
 pub trait Drivers: Clone + Send + Sync + 'static {
     /// Containers.
     type Containers: Containers;

@@ -62,7 +62,7 @@ struct Inner {
     broken: bool,
     containers: BTreeMap<ContainerName, Fake>,
     hidden: BTreeSet<ContainerName>,
-    started: Vec<Launch>,
+    started: Vec<(Launch, Timestamp)>,
     next_pid: u32,
     born: Instant,
 }
@@ -150,7 +150,12 @@ impl FakeContainers {
 
     /// Every launch there ever was, in order.
     pub fn started(&self) -> Vec<Launch> {
-        self.state().started.clone()
+        self.state().started.iter().map(|(launch, _)| launch.clone()).collect()
+    }
+
+    /// When each of them was, on [`FakeClock`](crate::clock::FakeClock)'s time if that began with this at 0.
+    pub fn starts(&self) -> Vec<(ContainerName, Timestamp)> {
+        self.state().started.iter().map(|(launch, at)| (launch.name.clone(), *at)).collect()
     }
 
     fn state(&self) -> MutexGuard<'_, Inner> {
@@ -219,14 +224,15 @@ impl Containers for FakeContainers {
         let script = state.scripts.get(&launch.image.repository).cloned().unwrap_or_default();
         let pid = state.next_pid;
         state.next_pid += 1;
-        state.started.push(launch.clone());
         let now = Instant::now();
+        let at = state.timestamp(now);
+        state.started.push((launch.clone(), at));
         let fake = Fake {
             launch: launch.clone(),
             ends: script.ends.map(|(after, code)| (now + after, code)),
             script,
             pid,
-            started_at: state.timestamp(now),
+            started_at: at,
         };
         state.containers.insert(launch.name.clone(), fake);
         drop(state);

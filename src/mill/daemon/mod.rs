@@ -6,14 +6,14 @@ mod trouble;
 use std::ffi::OsString;
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use mill_actors::kit::{Ended, Tree};
-use mill_actors::node::{self, Node, backend};
-use mill_actors::plane_link;
+use mill_actors::node::{self, backend};
 use mill_actors::raft::Published;
 use mill_api::client::ClientError;
 use mill_api::daemon::InitRequest;
+use mill_drivers::bundle::Parts;
 use mill_drivers::clock::{Clock as _, SystemClock};
 use mill_drivers::containers::RuntimeConfig;
 use mill_drivers::disk::RealDisk;
@@ -29,8 +29,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::cli::node::Log;
 use crate::cli::{self, CliError, Exit, NodeConfig};
 
-/// The actors of one node.
-type Root = Node<Machine, RealDisk, KernelRandom>;
+/// The world as it is.
+type Real = Parts<Machine, RealDisk, KernelRandom, FileLogs, OtherProcess>;
 
 /// Runs a node until it is told to stop.
 pub(crate) fn run(config: &NodeConfig, dev: bool) -> Result<Exit, CliError> {
@@ -64,14 +64,11 @@ async fn live(config: &NodeConfig, dev: bool) -> Result<Exit, CliError> {
     }
     let mut found = containerd::find(config, &tempo).await?;
     let containerd = found.started.take();
-    let tree_view = Arc::new(OnceLock::new());
-    let args = arguments(config, Arc::new(home), found, &tempo, &tree_view)?;
+    let args = arguments(config, Arc::new(home), found, &tempo)?;
     let published = args.published.clone();
-    let tree = Tree::start::<Root>("daemon", args, Arc::clone(&tempo)).await.map_err(|error| {
+    let tree = node::start(args, Arc::clone(&tempo)).await.map_err(|error| {
         failed("the daemon can't be started").source(&error).hint("`mill doctor` looks for the cause")
     })?;
-    // Set once: this is the only place.
-    drop(tree_view.set(tree.introspect()));
     let mut was_up = was_member;
     let life = async {
         match dev {
@@ -149,8 +146,7 @@ fn arguments(
     home: Arc<Home>,
     found: containerd::Found,
     tempo: &Arc<Tempo>,
-    tree: &Arc<OnceLock<mill_actors::kit::Introspect>>,
-) -> Result<node::Args<Machine, RealDisk, KernelRandom>, CliError> {
+) -> Result<node::Args<Real>, CliError> {
     let socket = found.socket.clone();
     let runtime = RuntimeConfig {
         socket: found.socket,
@@ -179,19 +175,15 @@ fn arguments(
         let node = node.clone();
         Box::pin(async move { cli::doctor::findings(&node).await })
     });
-    let backend =
-        backend::Source { drivers: drivers.clone(), logs: logs.clone(), tree: Arc::clone(tree), doctor };
     let plane = plane(config)?;
     Ok(node::Args {
         settings,
         home,
-        drivers,
-        disk: RealDisk,
-        random: KernelRandom,
+        outside: Parts { drivers, disk: RealDisk, random: KernelRandom, logs, plane },
         published: Published::default(),
         containerd: found.own,
-        plane: plane_link::Args { logs, plane, socket: config.plane_socket.clone() },
-        backend,
+        plane_socket: config.plane_socket.clone(),
+        doctor,
     })
 }
 
