@@ -1,0 +1,74 @@
+//! A disk that is full, and one that fails.
+
+use mill_api::deploys::{DeployState, ServiceOutcome};
+use mill_drivers::disk::Fault;
+
+use super::machine::{Machine, WEB};
+use super::{pass, secs};
+
+#[tokio::test(start_paused = true)]
+async fn a_daemon_that_gives_up_over_a_full_disk_says_so_and_takes_nothing_along() {
+    let mut machine = Machine::with_cluster("node-1", 1).await;
+    machine.deploy(WEB).await;
+    let running = machine.fakes.containers.running();
+    machine.disk.set_capacity(0);
+    // Its first life has nothing to write until somebody wants something; a second one does.
+    let _ = machine.try_begin(&WEB.replace("v1", "v2")).await;
+    for _ in 0..2 {
+        let reason = machine.gives_up().await;
+        assert!(reason.contains("raft") && reason.contains("no space left"), "{reason}");
+        machine.start().await;
+    }
+    assert_eq!(machine.fakes.containers.running(), running);
+    machine.disk.set_capacity(u64::MAX);
+    pass(secs(60)).await;
+    machine.settles().await;
+    machine.deploy(&WEB.replace("v1", "v3")).await;
+    assert_eq!(machine.tags(), ["v3", "v3"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deploy_that_has_no_room_for_its_records_is_rolled_back_and_says_why() {
+    let machine = Machine::with_cluster("node-1", 1).await;
+    machine.deploy(WEB).await;
+    let running = machine.fakes.containers.running();
+    machine.fakes.records.be_full(true);
+    let v2 = WEB.replace("v1", "v2");
+    let begun = machine.begin(&v2).await;
+    let ended = machine.end_of(begun.id).await;
+    assert_eq!(ended.state, DeployState::Failed);
+    let ServiceOutcome::RolledBack { reason } = &ended.services[0].outcome else { panic!("{ended:#?}") };
+    assert!(reason.contains("its record can't be kept") && reason.contains("no storage space"), "{reason}");
+    machine.settles().await;
+    assert_eq!(machine.fakes.containers.running(), running);
+    machine.fakes.records.be_full(false);
+    machine.deploy(&v2).await;
+    assert_eq!(machine.tags(), ["v2", "v2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_whose_disk_fails_once_in_a_deploy_recovers_and_the_deploy_ends_well() {
+    let machine = Machine::with_cluster("node-1", 1).await;
+    machine.deploy(WEB).await;
+    let begun = machine.disk.ops();
+    machine.deploy(&WEB.replace("v1", "v2")).await;
+    let ops = machine.disk.ops() - begun;
+    assert!(ops > 20, "a deploy takes {ops} writes and syncs");
+    for (number, op) in (0..ops).step_by(5).enumerate() {
+        // So that the budget of crashes in a row is never used up.
+        pass(secs(61)).await;
+        let fault = [Fault::Broken, Fault::Full][number % 2];
+        machine.disk.fail_at(machine.disk.ops() + op, fault);
+        let tag = format!("v{}", number + 3);
+        // The one that was begun may be another, if the answer to the first got lost.
+        let begun = machine.begin(&WEB.replace("v1", &tag)).await;
+        let ended = machine.end_of(begun.id).await;
+        assert_eq!(ended.state, DeployState::Succeeded, "{fault:?} after {op}: {ended:#?}");
+        machine.settles().await;
+        assert_eq!(machine.tags(), [tag.clone(), tag], "{fault:?} after {op}");
+    }
+    let tree = machine.actors().tree().await;
+    let restarts = tree.find("daemon/raft").unwrap().restarts;
+    assert!(restarts >= ops / 5, "the log was hit {restarts} times only");
+    assert_eq!(tree.restarts, 0, "the root has crashed");
+}
