@@ -2,7 +2,8 @@
 //!
 //! - owns: what the node is known to have in this reign
 //! - told by: the published state; the node's agent
-//! - fails when: the agent is away, refuses the term or leaves an order unanswered, or a report isn't written
+//! - fails when: the agent is away, refuses the term, ends the session (as its own crash does) or leaves an order
+//!   unanswered, or a report isn't written
 //! - restarted by: dispatch, however often; the session then opens anew, from the node's inventory
 
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use mill_fsm::{Cluster, Command};
 use mill_model::{NodeId, Term};
 use serde_json::json;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::{agent, raft};
@@ -32,6 +34,8 @@ pub(super) enum Msg {
     Answered(Result<Result<Vec<Ack>, AskError>, TaskPanicked>),
     /// The node reports.
     Reported(Batch),
+    /// The node's end of the session is gone.
+    Closed,
     /// A report is written, or isn't.
     Written {
         /// Which.
@@ -47,6 +51,7 @@ impl Message for Msg {
             Self::Changed => "changed",
             Self::Answered(_) => "answered",
             Self::Reported(_) => "reported",
+            Self::Closed => "closed",
             Self::Written { .. } => "written",
         }
     }
@@ -73,6 +78,7 @@ pub(super) struct State {
     orders: u64,
     reports: u64,
     watching: Task,
+    _closing: Task,
 }
 
 impl Actor for NodeSession {
@@ -81,13 +87,14 @@ impl Actor for NodeSession {
     type State = State;
 
     async fn start(me: &Me<Self>, args: Args) -> Result<State, Crash> {
-        let inventory = open(me, &args).await?;
+        let (inventory, _closing) = open(me, &args).await?;
         debug!(node = %args.node, held = inventory.allocs.len(), "session open");
         let session = Session::open(args.node, args.term, &inventory);
         let watching = me.on_change(&args.cluster, Msg::Changed);
         let (ordering, writing) = (None, vec![]);
+        let (caught_up, orders, reports) = (false, 0, 0);
         let mut state =
-            State { args, session, ordering, writing, caught_up: false, orders: 0, reports: 0, watching };
+            State { args, session, ordering, writing, caught_up, orders, reports, watching, _closing };
         state.speak(me);
         Ok(state)
     }
@@ -97,6 +104,7 @@ impl Actor for NodeSession {
             Msg::Changed => state.changed(me),
             Msg::Answered(answers) => state.answered(me, answers?).await?,
             Msg::Reported(batch) => state.reported(me, &batch),
+            Msg::Closed => return Err(Crash::because("the node's agent has ended the session")),
             Msg::Written { sequence, result } => state.written(sequence, result?)?,
         }
         Ok(())
@@ -114,14 +122,23 @@ impl Actor for NodeSession {
 }
 
 /// Opens the session; the node says what it has.
-async fn open(me: &Me<NodeSession>, args: &Args) -> Result<Inventory, Crash> {
+///
+/// The node's end is what reports come through. An agent that begins a new life has lost it, and would never report
+/// again: that this end is dropped is how the session hears of it, as it will hear of a connection that is cut.
+async fn open(me: &Me<NodeSession>, args: &Args) -> Result<(Inventory, Task), Crash> {
     let here = me.address();
-    let batches = Outlet::new(move |batch| here.tell(Msg::Reported(batch)));
+    let closed = CancellationToken::new();
+    let theirs = closed.clone().drop_guard();
+    let batches = Outlet::new(move |batch| {
+        let _open = &theirs;
+        here.tell(Msg::Reported(batch))
+    });
     let term = args.term;
     let deadline = me.tempo().ask_deadline;
     let answer: Result<Inventory, Refusal> =
         args.agent.ask(deadline, |reply| agent::Msg::Open { term, batches, reply }).await?;
-    Ok(answer?)
+    let closing = me.task("closing", closed.cancelled_owned(), |_| Msg::Closed);
+    Ok((answer?, closing))
 }
 
 impl State {

@@ -9,6 +9,7 @@
 mod disks;
 mod kills;
 mod machine;
+mod restarts;
 mod stories;
 
 use std::time::Duration;
