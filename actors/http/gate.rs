@@ -58,7 +58,7 @@ fn no_cluster(is_member: bool) -> ApiError {
     match is_member {
         true => ApiError::new(Code::Unavailable, "the daemon is starting")
             .because("it hasn't read its log to the end yet")
-            .hint("try again in a moment"),
+            .hint("try again in a moment; a `mill init` that was cut short goes on by another"),
         false => ApiError::new(Code::Unavailable, "this daemon belongs to no cluster yet")
             .hint("`mill init` makes a cluster of this node"),
     }

@@ -37,12 +37,13 @@ pub(super) async fn doctor<B: Backend>(State(server): State<Server<B>>) -> Json<
     Json(Report { node: Some(server.node_name()), findings })
 }
 
-/// A client that hangs up doesn't leave half a cluster behind: the work goes on without it.
+/// A client that hangs up doesn't leave half a cluster behind: the work goes on without it. A daemon that is killed
+/// does; so whether a node that is somebody belongs to a cluster is asked of the node.
 pub(super) async fn init<B: Backend>(
     State(server): State<Server<B>>,
     Body(request): Body<InitRequest>,
 ) -> Answer<Initialized> {
-    if server.member.borrow().is_some() || server.cluster().is_bootstrapped() {
+    if server.cluster().is_bootstrapped() {
         return Err(ApiError::new(Code::Conflict, "this node belongs to a cluster already")
             .because(format!("its data is in {}", server.data_dir().display()))
             .hint("`mill status` shows the cluster")

@@ -1,7 +1,8 @@
 //! `mill init`: a node becomes the first of a cluster.
 //!
 //! Its keys and its identity are on disk before the log is begun, and the log's first command makes the cluster.
-//! Killed in between, the node is somebody without a cluster, and `init` goes on from there.
+//! Killed in between, the node is somebody without a cluster, and another `init` goes on from there; killed after
+//! that, it is a member, though nobody was told its token.
 
 use mill_api::daemon::{InitRequest, Initialized};
 use mill_api::token::{SECRET_BYTES, TokenKind};
@@ -10,7 +11,7 @@ use mill_api::{ApiError, Code, Token};
 use mill_drivers::bundle::Outside;
 use mill_drivers::home::{Identity, Keys};
 use mill_drivers::random::Random;
-use mill_fsm::Command;
+use mill_fsm::{Command, Rejected};
 use mill_model::NodeId;
 use mill_model::node::NodeFacts;
 use rustls::pki_types::CertificateDer;
@@ -50,9 +51,8 @@ impl<O: Outside> State<O> {
                 .hint("wait for it; `mill status` shows when it is done")));
             return Ok(());
         }
-        if self.args.published.cluster.borrow().is_bootstrapped() {
-            reply.send(Err(ApiError::new(Code::Conflict, "this node is a member of a cluster already")
-                .hint("`mill status` shows it; another data directory makes another node")));
+        if self.is_member || self.args.published.cluster.borrow().is_bootstrapped() {
+            reply.send(Err(self.is_member_already()));
             return Ok(());
         }
         if self.identity.is_none() {
@@ -60,6 +60,12 @@ impl<O: Outside> State<O> {
             self.become_somebody(me, identity)?;
         }
         self.bootstrap(me, reply)
+    }
+
+    fn is_member_already(&self) -> ApiError {
+        ApiError::new(Code::Conflict, "this node belongs to a cluster already")
+            .because(format!("its data is in {}", self.args.home.path().display()))
+            .hint("`mill status` shows it; another data directory makes another node")
     }
 
     /// Makes keys and an identity, and puts them on disk.
@@ -118,15 +124,23 @@ impl<O: Outside> State<O> {
                 .because(error.to_string())
                 .hint("`mill init` again goes on from here")
         };
-        let result = result?;
-        if let Ok(Ok(_)) = &result {
-            self.args.home.note_member()?;
-        }
-        reply.send(match result {
+        self.note_member()?;
+        reply.send(match result? {
             Ok(Ok(_)) => Ok(initialized),
+            // An earlier attempt had made it, and was killed before it could say so.
+            Ok(Err(ProposeError::Rejected(Rejected::AlreadyBootstrapped))) => Err(self.is_member_already()),
             Ok(Err(error)) => Err(failed(&error)),
             Err(error) => Err(failed(&error)),
         });
+        Ok(())
+    }
+
+    /// Notes on disk that this node has state, once it has: without its log it must not begin anew.
+    pub(super) fn note_member(&mut self) -> Result<(), Crash> {
+        if !self.is_member && self.args.published.cluster.borrow().is_bootstrapped() {
+            self.args.home.note_member()?;
+            self.is_member = true;
+        }
         Ok(())
     }
 

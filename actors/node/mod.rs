@@ -128,6 +128,8 @@ pub struct State<O> {
     member: watch::Sender<Option<Arc<Member>>>,
     log: watch::Sender<Option<Address<raft::Msg>>>,
     identity: Option<Identity>,
+    /// Whether it is on disk that this node is a member.
+    is_member: bool,
     rooms: Option<Rooms>,
     leads: Option<mill_model::Term>,
     waiting: Option<Waiting>,
@@ -159,6 +161,7 @@ impl<O: Outside> Actor for Node<O> {
         };
         let link = me.child::<PlaneLink<O::Logs, O::Plane>>("plane-link", plane, Restart::Forever)?;
         let identity = args.home.identity()?;
+        let is_member = args.home.was_member();
         let member = watch::Sender::new(None);
         let watching = watch_changes(me, &args.published);
         let mut state = State {
@@ -167,6 +170,7 @@ impl<O: Outside> Actor for Node<O> {
             member,
             log: watch::Sender::new(None),
             identity: None,
+            is_member,
             rooms: None,
             leads: None,
             waiting: None,
@@ -213,7 +217,7 @@ impl<O: Outside> State<O> {
             clock: self.args.outside.drivers().clock().clone(),
             node: identity.node,
             log: init::log_id(&identity.cluster),
-            had_state: self.args.home.was_member(),
+            had_state: self.is_member,
             seed: self.args.outside.random().number()?,
             published: self.args.published.clone(),
         };
@@ -276,6 +280,7 @@ impl<O: Outside> State<O> {
     /// Follows the role: a leader where the log leads, for as long as it does.
     fn changed(&mut self, me: &Me<Node<O>>) -> Result<(), Crash> {
         self.watching = watch_changes(me, &self.args.published);
+        self.note_member()?;
         let role = *self.args.published.role.borrow();
         let leads = role.is_leading.then_some(role.term);
         if leads != self.leads {

@@ -1,9 +1,12 @@
 //! The daemon dies in the middle of something, at many points, and starts again on the same machine.
 
+use std::collections::BTreeSet;
+
+use mill_api::daemon::{DaemonState, InitRequest};
 use mill_api::deploys::DeployState;
 
 use super::machine::{Machine, WEB};
-use super::{ms, pass};
+use super::{ms, pass, secs};
 
 /// What happens to a daemon.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -70,4 +73,34 @@ async fn a_daemon_killed_in_the_middle_of_a_deploy_goes_on_with_it() {
 #[tokio::test(start_paused = true)]
 async fn a_machine_without_power_in_the_middle_of_a_deploy_runs_what_is_wanted_when_it_is_back() {
     strike_at_each(Blow::PowerLoss, 13, 103).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_daemon_killed_in_the_middle_of_init_becomes_a_cluster_by_another_init() {
+    let mut left_as = BTreeSet::new();
+    for at in (0..60).step_by(3) {
+        let mut machine = Machine::new("node-1", u64::from(at));
+        machine.start().await;
+        let api = machine.api();
+        let init = tokio::spawn(async move { api.init(&InitRequest::default()).await });
+        steps(at).await;
+        machine.kill().await;
+        let _ = init.await.unwrap();
+        machine.start().await;
+        pass(secs(5)).await;
+        let left = machine.api().daemon().await.unwrap().state;
+        let answer = machine.api().init(&InitRequest::default()).await;
+        match left {
+            // Nobody was told of it, but it was made.
+            DaemonState::Member => assert!(answer.is_err(), "killed after {at} steps: {answer:?}"),
+            DaemonState::Idle | DaemonState::Starting => {
+                assert!(answer.is_ok(), "killed after {at} steps, {left:?}: {answer:?}");
+            }
+        }
+        left_as.insert(format!("{left:?}"));
+        machine.deploy(WEB).await;
+        assert_eq!(machine.tags(), ["v1", "v1"], "killed after {at} steps");
+        assert!(machine.is_marked_as_member(), "killed after {at} steps");
+    }
+    assert_eq!(left_as.len(), 3, "no kill was in the middle: {left_as:?}");
 }

@@ -156,6 +156,11 @@ impl Machine {
         self.daemon = Some(Daemon { tree, published });
     }
 
+    /// Whether a daemon here will know that it must not begin without its log.
+    pub(super) fn is_marked_as_member(&self) -> bool {
+        self.directory.path().join("data/member").exists()
+    }
+
     /// The daemon is killed; the machine goes on.
     pub(super) async fn kill(&mut self) {
         let daemon = self.daemon.take().unwrap();
