@@ -15,7 +15,7 @@ use super::present::View;
 use super::refusal::{not_proposed, unanswered};
 use super::streams::Keeping;
 use super::{About, Member};
-use crate::kit::{Address, Path};
+use crate::kit::{Address, Path, Status};
 use crate::raft::{self, ProposeError};
 
 /// What every handler has at hand. Cheap to clone.
@@ -98,8 +98,23 @@ impl<B: Backend> Inner<B> {
         let Some(log) = self.raft.borrow().clone() else {
             return Err(not_proposed(ProposeError::NotLeader { leader: None }));
         };
-        let asked = log.ask(deadline, |reply| raft::Msg::Propose { command, reply }).await;
-        asked.map_err(|error| unanswered(&error))?.map_err(not_proposed)
+        match log.ask(deadline, |reply| raft::Msg::Propose { command, reply }).await {
+            Ok(done) => done.map_err(not_proposed),
+            Err(error) => {
+                let refused = unanswered(&error);
+                Err(match self.trouble_of(&log).await {
+                    Some(trouble) => refused.because(format!("{error}: {trouble}")),
+                    None => refused,
+                })
+            }
+        }
+    }
+
+    /// Why the log's actor has crashed, if it doesn't run at the moment: its disk is full, say.
+    async fn trouble_of(&self, log: &Address<raft::Msg>) -> Option<String> {
+        let tree = self.backend.daemon_actors()?.tree().await;
+        let log = tree.find(log.path().as_str()).filter(|log| log.status != Status::Running)?;
+        log.last_error.as_ref().map(|error| error.text.clone())
     }
 
     /// Has a deploy begun, and waits until it can be read here.

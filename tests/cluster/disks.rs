@@ -1,10 +1,40 @@
 //! A disk that is full, and one that fails.
 
+use mill_api::ApiError;
+use mill_api::client::ClientError;
 use mill_api::deploys::{DeployState, ServiceOutcome};
 use mill_drivers::disk::Fault;
 
 use super::machine::{Machine, WEB};
-use super::{pass, secs};
+use super::{pass, secs, until};
+
+/// Tries to deploy until that is refused for this reason.
+async fn refused_because(machine: &Machine, config: &str, reason: &str) -> ApiError {
+    until("a deploy is refused with the reason", async || match machine.try_begin(config).await {
+        Err(ClientError::Refused(refused)) if refused.reason.as_ref().is_some_and(|r| r.contains(reason)) => {
+            Ok(*refused)
+        }
+        other => Err(format!("{other:?}")),
+    })
+    .await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_disk_refuses_a_deploy_with_its_reason_and_room_mends_it() {
+    let machine = Machine::with_cluster("node-1", 1).await;
+    machine.deploy(WEB).await;
+    let running = machine.fakes.containers.running();
+    machine.disk.set_capacity(0);
+    let v2 = WEB.replace("v1", "v2");
+    let refused = refused_because(&machine, &v2, "no space left").await;
+    assert!(refused.hint.is_some(), "{refused:?}");
+    assert_eq!(machine.fakes.containers.running(), running);
+    machine.disk.set_capacity(u64::MAX);
+    let begun = machine.begin(&v2).await;
+    assert_eq!(machine.end_of(begun.id).await.state, DeployState::Succeeded);
+    machine.settles().await;
+    assert_eq!(machine.tags(), ["v2", "v2"]);
+}
 
 #[tokio::test(start_paused = true)]
 async fn a_daemon_that_gives_up_over_a_full_disk_says_so_and_takes_nothing_along() {
