@@ -67,12 +67,12 @@ async fn strike_at_each(blow: Blow, first: u32, every: usize) {
 
 #[tokio::test(start_paused = true)]
 async fn a_daemon_killed_in_the_middle_of_a_deploy_goes_on_with_it() {
-    strike_at_each(Blow::Kill, 0, 97).await;
+    strike_at_each(Blow::Kill, 0, 23).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_machine_without_power_in_the_middle_of_a_deploy_runs_what_is_wanted_when_it_is_back() {
-    strike_at_each(Blow::PowerLoss, 13, 103).await;
+    strike_at_each(Blow::PowerLoss, 13, 29).await;
 }
 
 #[tokio::test(start_paused = true)]

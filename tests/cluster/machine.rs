@@ -12,10 +12,10 @@ use mill_api::client::ClientError;
 use mill_api::daemon::InitRequest;
 use mill_api::deploys::{Deploy, DeployRequest, DeployState};
 use mill_drivers::bundle::{Fakes, Parts};
-use mill_drivers::containers::ContainerName;
+use mill_drivers::containers::{ContainerName, Containers as _};
 use mill_drivers::disk::{Crash, FakeDisk};
 use mill_drivers::home::Home;
-use mill_drivers::logs::FakeLogs;
+use mill_drivers::logs::{FakeLogs, Logs as _};
 use mill_drivers::process::{self, Other, ProcessError};
 use mill_drivers::random::SeededRandom;
 use mill_fsm::{Alloc, Cluster};
@@ -23,10 +23,16 @@ use mill_model::{Bytes, DeployId, Millicores, Phase, Resources, Tempo};
 use tempfile::TempDir;
 use tokio::sync::Notify;
 
+use super::programs::Programs;
 use super::{Beat, until};
 
-/// Two of a web server that has no ports: each is healthy when it has run for a second.
-pub(super) const WEB: &str = r#"service "web" { image "registry.test/web:v1"; replicas 2 }"#;
+/// Two of a web server.
+pub(super) const WEB: &str = r#"service "web" {
+    image "registry.test/web:v1"
+    replicas 2
+    port 3000
+    health path="/health"
+}"#;
 
 /// All that a node's tree touches here.
 type Outside = Parts<Fakes, FakeDisk, SeededRandom, FakeLogs, Planes>;
@@ -43,6 +49,7 @@ pub(super) struct Machine {
     random: SeededRandom,
     directory: TempDir,
     daemon: Option<Daemon>,
+    programs: Programs,
     _beat: Beat,
 }
 
@@ -100,8 +107,11 @@ impl Machine {
         let path = directory.path();
         let config = plane::Config { data: path.join("data/plane"), socket: path.join("plane.sock") };
         let planes = Planes { config, logs: logs.clone(), running: Arc::default(), ended: Arc::default() };
+        let (fakes, programs) = (Fakes::default(), Programs::default());
         Self {
-            fakes: Fakes::default(),
+            _beat: Beat::start(fakes.clone(), programs.clone()),
+            programs,
+            fakes,
             disk: FakeDisk::new(seed),
             logs,
             planes,
@@ -110,7 +120,6 @@ impl Machine {
             random: SeededRandom::new(seed),
             directory,
             daemon: None,
-            _beat: Beat::start(),
         }
     }
 
@@ -191,6 +200,17 @@ impl Machine {
         daemon.tree.stop(Tempo::default().shutdown_deadline).await.unwrap();
     }
 
+    /// Starts the daemon if it doesn't run, as systemd does.
+    pub(super) async fn revive(&mut self) {
+        if let Some(daemon) = &self.daemon {
+            if daemon.tree.introspect().tree().await.status != Status::Stopped {
+                return;
+            }
+            self.gives_up().await;
+        }
+        self.start().await;
+    }
+
     /// Waits until the daemon gives up, and says why it did.
     pub(super) async fn gives_up(&mut self) -> String {
         let daemon = self.daemon.take().unwrap();
@@ -257,6 +277,19 @@ impl Machine {
         self.ran_nothing_twice();
     }
 
+    /// Waits for the end of all deploys and until what runs is what is wanted; the daemon may have to be started for it.
+    pub(super) async fn settles_after(&mut self, told: &[String]) {
+        for _ in 0..3600 {
+            self.revive().await;
+            super::pass(super::secs(1)).await;
+            let open = self.cluster().deploys.values().any(|deploy| deploy.outcome.is_none());
+            if !open && self.is_settled().is_ok() {
+                return self.ran_nothing_twice();
+            }
+        }
+        panic!("what runs isn't what is wanted: {:?} after {told:#?}", self.is_settled());
+    }
+
     /// The containers that the state wants, all of them healthy; or what else there is.
     fn is_settled(&self) -> Result<(), String> {
         let cluster = self.cluster();
@@ -278,7 +311,7 @@ impl Machine {
         }
     }
 
-    /// No incarnation was started twice, and no alloc has two containers.
+    /// No incarnation was started twice, no alloc has two containers, and no port has two programs.
     pub(super) fn ran_nothing_twice(&self) {
         let started = self.fakes.containers.started();
         let names: BTreeSet<&ContainerName> = started.iter().map(|launch| &launch.name).collect();
@@ -286,6 +319,26 @@ impl Machine {
         let running = self.fakes.containers.running();
         let allocs: BTreeSet<_> = running.iter().map(|name| &name.alloc).collect();
         assert_eq!(allocs.len(), running.len(), "two containers of one alloc: {running:?}");
+        assert_eq!(self.programs.wrong(), Vec::<String>::new());
+    }
+
+    /// Has everything stopped, and waits until nothing of it takes any room but what is kept for whoever asks why.
+    pub(super) async fn undeploy(&self) {
+        let begun = self.api().undeploy(&"shop".parse().unwrap()).await.unwrap();
+        self.end_of(begun.id).await;
+        until("nothing is left", async || {
+            let containers = self.fakes.containers.leftovers(&BTreeSet::new()).await;
+            let pipes = self.logs.pipes().await;
+            let (held, captured) = (self.logs.held(), self.logs.captured());
+            let agent = self.actors().tree().await;
+            let ports = agent.find("daemon/agent").map(|agent| agent.observed["ports_held"].clone());
+            let left = format!("{containers:?} {pipes:?} {held:?} {captured:?} {ports:?}");
+            match left == "Ok({}) Ok([]) [] [] Some(Number(0))" {
+                true => Ok(()),
+                false => Err(left),
+            }
+        })
+        .await;
     }
 
     /// The tags of what runs, in order.

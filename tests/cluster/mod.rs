@@ -9,24 +9,30 @@
 mod disks;
 mod kills;
 mod machine;
+mod programs;
 mod restarts;
 mod stories;
+mod troubles;
 
 use std::time::Duration;
 
+use mill_drivers::bundle::Fakes;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+
+use programs::Programs;
 
 /// What a hop over a socket costs at most.
 const BEAT: Duration = Duration::from_millis(10);
 
-/// Keeps paused time from leaping while a request is on its way.
+/// Keeps paused time from leaping while a request is on its way, and a machine's programs going.
 struct Beat(JoinHandle<()>);
 
 impl Beat {
-    fn start() -> Self {
-        Self(tokio::spawn(async {
+    fn start(fakes: Fakes, mut programs: Programs) -> Self {
+        Self(tokio::spawn(async move {
             loop {
+                programs.go_on(&fakes);
                 tokio::time::sleep(BEAT).await;
             }
         }))
