@@ -9,6 +9,7 @@
 mod disks;
 mod kills;
 mod machine;
+mod panics;
 mod programs;
 mod restarts;
 mod stories;
