@@ -12,6 +12,7 @@ pub mod host;
 pub mod images;
 pub mod logs;
 pub mod machine;
+pub mod mounts;
 pub mod probes;
 pub mod process;
 pub mod random;

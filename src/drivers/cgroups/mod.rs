@@ -15,7 +15,9 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, Signal, kill_process};
 use thiserror::Error;
 
-mod mountinfo;
+use crate::mounts::{self, Mount};
+
+mod hierarchies;
 
 /// What a container uses now.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -112,12 +114,13 @@ impl Cgroups {
     /// # Errors
     /// The node has no cgroups, or `/proc` can't be read.
     pub fn detect(parent: &str) -> Result<Self, CgroupError> {
-        let text = read(Path::new("/proc/self/mountinfo"))?;
-        Self::from_mountinfo(&text, parent)
+        let mounts = mounts::all()
+            .map_err(|source| CgroupError::Read { path: mounts::TABLE.into(), source: Arc::new(source) })?;
+        Self::among(mounts, parent)
     }
 
-    fn from_mountinfo(text: &str, parent: &str) -> Result<Self, CgroupError> {
-        let (controllers, unified) = mountinfo::cgroups(text);
+    fn among(mounts: Vec<Mount>, parent: &str) -> Result<Self, CgroupError> {
+        let (controllers, unified) = hierarchies::of(mounts);
         match controllers.is_empty() && unified.is_none() {
             true => Err(CgroupError::NoneMounted),
             false => Ok(Self { controllers, unified, parent: format!("/{}", parent.trim_matches('/')) }),

@@ -11,10 +11,14 @@ fn line(point: &Path, kind: &str, options: &str) -> String {
     format!("30 23 0:26 / {} rw,relatime shared:4 - {kind} {kind} {options}\n", point.display())
 }
 
+fn among(table: &str, parent: &str) -> Result<Cgroups, CgroupError> {
+    Cgroups::among(mounts::read(table.as_bytes()), parent)
+}
+
 #[test]
 fn v2_usage_and_oom_kills_are_read_from_its_files() {
     let root = tempfile::tempdir().unwrap();
-    let cgroups = Cgroups::from_mountinfo(&line(root.path(), "cgroup2", "rw"), "mill").unwrap();
+    let cgroups = among(&line(root.path(), "cgroup2", "rw"), "mill").unwrap();
     assert_eq!(cgroups.hierarchy(), Hierarchy::V2);
     let group = root.path().join("mill/web-7k2f.1");
     write(&group.join("cpu.stat"), "usage_usec 1500000\nuser_usec 1000000\nsystem_usec 500000\n");
@@ -42,7 +46,7 @@ fn hybrid_usage_and_oom_kills_are_read_from_v1_files() {
         "40 23 0:26 /docker/x /sys/elsewhere rw - cgroup cgroup rw,blkio\n".to_owned(),
     ]
     .concat();
-    let cgroups = Cgroups::from_mountinfo(&text, "/mill").unwrap();
+    let cgroups = among(&text, "/mill").unwrap();
     assert_eq!(cgroups.hierarchy(), Hierarchy::Hybrid);
     assert!(!cgroups.controllers.contains_key("blkio"), "a part of a hierarchy isn't the hierarchy");
     write(&point("cpu,cpuacct/mill/a-2222.1/cpuacct.usage"), "2000000000\n");
@@ -60,7 +64,7 @@ fn hybrid_usage_and_oom_kills_are_read_from_v1_files() {
 #[test]
 fn a_file_without_its_key_is_named() {
     let root = tempfile::tempdir().unwrap();
-    let cgroups = Cgroups::from_mountinfo(&line(root.path(), "cgroup2", "rw"), "mill").unwrap();
+    let cgroups = among(&line(root.path(), "cgroup2", "rw"), "mill").unwrap();
     write(&root.path().join("mill/x/memory.events"), "oom 1\n");
     let error = cgroups.oom_kills("x").unwrap_err();
     assert!(matches!(&error, CgroupError::Malformed { path } if path.ends_with("mill/x/memory.events")));
@@ -68,7 +72,7 @@ fn a_file_without_its_key_is_named() {
 
 #[test]
 fn a_node_without_cgroups_is_told_so() {
-    assert!(matches!(Cgroups::from_mountinfo("", "mill"), Err(CgroupError::NoneMounted)));
+    assert!(matches!(among("", "mill"), Err(CgroupError::NoneMounted)));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use rustix::mount::{UnmountFlags, unmount};
 
 use super::{Kind, Left, Place, SweepError, system};
-use crate::volumes::unescaped;
+use crate::mounts;
 
 /// What a node keeps in its data directory until it leaves its cluster, in the order in which it goes: who it is goes
 /// last, and after that the lock.
@@ -27,9 +27,6 @@ const HOME: [&str; 12] = [
     "node.new",
     "lock",
 ];
-
-/// Where the mount points are read.
-const MOUNTS: &str = "/proc/self/mountinfo";
 
 /// The files of a home. `runtime`: whether removing containers will make some more.
 pub(super) fn find(place: &Place, runtime: bool) -> Result<(Vec<Left>, Vec<Left>), SweepError> {
@@ -70,7 +67,10 @@ fn home(place: &Place, left: &mut Vec<Left>, foreign: &mut Vec<Left>) -> Result<
     left.extend(paths.iter().filter(|path| is_there(path)).map(|path| entry(path)));
     foreign.extend(others.iter().map(|path| entry(path)));
     // A disk of its own that somebody mounted for Mill stays mounted.
-    if others.is_empty() && is_there(&place.data) && !mounts()?.contains(&place.data) {
+    if others.is_empty()
+        && is_there(&place.data)
+        && !mounted(&place.data)?.contains(&mounts::resolved(&place.data))
+    {
         left.push(Left::at(Kind::Directory, &place.data));
     }
     Ok(())
@@ -83,8 +83,10 @@ pub(super) fn find_mounts(place: &Place) -> Result<Vec<Left>, SweepError> {
     if place.own_containerd {
         within.extend(place.own_folders());
     }
+    within.iter_mut().for_each(|folder| *folder = mounts::resolved(folder));
     let ours = |point: &PathBuf| within.iter().any(|folder| point != folder && point.starts_with(folder));
-    Ok(mounts()?.iter().filter(|point| ours(point)).map(|point| Left::at(Kind::Mount, point)).collect())
+    let points = mounted(Path::new("/"))?;
+    Ok(points.iter().filter(|point| ours(point)).map(|point| Left::at(Kind::Mount, point)).collect())
 }
 
 /// Takes a mount away.
@@ -97,11 +99,13 @@ pub(super) fn remove_mount(point: &Path) -> Result<(), SweepError> {
 
 /// Removes a file, or a directory with all in it, but nothing that is mounted there.
 pub(super) fn remove(path: &Path) -> Result<(), SweepError> {
-    if let Some(mount) = mounts()?.into_iter().find(|mount| mount.starts_with(path)) {
-        return Err(SweepError::Mounted { path: path.to_owned(), mount });
-    }
     let removed = match fs::symlink_metadata(path) {
-        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
+        Ok(metadata) if metadata.is_dir() => {
+            if let Some(mount) = mounted(path)?.into_iter().next() {
+                return Err(SweepError::Mounted { path: path.to_owned(), mount });
+            }
+            fs::remove_dir_all(path)
+        }
         Ok(_) => fs::remove_file(path),
         Err(error) => Err(error),
     };
@@ -111,14 +115,9 @@ pub(super) fn remove(path: &Path) -> Result<(), SweepError> {
     }
 }
 
-/// Every mount point, the innermost first.
-fn mounts() -> Result<Vec<PathBuf>, SweepError> {
-    let table = Path::new(MOUNTS);
-    let text = fs::read_to_string(table).map_err(system("read", table))?;
-    let points = text.lines().filter_map(|line| line.split(' ').nth(4)).map(unescaped);
-    let mut points: Vec<PathBuf> = points.collect();
-    points.reverse();
-    Ok(points)
+/// Points of what is mounted at a path or below it, the innermost first.
+fn mounted(path: &Path) -> Result<Vec<PathBuf>, SweepError> {
+    mounts::within(path).map_err(system("read", Path::new(mounts::TABLE)))
 }
 
 fn entry(path: &Path) -> Left {

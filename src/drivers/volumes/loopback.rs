@@ -16,6 +16,7 @@ use mill_model::{AllocId, Bytes, limits};
 use rustix::mount::UnmountFlags;
 
 use super::{Scratch, ScratchError, system};
+use crate::mounts;
 
 /// Anybody in the container may write, whatever user its image has, as into `/tmp`.
 const MODE: u32 = 0o1777;
@@ -28,7 +29,6 @@ pub struct LoopScratch {
 
 /// The files of one volume.
 struct Paths {
-    alloc: PathBuf,
     image: PathBuf,
     fresh: PathBuf,
     point: PathBuf,
@@ -46,7 +46,6 @@ impl LoopScratch {
             image: alloc.join(format!("{volume}.img")),
             fresh: alloc.join(format!("{volume}.new")),
             point: alloc.join(volume.as_str()),
-            alloc,
         }
     }
 }
@@ -64,7 +63,7 @@ impl Scratch for LoopScratch {
             return Err(ScratchError::TooSmall { size, least });
         }
         let paths = self.paths(alloc, volume);
-        if mount_points(&paths.alloc)?.contains(&paths.point) {
+        if is_mounted(&paths.point)? {
             return Ok(paths.point);
         }
         std::fs::create_dir_all(&paths.point).map_err(system("create", &paths.point))?;
@@ -101,6 +100,15 @@ impl Scratch for LoopScratch {
         let allocs = names.filter_map(|name| name.parse::<AllocId>().ok());
         Ok(allocs.filter(|alloc| !known.contains(alloc)).collect())
     }
+}
+
+/// What is mounted below a directory, the innermost first.
+fn mount_points(directory: &Path) -> Result<Vec<PathBuf>, ScratchError> {
+    mounts::within(directory).map_err(system("read", Path::new(mounts::TABLE)))
+}
+
+fn is_mounted(point: &Path) -> Result<bool, ScratchError> {
+    Ok(mount_points(point)?.contains(&mounts::resolved(point)))
 }
 
 /// Makes the image: under another name until it is whole.
@@ -143,44 +151,12 @@ async fn run(program: &'static str, options: &[&str], paths: &[&Path]) -> Result
     }
 }
 
-/// What is mounted below a directory, the innermost first.
-fn mount_points(directory: &Path) -> Result<Vec<PathBuf>, ScratchError> {
-    let table = Path::new("/proc/self/mountinfo");
-    let text = std::fs::read_to_string(table).map_err(system("read", table))?;
-    let points = text.lines().filter_map(|line| line.split(' ').nth(4)).map(unescaped);
-    let mut points: Vec<PathBuf> = points.filter(|point| point.starts_with(directory)).collect();
-    points.reverse();
-    Ok(points)
-}
-
-/// Spaces and the like are written as `\040` (proc_pid_mountinfo(5)).
-pub(crate) fn unescaped(text: &str) -> PathBuf {
-    let mut parts = text.split('\\');
-    let mut path = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        let code = part.get(..3).and_then(|digits| u8::from_str_radix(digits, 8).ok());
-        match code {
-            Some(code) => {
-                path.push(char::from(code));
-                path.push_str(part.get(3..).unwrap_or_default());
-            }
-            None => path.push_str(part),
-        }
-    }
-    PathBuf::from(path)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn names() -> (AllocId, VolumeName) {
         ("web-2222".parse().unwrap(), VolumeName::new("scratch").unwrap())
-    }
-
-    #[test]
-    fn mount_points_with_spaces_are_read() {
-        assert_eq!(unescaped(r"/a\040b/c\134d"), Path::new(r"/a b/c\d"));
     }
 
     #[tokio::test]

@@ -17,7 +17,6 @@ use thiserror::Error;
 
 pub use fake::FakeScratch;
 pub use loopback::LoopScratch;
-pub(crate) use loopback::unescaped;
 
 mod fake;
 mod loopback;
