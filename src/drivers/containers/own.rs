@@ -7,8 +7,10 @@
 //! Needs `containerd` ≥ 1.6, `containerd-shim-runc-v2` and `runc` on `PATH`. The configuration is of version 2, which
 //! 1.6 speaks and 2.x reads too; only 1.6.20 was tried.
 
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -21,6 +23,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use crate::containerd::{Containerd, RuntimeError};
+use crate::mounts::resolved;
 use crate::process;
 
 /// Programs that must be there, with what provides them on Debian.
@@ -31,6 +34,9 @@ const OLDEST: (u32, u32) = (1, 6);
 
 /// A path of a Unix socket has at most 107 bytes (unix(7)); containerd's second socket has a longer name.
 const SOCKET_BYTES_MAX: usize = 107 - ".ttrpc".len();
+
+/// How the line of its settings begins that says where it keeps what it has.
+const ROOT_SETTING: &str = "root = ";
 
 /// Where an own containerd lives.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -218,8 +224,9 @@ fn running(config: &OwnConfig) -> Option<u32> {
     let line = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
     let mut words = line.split(|byte| *byte == 0);
     let is_containerd = words.next().is_some_and(|program| program.ends_with(b"containerd"));
-    let ours = config_file(config);
-    (is_containerd && words.any(|word| word == ours.as_os_str().as_encoded_bytes())).then_some(pid)
+    let ours = resolved(&config_file(config));
+    let is_ours = |word: &[u8]| resolved(Path::new(OsStr::from_bytes(word))) == ours;
+    (is_containerd && words.any(is_ours)).then_some(pid)
 }
 
 /// Whether someone has removed its root while it ran: it holds files that nobody else can see, and can store nothing.
@@ -235,11 +242,9 @@ fn has_lost_its_root(pid: u32) -> bool {
 /// Whether the one that runs keeps what it has where this home does.
 fn is_ours(config: &OwnConfig) -> bool {
     let settings = std::fs::read_to_string(config_file(config)).unwrap_or_default();
-    settings.lines().any(|line| line == root_line(config))
-}
-
-fn root_line(config: &OwnConfig) -> String {
-    format!("root = {}", quoted(&config.root))
+    let root = settings.lines().find_map(|line| line.strip_prefix(ROOT_SETTING));
+    let root = root.and_then(|quoted| serde_json::from_str::<PathBuf>(quoted).ok());
+    root.is_some_and(|root| resolved(&root) == resolved(&config.root))
 }
 
 fn quoted(path: &Path) -> String {
@@ -303,10 +308,10 @@ fn version(text: &str) -> Option<(u32, u32)> {
 /// containerd's configuration. Kubernetes' plugin (one in 1.x, three in 2.x) would open ports and look for networks.
 fn settings(config: &OwnConfig, socket: &Path) -> String {
     format!(
-        "version = 2\n{}\nstate = {}\n\
+        "version = 2\n{ROOT_SETTING}{}\nstate = {}\n\
          disabled_plugins = [\"io.containerd.grpc.v1.cri\", \"io.containerd.cri.v1.images\", \
          \"io.containerd.cri.v1.runtime\"]\n\n[grpc]\n  address = {}\n\n[debug]\n  level = \"warn\"\n",
-        root_line(config),
+        quoted(&config.root),
         quoted(&config.state.join("state")),
         quoted(socket),
     )
@@ -351,6 +356,15 @@ mod tests {
         assert!(!is_ours(&ours), "there are none");
         std::fs::write(config_file(&ours), settings(&ours, Path::new("/s"))).unwrap();
         assert!(is_ours(&ours) && !is_ours(&theirs));
+        let (link, linked) = (dir.path().join("link"), dir.path().join("containerd"));
+        std::os::unix::fs::symlink(dir.path(), &link).unwrap();
+        let by_link = OwnConfig { root: link.join("containerd"), state: link };
+        assert!(!is_ours(&by_link));
+        std::fs::write(config_file(&ours), settings(&by_link, Path::new("/s"))).unwrap();
+        assert!(
+            is_ours(&OwnConfig { root: linked, state: dir.path().to_owned() }),
+            "before the link was resolved"
+        );
     }
 
     #[tokio::test]

@@ -75,6 +75,8 @@ impl Home {
     /// It can't be made, or another daemon holds it.
     pub fn open(path: &Path) -> Result<Self, HomeError> {
         make_dir(path)?;
+        // Whoever tells of what lies in it, the kernel above all, does so without symbolic links.
+        let path = &path.canonicalize().map_err(io_error("find", path))?;
         make_dir(&path.join("keys"))?;
         let lock_path = path.join("lock");
         let mut options = OpenOptions::new();
@@ -87,7 +89,7 @@ impl Home {
         }
     }
 
-    /// Where it is.
+    /// Where it is, without symbolic links.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -214,6 +216,17 @@ mod tests {
         assert!(matches!(Home::open(dir.path()), Err(HomeError::Locked { .. })));
         drop(home);
         Home::open(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn a_directory_by_another_name_is_the_same_home() {
+        let dir = tempfile::tempdir().unwrap();
+        let (real, link) = (dir.path().join("srv"), dir.path().join("lib"));
+        fs::create_dir(&real).unwrap();
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        let home = Home::open(&link).unwrap();
+        assert_eq!(home.path(), real.canonicalize().unwrap());
+        assert!(matches!(Home::open(&real), Err(HomeError::Locked { .. })));
     }
 
     #[test]

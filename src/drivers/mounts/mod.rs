@@ -56,6 +56,14 @@ pub fn resolved(path: &Path) -> PathBuf {
     }
 }
 
+/// The same file in a directory without symbolic links: what stands at its own name is replaced, not followed.
+pub fn resolved_place(path: &Path) -> PathBuf {
+    match (path.parent(), path.file_name()) {
+        (Some(directory), Some(name)) => resolved(directory).join(name),
+        _ => path.to_owned(),
+    }
+}
+
 /// The table's lines; one that isn't as promised is left out.
 pub(crate) fn read(table: &[u8]) -> Vec<Mount> {
     table.split(|byte| *byte == b'\n').filter_map(line).collect()
@@ -134,6 +142,7 @@ mod tests {
         symlink(dir.path(), real.join("link")).unwrap();
         assert_eq!(resolved(&real.join("link/not/yet")), real.join("not/yet"));
         assert_eq!(resolved(&real.join("link")), real);
+        assert_eq!(resolved_place(&real.join("link/link")), real.join("link"));
         assert_eq!(resolved(Path::new("/")), Path::new("/"));
     }
 }

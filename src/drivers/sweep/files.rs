@@ -66,9 +66,9 @@ fn home(place: &Place, left: &mut Vec<Left>, foreign: &mut Vec<Left>) -> Result<
         .collect();
     left.extend(paths.iter().filter(|path| is_there(path)).map(|path| entry(path)));
     foreign.extend(others.iter().map(|path| entry(path)));
-    // A disk of its own that somebody mounted for Mill stays mounted.
+    // A disk of its own that somebody mounted for Mill stays mounted, and a link to where it was stays a link.
     if others.is_empty()
-        && is_there(&place.data)
+        && place.data.is_dir()
         && !mounted(&place.data)?.contains(&mounts::resolved(&place.data))
     {
         left.push(Left::at(Kind::Directory, &place.data));
@@ -217,6 +217,30 @@ mod tests {
         write(dir.path().join("run/mill/somebody.sock"));
         write(place.socket.clone());
         assert_eq!(names(&find(&place, false).unwrap().0, dir.path()), ["run/mill/mill.sock"]);
+    }
+
+    #[test]
+    fn mounts_below_a_link_are_found_and_nothing_is_removed_across_them() {
+        assert!(rustix::process::geteuid().is_root(), "this test mounts: it needs root");
+        let dir = tempfile::tempdir().unwrap();
+        let (real, mut place) = (dir.path().join("srv"), place(dir.path()));
+        let points = ["scratch/web-2222/tmp", "allocs/web-2222/disk"].map(|point| real.join(point));
+        for point in &points {
+            fs::create_dir_all(point).unwrap();
+            mount("tmpfs", point, "tmpfs", MountFlags::empty(), None).unwrap();
+        }
+        write(points[1].join("theirs"));
+        std::os::unix::fs::symlink(&real, &place.data).unwrap();
+        let found = find_mounts(&place);
+        let refused = remove(&place.data.join("allocs"));
+        place.with_data = true;
+        let left = find(&place, false);
+        for point in &points {
+            unmount(point, UnmountFlags::empty()).unwrap();
+        }
+        assert_eq!(names(&found.unwrap(), dir.path()), ["srv/scratch/web-2222/tmp"]);
+        assert!(matches!(refused, Err(SweepError::Mounted { mount, .. }) if mount == points[1]));
+        assert!(names(&left.unwrap().0, dir.path()).contains(&"data/allocs/web-2222".to_owned()));
     }
 
     #[test]

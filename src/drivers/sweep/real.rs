@@ -13,6 +13,7 @@ use crate::cgroups::{CgroupError, Cgroups};
 use crate::containerd::Containerd;
 use crate::containers::own::{Own, OwnConfig, OwnError};
 use crate::containers::{ContainerName, Containers as _, Runtime, RuntimeConfig};
+use crate::mounts::{resolved, resolved_place};
 
 /// In the root of a containerd that has ever run: its records.
 const RECORDS: &str = "io.containerd.metadata.v1.bolt/meta.db";
@@ -74,7 +75,8 @@ impl MachineSweep {
     /// What sweeps `place`.
     pub fn new(place: Place, tempo: Arc<Tempo>) -> Self {
         let own_containerd = place.own_containerd || place.with_data;
-        let place = Place { own_containerd, ..place };
+        let (socket, plane_socket) = (resolved_place(&place.socket), resolved_place(&place.plane_socket));
+        let place = Place { data: resolved(&place.data), socket, plane_socket, own_containerd, ..place };
         Self { place, proc: PathBuf::from("/proc"), tempo, locks: vec![], own: None }
     }
 

@@ -9,6 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::{Kind, Left};
 use crate::containerd::NAMESPACE;
 use crate::containers::ContainerName;
+use crate::mounts::resolved;
 
 /// What a shim is called.
 const PROGRAM: &str = "containerd-shim-runc-v2";
@@ -43,9 +44,14 @@ fn container_of(proc: &Path, pid: u32, sockets: &[PathBuf]) -> Option<String> {
     let value = |option: &str| words.iter().skip_while(|word| **word != option).nth(1);
     let ours = words.first()?.ends_with(PROGRAM)
         && value("-namespace")? == NAMESPACE
-        && sockets.iter().any(|socket| value("-address").is_some_and(|at| Path::new(&**at) == socket));
+        && value("-address").is_some_and(|at| sockets.iter().any(|socket| is_same(socket, Path::new(&**at))));
     let container = value("-id").filter(|_| ours)?;
     container.parse::<ContainerName>().ok().map(|name| name.to_string())
+}
+
+/// A containerd tells its shims what its own settings say: `/var/run/…`, where others say `/run/…`.
+fn is_same(one: &Path, other: &Path) -> bool {
+    one == other || resolved(one) == resolved(other)
 }
 
 #[cfg(test)]
@@ -71,5 +77,10 @@ mod tests {
         let found = find(proc.path(), &sockets, &["web-3333.1".to_owned()].into());
         assert_eq!(found, [Left::of(Kind::Process, "7 containerd-shim-runc-v2 web-2222.1")]);
         assert_eq!(container_of(proc.path(), 12, &sockets), None);
+
+        std::os::unix::fs::symlink(proc.path(), proc.path().join("link")).unwrap();
+        let (socket, linked) = (proc.path().join("c.sock"), proc.path().join("link/c.sock"));
+        process(13, &format!("{shim} mill -id web-4444.1 -address {}", linked.display()));
+        assert_eq!(container_of(proc.path(), 13, &[socket]).as_deref(), Some("web-4444.1"));
     }
 }

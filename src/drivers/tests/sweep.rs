@@ -227,3 +227,25 @@ async fn a_containerd_of_mills_own_is_looked_into_and_ends_when_asked_for() {
     assert!(!config.root.exists() && !config.state.exists());
     assert_eq!(sweep(&place).await.1, Found::default());
 }
+
+/// The data directory is a link to where the disk is, as administrators do it.
+#[tokio::test]
+async fn a_home_below_links_is_swept_whole() {
+    let host = Host::start().await;
+    let mut place = place(&host);
+    let dir = host.dir.path();
+    fs::create_dir_all(dir.join("srv/mill")).unwrap();
+    fs::create_dir_all(dir.join("var-run")).unwrap();
+    std::os::unix::fs::symlink("srv/mill", &place.data).unwrap();
+    std::os::unix::fs::symlink("var-run", dir.join("mill")).unwrap();
+    let point = live(&host, &place).await;
+    place.with_data = true;
+    let (mut sweeper, found) = sweep(&place).await;
+    let real = dir.join("srv/mill/scratch/web-2222/tmp");
+    assert_eq!(of(&found.left, Kind::Mount), [real.to_str().unwrap()]);
+    for left in &found.left {
+        sweeper.remove(left).await.unwrap();
+    }
+    assert!(!point.exists() && !dir.join("srv/mill").exists());
+    assert_eq!(sweep(&place).await.1.left, []);
+}

@@ -187,6 +187,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_volume_below_a_link_is_found_as_it_was_left_and_goes() {
+        assert!(rustix::process::geteuid().is_root(), "this test mounts: it needs root, mount and mkfs.ext4");
+        let dir = tempfile::tempdir().unwrap();
+        let (real, link) = (dir.path().join("srv"), dir.path().join("lib"));
+        std::fs::create_dir(&real).unwrap();
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        let scratch = LoopScratch::new(link.join("scratch"));
+        let (alloc, volume) = names();
+        let size = Some(Bytes(4 << 20));
+        let point = scratch.make(&alloc, &volume, size).await.unwrap();
+        std::fs::write(point.join("file"), "kept").unwrap();
+        assert_eq!(scratch.make(&alloc, &volume, size).await.unwrap(), point);
+        assert_eq!(std::fs::read_to_string(point.join("file")).unwrap(), "kept");
+        assert_eq!(mount_points(&real).unwrap().len(), 1, "it is mounted once");
+        scratch.remove(&alloc).await.unwrap();
+        assert_eq!(mount_points(&real).unwrap(), Vec::<PathBuf>::new());
+        assert_eq!(std::fs::read_dir(real.join("scratch")).unwrap().count(), 0);
+    }
+
+    #[tokio::test]
     async fn what_a_crash_left_half_made_is_made_anew_and_a_size_too_small_refused() {
         assert!(rustix::process::geteuid().is_root(), "this test mounts: it needs root, mount and mkfs.ext4");
         let dir = tempfile::tempdir().unwrap();

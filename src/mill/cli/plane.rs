@@ -62,6 +62,7 @@ impl PlaneArgs {
         };
         let config =
             node.resolve(Flavour::Daemon, &node::Sources { env: &only, file: None, hostname: "plane" })?;
+        let config = config.resolved();
         Ok(PlaneConfig { data_dir: config.data_dir, socket: config.plane_socket, log: config.log })
     }
 }

@@ -49,6 +49,7 @@ async fn live(config: &NodeConfig, dev: bool) -> Result<Exit, CliError> {
     // First of all: what is started below isn't left behind by a signal's default.
     let mut signals = Signals::hook()?;
     trouble::root()?;
+    let config = &config.resolved();
     let tempo = Arc::new(Tempo::default());
     let home = Home::open(&config.data_dir).map_err(|error| trouble::home(&error, &config.data_dir))?;
     let fresh = home.identity().map_err(|error| trouble::home(&error, &config.data_dir))?.is_none();

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::Args;
+use mill_drivers::mounts::{resolved, resolved_place};
 use mill_model::NodeName;
 use mill_model::limits::NAME_LENGTH_MAX;
 use tracing_subscriber::EnvFilter;
@@ -189,6 +190,19 @@ impl Settings<'_> {
             false => Err(CliError::usage(format!("{} can't be `{}`", setting.from, setting.text))
                 .because("a daemon's paths don't depend on where it was started")
                 .hint("give the path from `/` on")),
+        }
+    }
+}
+
+impl NodeConfig {
+    /// The same, its paths without symbolic links as far as they are there. The kernel, containerd and Mill's other
+    /// process tell of files so: by any other name a daemon wouldn't know its own mounts and shims again.
+    pub(crate) fn resolved(&self) -> Self {
+        Self {
+            data_dir: resolved(&self.data_dir),
+            socket: resolved_place(&self.socket),
+            plane_socket: resolved_place(&self.plane_socket),
+            ..self.clone()
         }
     }
 }

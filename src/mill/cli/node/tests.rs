@@ -145,3 +145,22 @@ fn a_host_name_becomes_a_node_name_if_it_can() {
         assert_eq!(as_name(hostname).as_ref().map(NodeName::as_str), name, "{hostname}");
     }
 }
+
+#[test]
+fn a_daemon_knows_its_files_by_their_real_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let real = dir.path().canonicalize().unwrap();
+    std::fs::create_dir(real.join("srv")).unwrap();
+    std::os::unix::fs::symlink("srv", real.join("lib")).unwrap();
+    let linked = |name: &str| Some(real.join("lib").join(name).display().to_string());
+    let args = NodeArgs {
+        data_dir: linked(""),
+        socket: linked("run/mill.sock"),
+        plane_socket: linked("plane.sock"),
+        ..NodeArgs::default()
+    };
+    let config = resolve(Flavour::Daemon, &args, &[], "").unwrap().resolved();
+    assert_eq!(config.data_dir, real.join("srv"));
+    assert_eq!(config.socket, real.join("srv/run/mill.sock"));
+    assert_eq!(config.plane_socket, real.join("srv/plane.sock"));
+}
