@@ -11,11 +11,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mill_model::Bytes;
-use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, Signal, kill_process};
 use thiserror::Error;
 
 use crate::mounts::{self, Mount};
+use crate::process::Lock;
 
 mod hierarchies;
 
@@ -90,12 +90,6 @@ impl CgroupError {
             Self::NoneMounted | Self::Malformed { .. } | Self::Claim { .. } | Self::Interrupted => false,
         }
     }
-}
-
-/// The right to all containers of a machine. The kernel lets go of it with its process, however that ends.
-#[derive(Debug)]
-pub struct Claim {
-    _group: std::fs::File,
 }
 
 /// The cgroups of this node's containers.
@@ -242,16 +236,12 @@ impl Cgroups {
     ///
     /// # Errors
     /// It can't be made or locked.
-    pub fn claim(&self) -> Result<Option<Claim>, CgroupError> {
+    pub fn claim(&self) -> Result<Option<Lock>, CgroupError> {
         let path = self.claimed_at()?;
         let failed = |source: io::Error| CgroupError::Claim { path: path.clone(), source: Arc::new(source) };
         std::fs::create_dir_all(&path).map_err(failed)?;
         let group = std::fs::File::open(&path).map_err(failed)?;
-        match flock(&group, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(Claim { _group: group })),
-            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-            Err(errno) => Err(failed(errno.into())),
-        }
+        Ok(Lock::on(group).map_err(failed)?.ok())
     }
 
     /// Whether the parent is there, in any hierarchy.

@@ -11,8 +11,9 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
 use thiserror::Error;
+
+use crate::process::{Lock, ProcessError};
 
 pub use certificates::{CertificateError, Keys};
 pub use identity::{Identity, IdentityError};
@@ -65,7 +66,7 @@ pub enum HomeError {
 #[derive(Debug)]
 pub struct Home {
     path: PathBuf,
-    _lock: File,
+    _lock: Lock,
 }
 
 impl Home {
@@ -77,16 +78,14 @@ impl Home {
         make_dir(path)?;
         // Whoever tells of what lies in it, the kernel above all, does so without symbolic links.
         let path = &path.canonicalize().map_err(io_error("find", path))?;
+        let lock = Lock::take(&path.join("lock")).map_err(|error| match error {
+            ProcessError::Io { doing, path, source } => HomeError::Io { what: doing, path, source },
+            ProcessError::Locked { .. } | ProcessError::Damaged { .. } => {
+                HomeError::Locked { path: path.to_owned() }
+            }
+        })?;
         make_dir(&path.join("keys"))?;
-        let lock_path = path.join("lock");
-        let mut options = OpenOptions::new();
-        let lock = options.create(true).write(true).truncate(false).mode(0o600).open(&lock_path);
-        let lock = lock.map_err(io_error("open", &lock_path))?;
-        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
-            Err(rustix::io::Errno::WOULDBLOCK) => Err(HomeError::Locked { path: path.to_owned() }),
-            Err(error) => Err(io_error("lock", &lock_path)(error.into())),
-        }
+        Ok(Self { path: path.to_owned(), _lock: lock })
     }
 
     /// Where it is, without symbolic links.

@@ -28,10 +28,13 @@ const HOME: [&str; 12] = [
     "lock",
 ];
 
+/// Those of them in which each thing is found by itself, so that somebody else's stays, and they with it.
+const SHELVES: [&str; 2] = ["allocs", "scratch"];
+
 /// The files of a home. `runtime`: whether removing containers will make some more.
 pub(super) fn find(place: &Place, runtime: bool) -> Result<(Vec<Left>, Vec<Left>), SweepError> {
     let (mut left, mut foreign) = (vec![], vec![]);
-    for folder in ["allocs", "scratch"].map(|name| place.data.join(name)) {
+    for folder in SHELVES.map(|name| place.data.join(name)) {
         for path in entries(&folder)? {
             let is_ours = path.file_name().and_then(|name| name.to_str()?.parse::<AllocId>().ok()).is_some();
             if is_ours { &mut left } else { &mut foreign }.push(entry(&path));
@@ -64,13 +67,13 @@ fn home(place: &Place, left: &mut Vec<Left>, foreign: &mut Vec<Left>) -> Result<
         .into_iter()
         .filter(|path| !paths.contains(path) && !left.iter().any(|left| Path::new(&left.name) == path))
         .collect();
-    left.extend(paths.iter().filter(|path| is_there(path)).map(|path| entry(path)));
+    let holds_others = |path: &Path| foreign.iter().any(|other| Path::new(&other.name).starts_with(path));
+    let ours = paths.iter().filter(|path| is_there(path) && !holds_others(path));
+    left.extend(ours.map(|path| entry(path)));
+    let is_shared = holds_others(&place.data) || !others.is_empty();
     foreign.extend(others.iter().map(|path| entry(path)));
     // A disk of its own that somebody mounted for Mill stays mounted, and a link to where it was stays a link.
-    if others.is_empty()
-        && place.data.is_dir()
-        && !mounted(&place.data)?.contains(&mounts::resolved(&place.data))
-    {
+    if !is_shared && place.data.is_dir() && !mounted(&place.data)?.contains(&mounts::resolved(&place.data)) {
         left.push(Left::at(Kind::Directory, &place.data));
     }
     Ok(())
@@ -97,9 +100,15 @@ pub(super) fn remove_mount(point: &Path) -> Result<(), SweepError> {
     }
 }
 
-/// Removes a file, or a directory with all in it, but nothing that is mounted there.
-pub(super) fn remove(path: &Path) -> Result<(), SweepError> {
+/// Removes a file, or a directory with all in it, but nothing that is mounted there. A directory in which everything
+/// was found by itself goes only when it is empty: what has come into it since is somebody's.
+pub(super) fn remove(place: &Place, path: &Path) -> Result<(), SweepError> {
+    let emptied =
+        [place.data.clone(), place.run()].into_iter().chain(SHELVES.map(|name| place.data.join(name)));
     let removed = match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_dir() && emptied.into_iter().any(|folder| folder == path) => {
+            fs::remove_dir(path)
+        }
         Ok(metadata) if metadata.is_dir() => {
             if let Some(mount) = mounted(path)?.into_iter().next() {
                 return Err(SweepError::Mounted { path: path.to_owned(), mount });
@@ -187,8 +196,13 @@ mod tests {
         assert_eq!(names(&left, dir.path()), [&["data/allocs/web-2222"], &run[..]].concat());
         assert_eq!(names(&foreign, dir.path()), ["data/allocs/notes.txt"]);
 
-        fs::remove_file(place.data.join("allocs/notes.txt")).unwrap();
         place.with_data = true;
+        let (left, foreign) = find(&place, false).unwrap();
+        let kept = ["data/allocs", "data"].map(|name| dir.path().join(name).display().to_string());
+        assert!(!left.iter().any(|left| kept.contains(&left.name)), "{left:?}");
+        assert_eq!(names(&foreign, dir.path()), ["data/allocs/notes.txt"]);
+
+        fs::remove_file(place.data.join("allocs/notes.txt")).unwrap();
         let (left, foreign) = find(&place, false).unwrap();
         let home = ["data/allocs", "data/raft", "data/keys", "data/node.kdl", "data/lock", "data"];
         assert_eq!(names(&left, dir.path()), [&["data/allocs/web-2222", run[1], run[2]], &home[..]].concat());
@@ -198,12 +212,30 @@ mod tests {
         let (left, foreign) = find(&place, false).unwrap();
         assert_eq!(names(&foreign, dir.path()), ["data/my-own-notes"]);
         for left in &left {
-            remove(Path::new(&left.name)).unwrap();
-            remove(Path::new(&left.name)).unwrap();
+            remove(&place, Path::new(&left.name)).unwrap();
+            remove(&place, Path::new(&left.name)).unwrap();
         }
         let rest = entries(dir.path()).unwrap().into_iter().chain(entries(&place.data).unwrap());
         assert_eq!(rest.count(), 3, "run, data, and the notes in it");
         assert_eq!(find(&place, false).unwrap().0, []);
+    }
+
+    #[test]
+    fn what_came_after_the_look_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = Place { with_data: true, ..place(dir.path()) };
+        write(place.data.join("allocs/web-2222/record"));
+        write(place.data.join("node.kdl"));
+        write(place.socket.clone());
+        let (left, _) = find(&place, true).unwrap();
+        let late = ["data/allocs/notes.txt", "data/notes.txt", "run/mill/notes.txt"];
+        for name in late {
+            write(dir.path().join(name));
+        }
+        let stuck: Vec<Left> =
+            left.into_iter().filter(|left| remove(&place, Path::new(&left.name)).is_err()).collect();
+        assert_eq!(names(&stuck, dir.path()), ["run/mill", "data/allocs", "data"]);
+        assert!(late.iter().all(|name| dir.path().join(name).exists()));
     }
 
     #[test]
@@ -232,7 +264,7 @@ mod tests {
         write(points[1].join("theirs"));
         std::os::unix::fs::symlink(&real, &place.data).unwrap();
         let found = find_mounts(&place);
-        let refused = remove(&place.data.join("allocs"));
+        let refused = remove(&place, &place.data.join("allocs/web-2222"));
         place.with_data = true;
         let left = find(&place, false);
         for point in &points {
@@ -259,7 +291,7 @@ mod tests {
         assert_eq!(names(&found, dir.path()), ["data/scratch/web-2222/tmp"]);
         remove_mount(Path::new(&found[0].name)).unwrap();
         remove_mount(Path::new(&found[0].name)).unwrap();
-        let refused = remove(&place.data.join("allocs/web-2222"));
+        let refused = remove(&place, &place.data.join("allocs/web-2222"));
         assert!(matches!(refused, Err(SweepError::Mounted { mount, .. }) if mount == points[1]));
         assert!(points[1].join("theirs").exists());
         for point in &points[1..] {

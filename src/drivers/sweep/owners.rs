@@ -2,23 +2,23 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock, major, minor};
-use rustix::io::Errno;
+use rustix::fs::{major, minor};
 use rustix::net::sockopt::socket_peercred;
 
 use super::{Owner, SweepError, system};
+use crate::process;
 
 /// The words after `mill` that make a process of it that lives on.
 const LIVING: [&str; 3] = ["daemon", "dev", "plane"];
 
 /// A lock file of a home: claimed, held by somebody, or not there.
 pub(super) enum Lock {
-    /// Ours now, for as long as the file is open.
-    Claimed(File),
+    /// Ours now.
+    Claimed(process::Lock),
     /// Somebody has it.
     Held(Owner),
     /// There is none, hence nobody.
@@ -34,14 +34,35 @@ pub(super) fn claim(path: &Path, proc: &Path) -> Result<Lock, SweepError> {
         }
         Err(error) => return Err(system("open", path)(error)),
     };
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Lock::Claimed(file)),
-        Err(Errno::WOULDBLOCK) => {
+    match process::Lock::on(file).map_err(system("lock", path))? {
+        Ok(lock) => Ok(Lock::Claimed(lock)),
+        Err(file) => {
             let pid = holder(&file, proc);
             Ok(Lock::Held(owner(pid, proc, || format!("whoever holds {}", path.display()))))
         }
-        Err(errno) => Err(system("lock", path)(errno.into())),
     }
+}
+
+/// Makes a lock, a file or a cgroup, unless it is there; says whether it did. Where its directory isn't there, there is
+/// nothing to keep anybody out of.
+pub(super) fn make(path: &Path, is_cgroup: bool) -> Result<bool, SweepError> {
+    let made = match is_cgroup {
+        true => fs::create_dir(path),
+        false => OpenOptions::new().create_new(true).write(true).mode(0o600).open(path).map(drop),
+    };
+    match made.map_err(|error| (error.kind(), error)) {
+        Ok(()) => Ok(true),
+        Err((io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound | io::ErrorKind::NotADirectory, _)) => {
+            Ok(false)
+        }
+        Err((_, error)) => Err(system("make", path)(error)),
+    }
+}
+
+/// Removes a lock that was made; what is in use stays.
+pub(super) fn unmake(path: &Path) {
+    // Whoever uses it now made it theirs, and one that is gone is as good.
+    let _ = if path.is_dir() { fs::remove_dir(path) } else { fs::remove_file(path) };
 }
 
 /// The process that holds the lock on a file, by `/proc/locks` (proc_locks(5)).
@@ -111,13 +132,13 @@ mod tests {
         let path = dir.path().join("lock");
         let proc = Path::new("/proc");
         assert!(matches!(claim(&path, proc).unwrap(), Lock::Absent));
-        let held = crate::process::Lock::take(&path).unwrap();
+        let held = process::Lock::take(&path).unwrap();
         let Lock::Held(owner) = claim(&path, proc).unwrap() else { panic!("it is held") };
         assert_eq!(owner.pid, Some(std::process::id()));
         assert!(owner.what.contains("lock"), "{owner}");
         drop(held);
         let Lock::Claimed(_file) = claim(&path, proc).unwrap() else { panic!("it is free") };
-        assert!(crate::process::Lock::take(&path).is_err(), "nobody comes up meanwhile");
+        assert!(process::Lock::take(&path).is_err(), "nobody comes up meanwhile");
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! The real [`Sweep`]: containerds, cgroups, mounts, files and processes, in the order in which they let go.
 
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,6 +13,7 @@ use crate::containerd::Containerd;
 use crate::containers::own::{Own, OwnConfig, OwnError};
 use crate::containers::{ContainerName, Containers as _, Runtime, RuntimeConfig};
 use crate::mounts::{resolved, resolved_place};
+use crate::process;
 
 /// In the root of a containerd that has ever run: its records.
 const RECORDS: &str = "io.containerd.metadata.v1.bolt/meta.db";
@@ -66,7 +66,9 @@ pub struct MachineSweep {
     proc: PathBuf,
     tempo: Arc<Tempo>,
     /// Held, so that nobody comes up meanwhile.
-    locks: Vec<File>,
+    locks: Vec<process::Lock>,
+    /// Those of them that weren't there before.
+    made: BTreeSet<PathBuf>,
     /// Mill's own containerd, if there is one.
     own: Option<Own>,
 }
@@ -77,7 +79,7 @@ impl MachineSweep {
         let own_containerd = place.own_containerd || place.with_data;
         let (socket, plane_socket) = (resolved_place(&place.socket), resolved_place(&place.plane_socket));
         let place = Place { data: resolved(&place.data), socket, plane_socket, own_containerd, ..place };
-        Self { place, proc: PathBuf::from("/proc"), tempo, locks: vec![], own: None }
+        Self { place, proc: PathBuf::from("/proc"), tempo, locks: vec![], made: BTreeSet::new(), own: None }
     }
 
     /// The containerds to look into: the machine's, and Mill's own, started if need be.
@@ -98,6 +100,27 @@ impl MachineSweep {
         }
         sockets.extend(self.own.as_ref().map(|own| own.socket().to_owned()));
         Ok(sockets.iter().map(|socket| Containerd::new(socket, Arc::clone(&self.tempo))).collect())
+    }
+
+    /// Takes a lock, and makes it if need be where there is something to keep others out of. Answers who has it.
+    fn keep_out(&mut self, path: PathBuf, is_cgroup: bool) -> Result<Option<Owner>, SweepError> {
+        let is_new = owners::make(&path, is_cgroup)?;
+        match owners::claim(&path, &self.proc)? {
+            Lock::Claimed(lock) => {
+                self.locks.push(lock);
+                self.made.extend(is_new.then_some(path));
+            }
+            Lock::Held(owner) => return Ok(Some(owner)),
+            Lock::Absent => {}
+        }
+        Ok(None)
+    }
+
+    /// Whether it is a lock that this sweep made: it goes when looking ends, unless what it lies in goes too.
+    fn is_own_lock(&self, one: &Left, left: &[Left]) -> bool {
+        let path = Path::new(&one.name);
+        let goes = left.iter().any(|other| path.parent() == Some(Path::new(&other.name)));
+        self.made.contains(path) && !goes
     }
 
     fn cgroups(&self) -> Result<Cgroups, SweepError> {
@@ -182,13 +205,10 @@ impl Sweep for MachineSweep {
         let listeners = sockets.into_iter().filter_map(|socket| owners::listener(socket, &self.proc));
         let mut owners: BTreeSet<Owner> = listeners.collect();
         let cgroup = self.cgroups()?.claimed_at().map_err(cgroup_error)?;
-        for path in [self.place.data.join("lock"), self.place.data.join("plane/lock"), cgroup] {
-            match owners::claim(&path, &self.proc)? {
-                Lock::Claimed(file) => self.locks.push(file),
-                Lock::Held(owner) => drop(owners.insert(owner)),
-                Lock::Absent => {}
-            }
+        for path in ["lock", "plane/lock"].map(|name| self.place.data.join(name)) {
+            owners.extend(self.keep_out(path, false)?);
         }
+        owners.extend(self.keep_out(cgroup, true)?);
         Ok(owners.into_iter().collect())
     }
 
@@ -220,7 +240,9 @@ impl Sweep for MachineSweep {
         found.left.extend(named.difference(&known).map(|name| Left::of(Kind::Cgroup, path(name))));
         found.foreign.extend(strangers.iter().map(|name| Left::of(Kind::Cgroup, path(name))));
         // A container that is removed leaves the parent, if only for the moment in which its own group is looked for.
-        if strangers.is_empty() && (cgroups.has_parent() || !known.is_empty()) {
+        let has_parent =
+            cgroups.has_parent() && !self.made.contains(&cgroups.claimed_at().map_err(cgroup_error)?);
+        if strangers.is_empty() && (has_parent || !known.is_empty()) {
             found.left.push(Left::of(Kind::Cgroup, cgroups.parent()));
         }
         found.left.extend(files::find_mounts(&self.place)?);
@@ -229,7 +251,7 @@ impl Sweep for MachineSweep {
             found.left.push(Left::of(Kind::Process, process_of(own)));
         }
         let (left, foreign) = files::find(&self.place, !known.is_empty())?;
-        found.left.extend(left);
+        found.left.extend(left.iter().filter(|one| !self.is_own_lock(one, &left)).cloned());
         found.foreign.extend(foreign);
         Ok(found)
     }
@@ -241,16 +263,21 @@ impl Sweep for MachineSweep {
             Kind::Cgroup => self.remove_cgroup(&left.name).await,
             Kind::Mount => files::remove_mount(Path::new(&left.name)),
             Kind::Lease | Kind::Image | Kind::Namespace => self.in_containerd(left).await,
-            Kind::Directory | Kind::File => files::remove(Path::new(&left.name)),
+            Kind::Directory | Kind::File => files::remove(&self.place, Path::new(&left.name)),
         }
     }
 
     async fn close(&mut self) -> Result<(), SweepError> {
-        self.locks.clear();
-        match self.own.take() {
+        // While nobody can come up who would find it running.
+        let stopped = match self.own.take() {
             Some(own) if own.was_started() => self.stop(&own).await,
             _ => Ok(()),
+        };
+        for path in std::mem::take(&mut self.made) {
+            owners::unmake(&path);
         }
+        self.locks.clear();
+        stopped
     }
 }
 

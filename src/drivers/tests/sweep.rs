@@ -14,6 +14,7 @@ use host::{Build, Host, shell, until};
 use mill_drivers::cgroups::Cgroups;
 use mill_drivers::containers::Containers as _;
 use mill_drivers::containers::own::{Own, OwnConfig};
+use mill_drivers::home::Home;
 use mill_drivers::sweep::{Found, Kind, Left, MachineSweep, Place, Sweep as _};
 use mill_drivers::volumes::{LoopScratch, Scratch as _};
 use mill_model::names::VolumeName;
@@ -248,4 +249,33 @@ async fn a_home_below_links_is_swept_whole() {
     }
     assert!(!point.exists() && !dir.join("srv/mill").exists());
     assert_eq!(sweep(&place).await.1.left, []);
+}
+
+#[tokio::test]
+async fn who_sweeps_keeps_others_out_also_by_locks_that_were_not_there() {
+    let host = Host::start().await;
+    let place = Place { with_data: true, ..place(&host) };
+    fs::create_dir_all(place.data.join("plane")).unwrap();
+    let cgroups = Cgroups::detect(&host.cgroup_parent).unwrap();
+    assert!(!cgroups.has_parent());
+    let locks = ["lock", "plane/lock"].map(|name| place.data.join(name));
+
+    let mut sweeper = MachineSweep::new(place.clone(), Arc::new(Tempo::default()));
+    assert_eq!(sweeper.claim().await.unwrap(), []);
+    for lock in &locks {
+        assert!(mill_drivers::process::Lock::take(lock).is_err(), "{lock:?} is held");
+    }
+    assert!(Home::open(&place.data).is_err() && cgroups.claim().unwrap().is_none());
+    let found = sweeper.find().await.unwrap();
+    let data = ["plane", "lock", ""].map(|name| place.data.join(name));
+    let data = data.map(|path| path.to_str().unwrap().trim_end_matches('/').to_owned());
+    assert_eq!(found.left.iter().map(|left| &left.name).collect::<Vec<_>>(), data.iter().collect::<Vec<_>>());
+    sweeper.close().await.unwrap();
+    assert!(!locks[0].exists() && !locks[1].exists() && !cgroups.has_parent(), "to look leaves nothing");
+
+    let home = Home::open(&place.data).unwrap();
+    let mut sweeper = MachineSweep::new(place.clone(), Arc::new(Tempo::default()));
+    assert_eq!(sweeper.claim().await.unwrap()[0].pid, Some(std::process::id()));
+    sweeper.close().await.unwrap();
+    assert!(home.path().join("lock").exists(), "what others hold stays");
 }

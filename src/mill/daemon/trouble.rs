@@ -6,11 +6,11 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 
 use mill_actors::kit::{ActorInfo, Introspect, Status};
-use mill_drivers::cgroups::{Cgroups, Claim};
+use mill_drivers::cgroups::Cgroups;
 use mill_drivers::disk::{Disk as _, LogFiles, RealDisk};
 use mill_drivers::home::HomeError;
 use mill_drivers::host;
-use mill_drivers::process::terminate;
+use mill_drivers::process::{Lock, terminate};
 use mill_drivers::sockets::{ProcSockets, Sockets as _, Wanted};
 use mill_drivers::sweep;
 use mill_model::{Bytes, Tempo};
@@ -88,7 +88,7 @@ fn taken(path: &Path) -> CliError {
 }
 
 /// Takes the containers of a cgroup for this daemon: two that took each other's for leftovers would kill them.
-pub(super) fn claim(config: &NodeConfig) -> Result<Claim, CliError> {
+pub(super) fn claim(config: &NodeConfig) -> Result<Lock, CliError> {
     let cgroups = |error| {
         failed("containers can't be run on this machine")
             .source(&error)
