@@ -23,6 +23,8 @@ use tonic::service::Interceptor;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 
+use crate::mounts::resolved;
+
 pub use error::{RuntimeError, chain};
 
 mod content;
@@ -41,6 +43,15 @@ pub(crate) const SNAPSHOTTER: &str = "overlayfs";
 
 /// Where Debian, Docker and containerd itself put the socket.
 pub const DEFAULT_SOCKET: &str = "/run/containerd/containerd.sock";
+
+/// The file beside a containerd's socket that its Mill has locked ([`crate::process::Lock`]). All of a containerd's
+/// Mills would share one namespace, and each take the others' containers and images for leftovers. Beside the socket,
+/// whatever name that is known by, since nothing else is the same to Mills of other homes.
+pub fn claimed_at(socket: &Path) -> PathBuf {
+    let mut path = resolved(socket).into_os_string();
+    path.push(".mill-lock");
+    path.into()
+}
 
 /// Most bytes that one answer may have: containerd's own server sends no more.
 const ANSWER_BYTES_MAX: usize = 16 << 20;

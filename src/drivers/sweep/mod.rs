@@ -9,7 +9,7 @@
 //!   carry its labels, its files have names that are listed here. Whatever else lies among them is somebody else's, is
 //!   told of, and stays.
 //! - **Nobody may be at home.** Whoever holds the locks of the home, answers at its sockets or has claimed its cgroup
-//!   keeps a sweep out; and the sweep holds those locks itself, so that nobody comes up meanwhile.
+//!   or its containerd keeps a sweep out; and the sweep holds those locks itself, so that nobody comes up meanwhile.
 //!
 //! Calls block now and then on files and on `/proc`: whoever sweeps does nothing else.
 //!

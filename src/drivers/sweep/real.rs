@@ -9,7 +9,7 @@ use mill_model::Tempo;
 use super::owners::{self, Lock};
 use super::{Found, Kind, Left, Owner, Sweep, SweepError, files, shims, store, system};
 use crate::cgroups::{CgroupError, Cgroups};
-use crate::containerd::Containerd;
+use crate::containerd::{Containerd, claimed_at};
 use crate::containers::own::{Own, OwnConfig, OwnError};
 use crate::containers::{ContainerName, Containers as _, Runtime, RuntimeConfig};
 use crate::mounts::{resolved, resolved_place};
@@ -209,6 +209,9 @@ impl Sweep for MachineSweep {
             owners.extend(self.keep_out(path, false)?);
         }
         owners.extend(self.keep_out(cgroup, true)?);
+        for socket in self.sockets() {
+            owners.extend(self.keep_out(claimed_at(&socket), false)?);
+        }
         Ok(owners.into_iter().collect())
     }
 
@@ -251,6 +254,10 @@ impl Sweep for MachineSweep {
             found.left.push(Left::of(Kind::Process, process_of(own)));
         }
         let (left, foreign) = files::find(&self.place, !known.is_empty())?;
+        let sockets = self.place.containerds.iter();
+        let claims = sockets.map(|socket| claimed_at(socket)).filter(|path| path.exists());
+        let left: Vec<Left> =
+            left.into_iter().chain(claims.map(|path| Left::at(Kind::File, &path))).collect();
         found.left.extend(left.iter().filter(|one| !self.is_own_lock(one, &left)).cloned());
         found.foreign.extend(foreign);
         Ok(found)

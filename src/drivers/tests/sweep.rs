@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use host::{Build, Host, shell, until};
 use mill_drivers::cgroups::Cgroups;
+use mill_drivers::containerd::claimed_at;
 use mill_drivers::containers::Containers as _;
 use mill_drivers::containers::own::{Own, OwnConfig};
 use mill_drivers::home::Home;
@@ -278,4 +279,33 @@ async fn who_sweeps_keeps_others_out_also_by_locks_that_were_not_there() {
     assert_eq!(sweeper.claim().await.unwrap()[0].pid, Some(std::process::id()));
     sweeper.close().await.unwrap();
     assert!(home.path().join("lock").exists(), "what others hold stays");
+}
+
+#[tokio::test]
+async fn a_containerd_that_another_homes_mill_uses_is_not_swept() {
+    let host = Host::start().await;
+    let place = place(&host);
+    let lock = claimed_at(&host.socket());
+    let theirs = mill_drivers::process::Lock::take(&lock).unwrap();
+    let mut sweeper = MachineSweep::new(place.clone(), Arc::new(Tempo::default()));
+    let owners = sweeper.claim().await.unwrap();
+    assert_eq!(owners.iter().map(|owner| owner.pid).collect::<Vec<_>>(), [Some(std::process::id())]);
+    sweeper.close().await.unwrap();
+    drop(theirs);
+
+    let mut sweeper = MachineSweep::new(place.clone(), Arc::new(Tempo::default()));
+    assert_eq!(sweeper.claim().await.unwrap(), []);
+    assert!(mill_drivers::process::Lock::take(&lock).is_err(), "nobody comes up meanwhile");
+    let found = sweeper.find().await.unwrap();
+    assert_eq!(of(&found.left, Kind::File), [lock.to_str().unwrap()]);
+    for left in &found.left {
+        sweeper.remove(left).await.unwrap();
+    }
+    sweeper.close().await.unwrap();
+
+    let mut sweeper = MachineSweep::new(place, Arc::new(Tempo::default()));
+    assert_eq!(sweeper.claim().await.unwrap(), []);
+    assert_eq!(sweeper.find().await.unwrap(), Found::default());
+    sweeper.close().await.unwrap();
+    assert!(!lock.exists());
 }

@@ -65,6 +65,7 @@ async fn live(config: &NodeConfig, dev: bool) -> Result<Exit, CliError> {
     }
     let mut found = containerd::find(config, &tempo).await?;
     let containerd = found.started.take();
+    let _claim = trouble::containerd(&found.socket)?;
     let args = arguments(config, Arc::new(home), found, &tempo)?;
     let published = args.published.clone();
     let tree = node::start(args, Arc::clone(&tempo)).await.map_err(|error| {

@@ -7,10 +7,11 @@ use std::path::Path;
 
 use mill_actors::kit::{ActorInfo, Introspect, Status};
 use mill_drivers::cgroups::Cgroups;
+use mill_drivers::containerd::claimed_at;
 use mill_drivers::disk::{Disk as _, LogFiles, RealDisk};
 use mill_drivers::home::HomeError;
 use mill_drivers::host;
-use mill_drivers::process::{Lock, terminate};
+use mill_drivers::process::{Lock, ProcessError, terminate};
 use mill_drivers::sockets::{ProcSockets, Sockets as _, Wanted};
 use mill_drivers::sweep;
 use mill_model::{Bytes, Tempo};
@@ -101,6 +102,19 @@ pub(super) fn claim(config: &NodeConfig) -> Result<Lock, CliError> {
         taken(&path)
             .because(format!("both would keep their containers in the cgroup {parent}"))
             .hint("end the other first; two on one machine need a `--cgroup-parent`, sockets, a port and a containerd each")
+    })
+}
+
+/// Takes containerd for this daemon: two in it would remove each other's containers and images.
+pub(super) fn containerd(socket: &Path) -> Result<Lock, CliError> {
+    let path = claimed_at(socket);
+    Lock::take(&path).map_err(|error| match error {
+        ProcessError::Locked { .. } => taken(&path)
+            .because(format!("both would keep their containers in the containerd at {}", socket.display()))
+            .hint("end the other first, or give this one another: `--containerd own`"),
+        error => failed("containerd can't be taken").source(&error).hint(
+            "a lock is kept beside its socket: is that directory writable? `--containerd own` needs none of it",
+        ),
     })
 }
 
@@ -283,6 +297,23 @@ mod tests {
         std::fs::remove_dir_all(&log).unwrap();
         std::fs::write(&log, "a file").unwrap();
         assert!(log_trouble(data, true).unwrap().contains("a file is in the way"));
+    }
+
+    #[test]
+    fn a_containerd_that_another_mill_uses_is_refused_by_whatever_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let (socket, link) = (dir.path().join("c.sock"), dir.path().join("link.sock"));
+        std::fs::write(&socket, "").unwrap();
+        std::os::unix::fs::symlink(&socket, &link).unwrap();
+        let claim = containerd(&socket).unwrap();
+        let told = containerd(&link).unwrap_err();
+        let (who, why) = (&told.because[0].reason, &told.because[1].reason);
+        assert!(who.contains(&std::process::id().to_string()) && why.contains("link.sock"), "{told:?}");
+        assert!(told.hint.unwrap().contains("--containerd own"));
+        drop(claim);
+        containerd(&link).unwrap();
+        let told = containerd(Path::new("/proc/no/c.sock")).unwrap_err();
+        assert!(told.hint.unwrap().contains("writable"));
     }
 
     #[tokio::test]
