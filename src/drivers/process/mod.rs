@@ -12,7 +12,7 @@ mod tests;
 use std::io;
 use std::path::PathBuf;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 use thiserror::Error;
 
 pub use kept::Kept;
@@ -20,6 +20,18 @@ pub use lock::Lock;
 pub use said::{SAID_BYTES_MAX, append_to, keep_small, older};
 pub use socket::listen;
 pub use spawn::{Ended, FakeOther, Other, OtherProcess};
+
+/// Sends a signal to a process if it is the one that is meant. It is held before `is_it` looks, so that its number can't
+/// become another's in between. One that has ended already is as good.
+pub(crate) fn signal_if(pid: u32, signal: Signal, is_it: impl FnOnce() -> bool) {
+    let held =
+        i32::try_from(pid).ok().and_then(Pid::from_raw).map(|pid| pidfd_open(pid, PidfdFlags::empty()));
+    if let Some(Ok(process)) = held.filter(|_| pid > 1)
+        && is_it()
+    {
+        let _ = pidfd_send_signal(process, signal);
+    }
+}
 
 /// Asks a process to end. One that has ended already is as good.
 pub fn terminate(pid: u32) {

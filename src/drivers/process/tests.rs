@@ -15,6 +15,24 @@ fn a_lock_has_one_holder() {
     Lock::take(&path).unwrap();
 }
 
+#[test]
+fn only_the_process_that_is_meant_is_signalled() {
+    let mut child = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+    signal_if(child.id(), Signal::KILL, || false);
+    assert_eq!(child.try_wait().unwrap(), None);
+    signal_if(child.id(), Signal::KILL, || true);
+    assert!(!child.wait().unwrap().success());
+    let mut looked = false;
+    signal_if(child.id(), Signal::KILL, || {
+        looked = true;
+        true
+    });
+    assert!(!looked, "nobody has that number, or somebody else");
+    for nobody in [0, u32::MAX] {
+        signal_if(nobody, Signal::KILL, || true);
+    }
+}
+
 #[tokio::test]
 async fn a_socket_is_roots_alone_and_replaces_a_dead_ones() {
     let directory = tempfile::tempdir().unwrap();

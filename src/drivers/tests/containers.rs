@@ -228,16 +228,55 @@ async fn programs_are_executed_inside_with_their_output_bounded_and_killed_at_th
     let error = exec("sleep 60123 & sleep 60124", Duration::from_millis(300)).await.unwrap_err();
     assert!(matches!(error, ContainerError::ExecDeadline { .. }), "{error:?}");
     // A first process that reaps nobody leaves zombies: they have no command line.
-    until("what the check started is dead", async || {
-        let lines = std::fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path().join("cmdline"));
-        !lines.filter_map(|path| std::fs::read_to_string(path).ok()).any(|line| line.contains("sleep012"))
-    })
-    .await;
+    until("what the check started is dead", async || !runs("sleep 60123") && !runs("sleep 60124")).await;
     let error = runtime.exec(&service.name, &texts(&["nope"]), long).await.unwrap_err();
     assert!(matches!(&error, ContainerError::NoSuchCommand { command } if command == "nope"), "{error:?}");
     assert_eq!(std::fs::read_dir(host.dir.path().join("run/exec")).unwrap().count(), 0);
     runtime.remove(&service.name).await.unwrap();
     assert!(exec("true", long).await.unwrap_err().is_not_found());
+}
+
+/// Whether any process has this in its command line.
+fn runs(words: &str) -> bool {
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let mut lines = processes.filter_map(|entry| std::fs::read_to_string(entry.path().join("cmdline")).ok());
+    lines.any(|line| line.replace('\0', " ").contains(words))
+}
+
+#[tokio::test]
+async fn a_program_that_outlives_its_deadline_or_whoever_asked_leaves_nothing() {
+    let host = Host::start().await;
+    let image = image(&host).await;
+    let runtime = host.runtime();
+    let service = shell("web-2222.1", &image, "sleep 600");
+    runtime.start(&service).await.unwrap();
+    let sleeps = texts(&["sleep", "61234"]);
+    let seen = || std::fs::read_dir(host.dir.path().join("run/exec")).unwrap().flatten().next();
+    // The first is left while it runs, and tells how the others are called.
+    let asked = tokio::spawn({
+        let (runtime, name, sleeps) = (runtime.clone(), service.name.clone(), sleeps.clone());
+        async move { runtime.exec(&name, &sleeps, Duration::from_secs(600)).await }
+    });
+    until("the program runs", async || runs("sleep 61234")).await;
+    let fifo = seen().unwrap().file_name().into_string().unwrap();
+    let prefix = fifo.strip_prefix("web-2222.1-").unwrap().strip_suffix('0').unwrap().to_owned();
+    asked.abort();
+    // Deadlines that come before it is made, while it is, while it is started, and while it runs.
+    let deadlines = [0, 1, 2, 4, 7, 10, 15, 20, 30, 50, 100, 200];
+    for millis in deadlines {
+        let error = runtime.exec(&service.name, &sleeps, Duration::from_millis(millis)).await.unwrap_err();
+        assert!(matches!(error, ContainerError::ExecDeadline { .. }), "{millis} ms: {error:?}");
+    }
+    until("nothing runs any more", async || !runs("sleep 61234") && seen().is_none()).await;
+    for count in 0..=deadlines.len() {
+        let id = format!("{prefix}{count}");
+        let mut ctr = std::process::Command::new("ctr");
+        ctr.arg("--address").arg(host.socket()).args(["--namespace", "mill", "tasks", "delete", "--exec-id"]);
+        let output = ctr.args([&id, "web-2222.1"]).output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && told.contains("not found"), "{id} is remembered: {told}");
+    }
+    runtime.remove(&service.name).await.unwrap();
 }
 
 #[tokio::test]

@@ -7,18 +7,22 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use containerd_client::services::v1 as api;
+use containerd_client::types::v1::Status;
 use mill_model::limits;
 use rustix::fs::{CWD, Mode, mkfifoat};
-use rustix::process::{Pid, kill_process};
+use rustix::process::Signal as RawSignal;
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::pipe;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::start::any;
 use super::{Shared, not_found, text, told};
 use crate::containerd::RuntimeError;
 use crate::containers::oci::Spec;
 use crate::containers::{ContainerError, ContainerName, ExecOutcome, Signal};
+use crate::process;
 
 /// Type of a process as containerd's own client names it.
 const PROCESS_TYPE: &str = "types.containerd.io/opencontainers/runtime-spec/1/Process";
@@ -27,11 +31,16 @@ const PROCESS_TYPE: &str = "types.containerd.io/opencontainers/runtime-spec/1/Pr
 const PIPE_READS_MAX: usize = 32;
 
 /// An executed program, while it runs.
-struct Exec<'a> {
-    name: &'a ContainerName,
+struct Exec {
+    name: ContainerName,
+    argv: Vec<String>,
     id: String,
     fifo: Fifo,
+    deadline: Instant,
 }
+
+/// How a program ended; nothing: not in time.
+type Answer = oneshot::Sender<Option<Result<ExecOutcome, ContainerError>>>;
 
 /// A FIFO that is removed with its owner.
 struct Fifo {
@@ -46,62 +55,87 @@ impl Drop for Fifo {
 }
 
 impl Shared {
+    /// Runs a program in a task of its own: whoever waits may leave, and the program ends and is forgotten all the same.
     pub(super) async fn exec(
-        &self,
+        self: &Arc<Self>,
         name: &ContainerName,
         argv: &[String],
         deadline: Duration,
     ) -> Result<ExecOutcome, ContainerError> {
+        let end = Instant::now() + deadline;
+        let command = argv.first().cloned().unwrap_or_default();
         let count = self.execs.fetch_add(1, Ordering::Relaxed);
         // Unique over restarts of Mill too: the task keeps those of its predecessor.
         let id = format!("check-{:x}-{count}", self.born.0);
-        let (fifo, mut reader) = fifo(&self.fifos.join(format!("{name}-{id}")))?;
-        let exec = Exec { name, id, fifo };
-        let mut tail = Tail::default();
-        let status = tokio::select! {
-            status = self.run(&exec, argv) => status,
-            never = tail.read_from(&mut reader) => match never {},
-            () = tokio::time::sleep(deadline) => Err(ContainerError::ExecDeadline {
-                command: argv.first().cloned().unwrap_or_default(),
-                after: deadline,
-            }),
-        };
-        if status.is_err() {
-            self.kill_exec(&exec).await;
-        }
-        tail.read_rest(&reader);
-        let code = u8::try_from(status?).unwrap_or(u8::MAX);
-        Ok(ExecOutcome { code, output: tail.into_text() })
+        let (fifo, reader) = fifo(&self.fifos.join(format!("{name}-{id}")))?;
+        let exec = Exec { name: name.clone(), argv: argv.to_vec(), id, fifo, deadline: end };
+        let (answer, answered) = oneshot::channel();
+        let shared = Arc::clone(self);
+        tokio::spawn(async move { shared.see_through(&exec, reader, answer).await });
+        // Nothing else drops the answer than a runtime that shuts down, or a panic over there.
+        let overdue = || ContainerError::ExecDeadline { command, after: deadline };
+        answered.await.ok().flatten().unwrap_or_else(|| Err(overdue()))
     }
 
-    /// Starts the program and waits for its end; its output has arrived by then.
-    async fn run(&self, exec: &Exec<'_>, argv: &[String]) -> Result<u32, ContainerError> {
-        let process = self.process(exec.name, argv).await?;
-        let container_id = exec.name.to_string();
+    /// From the program's making to its last trace. Answers nothing if its deadline came first.
+    async fn see_through(&self, exec: &Exec, mut reader: pipe::Receiver, mut answer: Answer) {
+        let made = self.make_exec(exec).await;
+        let mut tail = Tail::default();
+        let status = match made {
+            Ok(()) => tokio::select! {
+                status = self.run(exec) => Some(status),
+                never = tail.read_from(&mut reader) => match never {},
+                () = tokio::time::sleep_until(exec.deadline) => None,
+                () = answer.closed() => None,
+            },
+            Err(error) => Some(Err(error)),
+        };
+        let is_alive = !matches!(status, Some(Ok(_)));
+        let ended = self.end_exec(exec, is_alive).await;
+        // What a program has written has arrived once it is deleted.
+        tail.read_rest(&reader);
+        let outcome = status.map(|status| {
+            let code = u8::try_from(status?).unwrap_or(u8::MAX);
+            Ok(ExecOutcome { code, output: tail.into_text() })
+        });
+        // Whoever asked may have left.
+        let _ = answer.send(outcome);
+        if let Err(error) = ended {
+            self.end_exec_later(exec, is_alive, error).await;
+        }
+    }
+
+    /// Has the program made, and not run yet. Never given up halfway: else it might be made after it was looked for.
+    async fn make_exec(&self, exec: &Exec) -> Result<(), ContainerError> {
+        let process = self.process(&exec.name, &exec.argv).await?;
         let stdout = text(&exec.fifo.path);
         let request = api::ExecProcessRequest {
-            container_id: container_id.clone(),
+            container_id: exec.name.to_string(),
             stderr: stdout.clone(),
             stdout,
             spec: Some(any(PROCESS_TYPE, &process)),
             exec_id: exec.id.clone(),
             ..Default::default()
         };
+        let made = self.containerd.call("execute a program", self.containerd.tasks().exec(request)).await;
+        made.map(drop).map_err(|error| not_found(&exec.name, error))
+    }
+
+    /// Starts the program and waits for its end.
+    async fn run(&self, exec: &Exec) -> Result<u32, ContainerError> {
+        let container_id = exec.name.to_string();
         let mut tasks = self.containerd.tasks();
-        let named = |error| not_found(exec.name, error);
-        self.containerd.call("execute a program", tasks.exec(request)).await.map_err(named)?;
         let start = api::StartRequest { container_id: container_id.clone(), exec_id: exec.id.clone() };
         let started = self.containerd.call("start a program", tasks.start(start)).await;
         started.map_err(|error| match told::missing_command(error.words()) {
-            Some(_) => ContainerError::NoSuchCommand { command: argv.first().cloned().unwrap_or_default() },
-            None => not_found(exec.name, error),
+            Some(_) => {
+                ContainerError::NoSuchCommand { command: exec.argv.first().cloned().unwrap_or_default() }
+            }
+            None => not_found(&exec.name, error),
         })?;
         let wait = api::WaitRequest { container_id, exec_id: exec.id.clone() };
         let ended = tasks.wait(wait).await.map_err(|status| RuntimeError::told("wait for a program", status));
-        let status = ended.map_err(named)?.into_inner().exit_status;
-        // Answers after the shim has written what the program wrote.
-        self.delete_exec(exec).await?;
-        Ok(status)
+        Ok(ended.map_err(|error| not_found(&exec.name, error))?.into_inner().exit_status)
     }
 
     /// The container's own process with other arguments: the same user, environment and rights.
@@ -117,53 +151,77 @@ impl Shared {
         Ok(Spec(process))
     }
 
-    async fn delete_exec(&self, exec: &Exec<'_>) -> Result<(), RuntimeError> {
-        let request =
-            api::DeleteProcessRequest { container_id: exec.name.to_string(), exec_id: exec.id.clone() };
-        let mut tasks = self.containerd.tasks();
-        let deleted = self.containerd.call("delete a program", tasks.delete_process(request)).await;
-        RuntimeError::unless_not_found(deleted).map(|_| ())
+    /// Has the program forgotten, killed before that if it may be alive.
+    async fn end_exec(&self, exec: &Exec, is_alive: bool) -> Result<(), RuntimeError> {
+        if is_alive {
+            self.kill_exec(exec).await;
+        }
+        self.delete_exec(exec).await
     }
 
-    /// Kills the program and what it started, and forgets it. What fails here ends with the container.
-    async fn kill_exec(&self, exec: &Exec<'_>) {
+    /// Tries again for longer than containerd is away when it restarts: one that was just being started could neither
+    /// be killed nor deleted. What isn't forgotten then ends with the container.
+    async fn end_exec_later(&self, exec: &Exec, is_alive: bool, mut error: RuntimeError) {
+        let tempo = self.containerd.tempo();
+        let end = Instant::now() + tempo.runtime_deadline * 2;
+        let mut attempts = 0;
+        while Instant::now() < end {
+            attempts += 1;
+            tracing::debug!(container = %exec.name, exec = %exec.id, %error, attempts, "program not forgotten");
+            tokio::time::sleep(tempo.runtime_delay(attempts)).await;
+            match self.end_exec(exec, is_alive).await {
+                Ok(()) => return,
+                Err(again) => error = again,
+            }
+        }
+        tracing::warn!(container = %exec.name, exec = %exec.id, %error, "a program ends with its container only");
+    }
+
+    /// Kills the program and what it started, if it runs, and waits for its end.
+    async fn kill_exec(&self, exec: &Exec) {
         let container_id = exec.name.to_string();
         let mut tasks = self.containerd.tasks();
         let get = api::GetRequest { container_id: container_id.clone(), exec_id: exec.id.clone() };
-        if let Ok(found) = self.containerd.call("tell of a program", tasks.get(get)).await {
-            let pid = found.process.map_or(0, |process| process.pid);
-            kill_descendants(pid);
+        let found = self.containerd.call("tell of a program", tasks.get(get)).await;
+        let process = found.ok().and_then(|found| found.process);
+        // Only then its number is its own: that of one that has ended may be anybody's.
+        if let Some(process) = process.filter(|process| process.status() == Status::Running) {
+            kill_descendants(process.pid);
         }
         let kill = api::KillRequest {
-            container_id,
+            container_id: container_id.clone(),
             exec_id: exec.id.clone(),
             signal: u32::from(Signal::KILL.number()),
             all: false,
         };
         // One that was never started, or has just ended, can't be killed; it can be deleted.
-        let _ = self.containerd.call("kill a program", tasks.kill(kill)).await;
-        if let Err(error) = self.await_exec(exec).await {
-            tracing::debug!(container = %exec.name, exec = %exec.id, %error, "killed program not forgotten");
+        if self.containerd.call("kill a program", tasks.kill(kill)).await.is_ok() {
+            let wait = api::WaitRequest { container_id, exec_id: exec.id.clone() };
+            // If that fails so does its deletion, and all of it is tried again.
+            let _ = self.containerd.call("wait for a program", tasks.wait(wait)).await;
         }
     }
 
-    async fn await_exec(&self, exec: &Exec<'_>) -> Result<(), RuntimeError> {
-        let request = api::WaitRequest { container_id: exec.name.to_string(), exec_id: exec.id.clone() };
+    async fn delete_exec(&self, exec: &Exec) -> Result<(), RuntimeError> {
+        let request =
+            api::DeleteProcessRequest { container_id: exec.name.to_string(), exec_id: exec.id.clone() };
         let mut tasks = self.containerd.tasks();
-        let ended = self.containerd.call("wait for a program", tasks.wait(request)).await;
-        RuntimeError::unless_not_found(ended)?;
-        self.delete_exec(exec).await
+        let deleted = self.containerd.call("delete a program", tasks.delete_process(request)).await;
+        RuntimeError::unless_not_found(deleted).map(drop)
     }
 }
 
 /// Kills the processes below this one, the youngest first. It itself is left to the shim, which waits for it.
-fn kill_descendants(pid: u32) {
-    for child in children(pid) {
-        kill_descendants(child);
-        if let Some(pid) = i32::try_from(child).ok().and_then(Pid::from_raw) {
-            // One that has just ended is as good.
-            let _ = kill_process(pid, rustix::process::Signal::KILL);
-        }
+fn kill_descendants(parent: u32) {
+    for child in children(parent) {
+        // Held first, so that what is killed is the child that is seen afterwards.
+        process::signal_if(child, RawSignal::KILL, || {
+            let is_child = children(parent).contains(&child);
+            if is_child {
+                kill_descendants(child);
+            }
+            is_child
+        });
     }
 }
 
