@@ -59,7 +59,7 @@ impl<D: Drivers> Checker<D> {
     }
 
     async fn runs(&self) -> Result<(), CheckFailure> {
-        let found = self.drivers.containers().list().await.map_err(plain)?;
+        let found = self.drivers.containers().list(&self.name.alloc).await.map_err(plain)?;
         let runs = |found: &Found| found.name == self.name && matches!(found.state, State::Running { .. });
         match found.iter().any(runs) {
             true => Ok(()),

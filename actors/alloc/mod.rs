@@ -231,8 +231,8 @@ impl<D: Drivers> State<D> {
     }
 
     fn look(&mut self, me: &Me<Alloc<D>>) {
-        let containers = self.home.drivers.containers().clone();
-        let look = me.task("look", async move { containers.list().await }, Msg::Looked);
+        let (containers, alloc) = (self.home.drivers.containers().clone(), self.alloc().clone());
+        let look = me.task("look", async move { containers.list(&alloc).await }, Msg::Looked);
         self.tasks.insert("look", look);
     }
 
@@ -243,8 +243,7 @@ impl<D: Drivers> State<D> {
     ) -> Result<(), Crash> {
         match found {
             Ok(found) => {
-                let mine = found.iter().filter(|found| found.name.alloc == *self.alloc());
-                let found = mine.map(of_life).collect();
+                let found = found.iter().map(of_life).collect();
                 self.take(me, Input::Resume { found }).await
             }
             Err(error) => {

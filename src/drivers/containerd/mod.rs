@@ -30,6 +30,7 @@ pub use error::{RuntimeError, chain};
 mod content;
 mod error;
 pub(crate) mod leases;
+mod records;
 mod snapshots;
 
 pub(crate) use content::BlobWriter;

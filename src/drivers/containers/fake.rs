@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use mill_model::{Bytes, Timestamp};
+use mill_model::{AllocId, Bytes, Timestamp};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -240,10 +240,11 @@ impl Containers for FakeContainers {
         Ok(Running { pid })
     }
 
-    async fn list(&self) -> Result<Vec<Found>, ContainerError> {
+    async fn list(&self, alloc: &AllocId) -> Result<Vec<Found>, ContainerError> {
         self.ask("list tasks").await?;
         let state = self.state();
-        let seen = state.containers.iter().filter(|(name, _)| !state.hidden.contains(name));
+        let theirs = state.containers.iter().filter(|(name, _)| name.alloc == *alloc);
+        let seen = theirs.filter(|(name, _)| !state.hidden.contains(name));
         let found = seen.map(|(name, fake)| Found {
             name: name.clone(),
             labels: fake.launch.labels.clone(),
@@ -381,7 +382,7 @@ mod tests {
         let web = launch("web-2222.1", "registry.test/web:v1");
         containers.start(&web).await.unwrap();
         containers.break_down();
-        assert!(containers.list().await.is_err());
+        assert!(containers.list(&web.name.alloc).await.is_err());
         let waiting = tokio::spawn({
             let (containers, name) = (containers.clone(), web.name.clone());
             async move { containers.wait(&name).await }

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use mill_model::{ImageRef, Resources, Timestamp};
+use mill_model::{AllocId, ImageRef, Resources, Timestamp};
 
 pub use crate::cgroups::Usage;
 pub use error::{ContainerError, Missing, StartError};
@@ -35,8 +35,8 @@ pub trait Containers: Clone + Send + Sync + 'static {
     /// Makes and starts a container. A leftover of the same name is removed first; on an error nothing is left.
     fn start(&self, launch: &Launch) -> impl Future<Output = Result<Running, StartError>> + Send;
 
-    /// All of Mill's containers, ended ones that weren't removed included.
-    fn list(&self) -> impl Future<Output = Result<Vec<Found>, ContainerError>> + Send;
+    /// The containers of one alloc, ended ones that weren't removed included.
+    fn list(&self, alloc: &AllocId) -> impl Future<Output = Result<Vec<Found>, ContainerError>> + Send;
 
     /// Waits for a container's end, for as long as it takes, also over restarts of the runtime. One that has ended
     /// and wasn't removed answers at once. `NotFound`: it vanished, no exit status is to be had.

@@ -38,17 +38,8 @@ pub(super) async fn look(containerd: &Containerd) -> Result<Contents, RuntimeErr
         return Ok(contents);
     }
     let mut named = BTreeSet::new();
-    let mut tasks = containerd.tasks();
-    let tasks = tasks.list(api::ListTasksRequest { filter: String::new() });
-    for task in containerd.call("list tasks", tasks).await?.tasks {
-        // containerd 1.6 leaves `container_id` empty in this list.
-        named.insert(if task.container_id.is_empty() { task.id } else { task.container_id });
-    }
-    let mut records = containerd.containers();
-    let records = records.list(api::ListContainersRequest { filters: vec![] });
-    named.extend(
-        containerd.call("list containers", records).await?.containers.into_iter().map(|record| record.id),
-    );
+    named.extend(containerd.task_names().await?);
+    named.extend(containerd.records("").await?.into_iter().map(|record| record.id));
     let (ours, others): (BTreeSet<String>, BTreeSet<String>) = named.into_iter().partition(|id| is_ours(id));
     contents.containers = ours;
     contents.foreign.extend(others.into_iter().map(|id| Left::of(Kind::Container, id)));

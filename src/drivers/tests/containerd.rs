@@ -4,7 +4,11 @@
 mod host;
 
 use host::{Build, Host, output_of, shell, until};
-use mill_drivers::containers::{Containers as _, Signal, State};
+use std::collections::BTreeSet;
+
+use containerd_client::services::v1 as api;
+use containerd_client::tonic::Request;
+use mill_drivers::containers::{ContainerName, Containers as _, Signal, State};
 use mill_drivers::images::Images as _;
 
 #[tokio::test]
@@ -22,7 +26,7 @@ async fn an_image_is_pulled_a_container_runs_and_nothing_is_left() {
 
     let service = shell("web-2222.2", &image, "sleep 600");
     let running = runtime.start(&service).await.unwrap();
-    let found = runtime.list().await.unwrap();
+    let found = runtime.list(&service.name.alloc).await.unwrap();
     assert_eq!(found.len(), 1);
     assert!(matches!(found[0].state, State::Running { pid, .. } if pid == running.pid));
     runtime.remove(&service.name).await.unwrap();
@@ -45,7 +49,7 @@ async fn a_container_outlives_containerd_and_a_wait_spans_its_restart() {
 
     // Another client, as after a restart of Mill.
     let runtime = host.runtime();
-    let found = runtime.list().await.unwrap();
+    let found = runtime.list(&service.name.alloc).await.unwrap();
     assert!(matches!(found[0].state, State::Running { pid, .. } if pid == running.pid), "{found:?}");
     assert!(!waiting.is_finished());
     runtime.signal(&service.name, Signal::TERM).await.unwrap();
@@ -55,4 +59,42 @@ async fn a_container_outlives_containerd_and_a_wait_spans_its_restart() {
     runtime.remove(&service.name).await.unwrap();
     assert!(runtime.wait(&service.name).await.unwrap_err().is_not_found());
     until("no shims are left", async || host.shims().is_empty()).await;
+}
+
+/// A record of that name and size, as if somebody had made it.
+#[expect(clippy::unwrap_used, reason = "a test that can't set up its host fails")]
+async fn record(host: &Host, name: &str, bytes: usize) {
+    let channel = containerd_client::connect(host.socket()).await.unwrap();
+    let spec = prost_types::Any { type_url: "test".to_owned(), value: vec![b' '; bytes] };
+    let runtime = api::container::Runtime { name: "io.containerd.runc.v2".to_owned(), options: None };
+    let container = api::Container {
+        id: name.to_owned(),
+        spec: Some(spec),
+        runtime: Some(runtime),
+        ..Default::default()
+    };
+    let mut request = Request::new(api::CreateContainerRequest { container: Some(container) });
+    request.metadata_mut().insert("containerd-namespace", "mill".parse().unwrap());
+    let client = api::containers_client::ContainersClient::new(channel);
+    client.max_decoding_message_size(16 << 20).create(request).await.unwrap();
+}
+
+#[tokio::test]
+async fn containers_are_listed_by_alloc_and_all_of_them_however_many_bytes_they_are() {
+    let host = Host::start().await;
+    let runtime = host.runtime();
+    runtime.containerd().ensure_namespace().await.unwrap();
+    // Together more than containerd sends in one answer.
+    let names = ["web-2222.1", "web-2222.2", "web-3333.1", "my-web-2222.1"];
+    for name in names {
+        record(&host, name, 6 << 20).await;
+    }
+    let found = runtime.list(&"web-2222".parse().unwrap()).await.unwrap();
+    let found: Vec<String> = found.into_iter().map(|found| found.name.to_string()).collect();
+    assert_eq!(found, names[..2]);
+    let all: BTreeSet<ContainerName> = names.iter().map(|name| name.parse().unwrap()).collect();
+    assert_eq!(runtime.leftovers(&BTreeSet::new()).await.unwrap(), all);
+    for name in &all {
+        runtime.remove(name).await.unwrap();
+    }
 }

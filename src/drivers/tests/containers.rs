@@ -115,7 +115,7 @@ async fn signals_memory_and_exit_codes_are_told_apart() {
     runtime.start(&hog).await.unwrap();
     let exit = runtime.wait(&hog.name).await.unwrap();
     assert_eq!((exit.code, exit.signal, exit.oom), (137, Some(9), true));
-    let list = runtime.list().await.unwrap();
+    let list = runtime.list(&hog.name.alloc).await.unwrap();
     assert_eq!(list[0].state, mill_drivers::containers::State::Ended(exit), "also for who asks later");
     runtime.remove(&hog.name).await.unwrap();
 }

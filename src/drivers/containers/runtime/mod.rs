@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use containerd_client::services::v1 as api;
 use containerd_client::types::v1::{Process, Status};
-use mill_model::{Tempo, Timestamp};
+use mill_model::{AllocId, Tempo, Timestamp};
 
 use super::{
     ContainerError, ContainerName, Containers, ExecOutcome, Exit, Found, Launch, Running, Signal, StartError,
@@ -121,16 +121,17 @@ impl Containers for Runtime {
         self.shared.start(launch).await
     }
 
-    async fn list(&self) -> Result<Vec<Found>, ContainerError> {
-        let tasks = self.shared.tasks().await?;
-        let found = self.shared.records().await?.into_iter().filter_map(|record| {
-            let name: ContainerName = record.id.parse().ok()?;
-            let started_at = timestamp(record.created_at.as_ref());
-            let state = self.shared.state(&name, tasks.get(&record.id), started_at);
+    async fn list(&self, alloc: &AllocId) -> Result<Vec<Found>, ContainerError> {
+        let mut found = vec![];
+        for record in self.shared.containerd.records(&format!("{alloc}.")).await? {
+            let Ok(name) = record.id.parse::<ContainerName>() else { continue };
+            // Each by itself: for a list of all tasks containerd asks every shim of the node.
+            let task = self.shared.task(&name).await?;
+            let state = self.shared.state(&name, task.as_ref(), record.created_at);
             let labels = record.labels.into_iter().filter(|(key, _)| key != STOP_LABEL).collect();
-            Some(Found { name, labels, state })
-        });
-        Ok(found.collect())
+            found.push(Found { name, labels, state });
+        }
+        Ok(found)
     }
 
     async fn wait(&self, name: &ContainerName) -> Result<Exit, ContainerError> {
@@ -174,8 +175,8 @@ impl Containers for Runtime {
     ) -> Result<BTreeSet<ContainerName>, ContainerError> {
         let shared = &self.shared;
         let mut texts: BTreeSet<String> = shared.cgroups.names()?;
-        texts.extend(shared.tasks().await?.into_keys());
-        texts.extend(shared.records().await?.into_iter().map(|record| record.id));
+        texts.extend(shared.containerd.task_names().await?);
+        texts.extend(shared.containerd.records("").await?.into_iter().map(|record| record.id));
         texts.extend(shared.containerd.all_snapshots().await?.into_iter().map(|snapshot| snapshot.name));
         texts.extend(shared.runc_states()?);
         texts.extend(shared.hosts.names()?);
@@ -189,23 +190,11 @@ impl Containers for Runtime {
 }
 
 impl Shared {
-    /// All tasks by name.
-    async fn tasks(&self) -> Result<BTreeMap<String, Process>, RuntimeError> {
-        let request = api::ListTasksRequest { filter: String::new() };
-        let answer = self.containerd.call("list tasks", self.containerd.tasks().list(request)).await?;
-        // The shim knows its container as `id`; `container_id` came later and stays empty in 1.6's list.
-        let named = answer.tasks.into_iter().map(|task| {
-            let name = if task.container_id.is_empty() { &task.id } else { &task.container_id };
-            (name.clone(), task)
-        });
-        Ok(named.collect())
-    }
-
-    async fn records(&self) -> Result<Vec<api::Container>, RuntimeError> {
-        let request = api::ListContainersRequest { filters: vec![] };
-        let answer =
-            self.containerd.call("list containers", self.containerd.containers().list(request)).await?;
-        Ok(answer.containers)
+    /// A container's task; `None`: it has none.
+    async fn task(&self, name: &ContainerName) -> Result<Option<Process>, RuntimeError> {
+        let request = api::GetRequest { container_id: name.to_string(), exec_id: String::new() };
+        let found = self.containerd.call("tell of a task", self.containerd.tasks().get(request)).await;
+        Ok(RuntimeError::unless_not_found(found)?.and_then(|found| found.process))
     }
 
     async fn record(&self, name: &ContainerName) -> Result<api::Container, ContainerError> {
