@@ -15,6 +15,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 use mill_model::Tempo;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
@@ -113,16 +114,16 @@ impl Own {
     /// Finds the one that runs, else starts it; returns when it answers.
     ///
     /// # Errors
-    /// Something needed is missing or too old, or it doesn't come up.
+    /// Something needed is missing or too old, or it doesn't come up. What was started has ended by then.
     pub async fn ensure(config: &OwnConfig, tempo: Arc<Tempo>) -> Result<Self, OwnError> {
         let socket = config.state.join("containerd.sock");
         if socket.as_os_str().len() > SOCKET_BYTES_MAX {
             return Err(OwnError::PathTooLong { path: socket });
         }
-        let mut found = running(config).map(|pid| Self::watched(&socket, pid, false)).transpose()?;
+        let mut found = Self::find(config)?;
         if let Some(lost) = found.take_if(|own| has_lost_its_root(own.pid)) {
             tracing::warn!(pid = lost.pid, root = %config.root.display(), "containerd's files are gone: another takes its place");
-            lost.stop().await.map_err(system("stop", &socket))?;
+            lost.end(tempo.runtime_deadline).await.map_err(system("stop", &socket))?;
         }
         let own = match found {
             Some(own) if !is_ours(config) => {
@@ -132,8 +133,27 @@ impl Own {
             Some(own) => own,
             None => Self::watched(&socket, start(config, &socket)?, true)?,
         };
-        own.answers(config, tempo).await?;
-        Ok(own)
+        let Err(silent) = own.answers(config, Arc::clone(&tempo)).await else { return Ok(own) };
+        if own.started
+            && let Err(error) = own.end(tempo.runtime_deadline).await
+        {
+            tracing::warn!(pid = own.pid, %error, "a containerd that doesn't answer doesn't end");
+        }
+        Err(silent)
+    }
+
+    /// The one that runs, whether it answers or not.
+    ///
+    /// # Errors
+    /// It can't be watched.
+    pub fn find(config: &OwnConfig) -> Result<Option<Self>, OwnError> {
+        let Some(pid) = running(config) else { return Ok(None) };
+        let own = Self::watched(&config.state.join("containerd.sock"), pid, false);
+        // Held now, and looked at again: its number can't become another's any more.
+        match running(config) == Some(pid) {
+            true => own.map(Some),
+            false => Ok(None),
+        }
     }
 
     fn watched(socket: &Path, pid: u32, started: bool) -> Result<Self, OwnError> {
@@ -178,8 +198,25 @@ impl Own {
     /// # Errors
     /// It can't be told, or be watched any more.
     pub async fn stop(&self) -> io::Result<()> {
-        match pidfd_send_signal(self.process.get_ref(), Signal::TERM) {
-            Ok(()) | Err(rustix::io::Errno::SRCH) => self.ended().await,
+        self.signal(Signal::TERM)?;
+        self.ended().await
+    }
+
+    /// Has it end, also if it doesn't listen: kills it when it hasn't ended within `patience`, and waits as long again.
+    ///
+    /// # Errors
+    /// As [`Own::stop`]; `TimedOut` if it doesn't end even so.
+    pub async fn end(&self, patience: Duration) -> io::Result<()> {
+        if let Ok(stopped) = tokio::time::timeout(patience, self.stop()).await {
+            return stopped;
+        }
+        self.signal(Signal::KILL)?;
+        tokio::time::timeout(patience, self.ended()).await?
+    }
+
+    fn signal(&self, signal: Signal) -> io::Result<()> {
+        match pidfd_send_signal(self.process.get_ref(), signal) {
+            Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
             Err(errno) => Err(errno.into()),
         }
     }

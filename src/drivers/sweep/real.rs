@@ -1,6 +1,7 @@
 //! The real [`Sweep`]: containerds, cgroups, mounts, files and processes, in the order in which they let go.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -71,6 +72,8 @@ pub struct MachineSweep {
     made: BTreeSet<PathBuf>,
     /// Mill's own containerd, if there is one.
     own: Option<Own>,
+    /// Whether that one doesn't answer, so that it can only go as a whole.
+    is_silent: bool,
 }
 
 impl MachineSweep {
@@ -79,7 +82,15 @@ impl MachineSweep {
         let own_containerd = place.own_containerd || place.with_data;
         let (socket, plane_socket) = (resolved_place(&place.socket), resolved_place(&place.plane_socket));
         let place = Place { data: resolved(&place.data), socket, plane_socket, own_containerd, ..place };
-        Self { place, proc: PathBuf::from("/proc"), tempo, locks: vec![], made: BTreeSet::new(), own: None }
+        Self {
+            place,
+            proc: PathBuf::from("/proc"),
+            tempo,
+            locks: vec![],
+            made: BTreeSet::new(),
+            own: None,
+            is_silent: false,
+        }
     }
 
     /// The containerds to look into: the machine's, and Mill's own, started if need be.
@@ -94,11 +105,13 @@ impl MachineSweep {
                 // It goes as a whole, and with it what is in it: nobody has to look.
                 Err(error) if self.place.own_containerd && !matches!(error, OwnError::Foreign { .. }) => {
                     tracing::warn!(%error, "own containerd not looked into");
+                    self.own = Own::find(&own).map_err(|source| SweepError::Own { source })?;
+                    self.is_silent = self.own.is_some();
                 }
                 Err(source) => return Err(SweepError::Own { source }),
             }
         }
-        sockets.extend(self.own.as_ref().map(|own| own.socket().to_owned()));
+        sockets.extend(self.own.as_ref().filter(|_| !self.is_silent).map(|own| own.socket().to_owned()));
         Ok(sockets.iter().map(|socket| Containerd::new(socket, Arc::clone(&self.tempo))).collect())
     }
 
@@ -182,9 +195,10 @@ impl MachineSweep {
 
     async fn stop(&self, own: &Own) -> Result<(), SweepError> {
         let after = self.tempo.runtime_deadline;
-        let stays = |_| SweepError::Stays { what: process_of(own), after };
-        let stopped = tokio::time::timeout(after, own.stop()).await.map_err(stays)?;
-        stopped.map_err(system("stop", own.socket()))
+        own.end(after).await.map_err(|error| match error.kind() {
+            io::ErrorKind::TimedOut => SweepError::Stays { what: process_of(own), after: after * 2 },
+            _ => system("stop", own.socket())(error),
+        })
     }
 
     async fn in_containerd(&self, left: &Left) -> Result<(), SweepError> {

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use host::{Build, Host, output_of, shell, until};
-use mill_drivers::containers::own::{Own, OwnConfig};
+use mill_drivers::containers::own::{Own, OwnConfig, OwnError};
 use mill_drivers::containers::{ContainerError, Containers as _, Launch, Missing, Mount, Signal, StartError};
 use mill_model::{Bytes, ImageRef, Millicores, Resources, Tempo};
 
@@ -349,4 +349,18 @@ async fn an_own_containerd_is_started_once_found_again_and_leaves_containers_alo
     third.ended().await.unwrap();
     assert!(config.root.join("io.containerd.metadata.v1.bolt/meta.db").exists());
     fourth.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_own_containerd_that_does_not_answer_is_not_left_running() {
+    let dir = tempfile::Builder::new().prefix("mill-t").tempdir().unwrap();
+    let config = OwnConfig { root: dir.path().join("root"), state: dir.path().join("own") };
+    // No containerd answers as fast.
+    let hasty = Tempo { runtime_deadline: Duration::from_millis(1), ..Tempo::default() };
+    let error = Own::ensure(&config, std::sync::Arc::new(hasty)).await.unwrap_err();
+    assert!(matches!(error, OwnError::Silent { .. }), "{error:?}");
+    assert!(config.state.join("containerd.pid").exists(), "it was started");
+    until("it has ended", async || Own::find(&config).unwrap().is_none()).await;
+    let line = format!("--config {}", config.state.display());
+    until("nothing of it runs", async || !runs(&line)).await;
 }

@@ -9,6 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::time::Duration;
 
 use host::{Build, Host, shell, until};
 use mill_drivers::cgroups::Cgroups;
@@ -16,7 +17,7 @@ use mill_drivers::containerd::claimed_at;
 use mill_drivers::containers::Containers as _;
 use mill_drivers::containers::own::{Own, OwnConfig};
 use mill_drivers::home::Home;
-use mill_drivers::sweep::{Found, Kind, Left, MachineSweep, Place, Sweep as _};
+use mill_drivers::sweep::{Found, Kind, Left, MachineSweep, Place, Sweep as _, SweepError};
 use mill_drivers::volumes::{LoopScratch, Scratch as _};
 use mill_model::names::VolumeName;
 use mill_model::{AllocId, Bytes, Tempo};
@@ -89,7 +90,7 @@ impl Drop for Stranger {
             command.arg("--address").arg(&self.socket).args(["--namespace", self.namespace]).args(args);
             command.output().is_ok_and(|output| output.status.success())
         };
-        let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        let end = std::time::Instant::now() + Duration::from_secs(10);
         while !ctr(&["tasks", "delete", "--force", "theirs"]) && std::time::Instant::now() < end {
             std::thread::yield_now();
         }
@@ -308,4 +309,40 @@ async fn a_containerd_that_another_homes_mill_uses_is_not_swept() {
     assert_eq!(sweeper.find().await.unwrap(), Found::default());
     sweeper.close().await.unwrap();
     assert!(!lock.exists());
+}
+
+#[tokio::test]
+async fn a_containerd_of_mills_own_that_does_not_answer_ends_before_its_files_go() {
+    let host = Host::start().await;
+    let mut place = Place { containerds: vec![], ..place(&host) };
+    let config =
+        OwnConfig { root: place.data.join("containerd"), state: host.dir.path().join("mill/containerd") };
+    let own = Own::ensure(&config, Arc::new(Tempo::default())).await.unwrap();
+    let pid = rustix::process::Pid::from_raw(own.pid().cast_signed()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+    until("none of its threads goes on", async || {
+        let threads = fs::read_dir(format!("/proc/{}/task", own.pid())).unwrap().flatten();
+        let mut states = threads.map(|thread| fs::read_to_string(thread.path().join("status")).unwrap());
+        states.all(|status| status.contains("State:\tT"))
+    })
+    .await;
+
+    let hasty = Arc::new(Tempo { runtime_deadline: Duration::from_millis(500), ..Tempo::default() });
+    let mut sweeper = MachineSweep::new(place.clone(), Arc::clone(&hasty));
+    let refused = sweeper.find().await;
+    assert!(matches!(refused, Err(SweepError::Own { .. })), "it may hold containers: {refused:?}");
+    sweeper.close().await.unwrap();
+
+    place.own_containerd = true;
+    let mut sweeper = MachineSweep::new(place, hasty);
+    let found = sweeper.find().await.unwrap();
+    let process = format!("{} containerd", own.pid());
+    assert_eq!(of(&found.left, Kind::Process), [&process]);
+    let at = |kind, name: &str| found.left.iter().position(|left| left.kind == kind && left.name == name);
+    assert!(at(Kind::Process, &process) < at(Kind::Directory, config.root.to_str().unwrap()));
+    for left in &found.left {
+        sweeper.remove(left).await.unwrap();
+    }
+    own.ended().await.unwrap();
+    assert!(Own::find(&config).unwrap().is_none() && !config.root.exists() && !config.state.exists());
 }
