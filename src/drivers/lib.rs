@@ -7,6 +7,7 @@ pub mod clock;
 pub mod containerd;
 pub mod containers;
 pub mod disk;
+mod files;
 pub mod home;
 pub mod host;
 pub mod images;

@@ -6,13 +6,14 @@
 mod certificates;
 mod identity;
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use crate::files;
 use crate::process::{Lock, ProcessError};
 
 pub use certificates::{CertificateError, Keys};
@@ -159,19 +160,9 @@ impl Home {
         }
     }
 
-    /// Whole or not at all: written beside, synced, renamed, the directory synced.
     fn write(&self, name: &str, text: &str) -> Result<(), HomeError> {
         let path = self.path.join(name);
-        let beside = path.with_extension("new");
-        let written = || {
-            let mut options = OpenOptions::new();
-            let mut file = options.create(true).write(true).truncate(true).mode(0o600).open(&beside)?;
-            file.write_all(text.as_bytes())?;
-            file.sync_all()?;
-            fs::rename(&beside, &path)?;
-            path.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
-        };
-        written().map_err(io_error("write", &path))
+        files::replace(&path, &[text.as_bytes()]).map_err(io_error("write", &path))
     }
 }
 

@@ -73,6 +73,21 @@ async fn a_kept_state_is_whole_or_damaged() {
     std::fs::write(path.with_extension("new"), "left by a crash").unwrap();
     kept.write(b"four".to_vec()).await.unwrap();
     assert_eq!(kept.read().await.unwrap().as_deref(), Some(&b"four"[..]));
+
+    std::fs::remove_file(&path).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    assert!(matches!(kept.read().await, Err(ProcessError::Damaged { .. })), "it is no file");
+}
+
+#[tokio::test]
+async fn of_many_who_write_a_state_at_once_the_last_one_is_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let kept = Kept::at(directory.path().join("tables"));
+    let writes = (0..50u8).map(|number| kept.write(vec![number; 10_000]));
+    for written in futures::future::join_all(writes).await {
+        written.unwrap();
+    }
+    assert_eq!(kept.read().await.unwrap().unwrap(), [49; 10_000]);
 }
 
 #[tokio::test]

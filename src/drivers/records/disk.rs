@@ -1,12 +1,14 @@
 //! Records as files.
 
-use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use mill_model::{AllocId, Phase};
 
 use super::{Kept, Listed, READ, Records, RecordsError};
+use crate::files::{self, Turns};
 
 /// First bytes of each file: what it is, and the format of what follows (checksum, then the bytes).
 const MAGIC: &[u8; 8] = b"millrec1";
@@ -19,28 +21,45 @@ const OVER: [(&str, Phase); 2] = [("record.stopped", Phase::Stopped), ("record.f
 #[derive(Debug, Clone)]
 pub struct DiskRecords {
     dir: PathBuf,
+    /// Whose turn it is to write an alloc's.
+    turns: Arc<Turns>,
 }
 
 impl DiskRecords {
     /// Records below `dir`, which is made with the first of them.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Self { dir: dir.into() }
+        Self { dir: dir.into(), turns: Arc::default() }
     }
 
     fn of(&self, alloc: &AllocId) -> PathBuf {
         self.dir.join(alloc.as_str())
+    }
+
+    /// One after the other, in the order in which they were asked for: what an actor that crashed has begun to write
+    /// is written before what its successor writes.
+    async fn in_turn(
+        &self,
+        alloc: &AllocId,
+        work: impl FnOnce() -> Result<(), RecordsError> + Send + 'static,
+    ) -> Result<(), RecordsError> {
+        let turn = self.turns.take(alloc.as_str()).await;
+        off_thread(move || {
+            let _turn = turn;
+            work()
+        })
+        .await
     }
 }
 
 impl Records for DiskRecords {
     async fn write(&self, alloc: &AllocId, bytes: Vec<u8>) -> Result<(), RecordsError> {
         let dir = self.of(alloc);
-        off_thread(move || write(&dir, &bytes).map_err(disk("write", dir.join(FILE)))).await
+        self.in_turn(alloc, move || write(&dir, &bytes).map_err(disk("write", dir.join(FILE)))).await
     }
 
     async fn mark_over(&self, alloc: &AllocId, phase: Phase) -> Result<(), RecordsError> {
         let dir = self.of(alloc);
-        off_thread(move || mark_over(&dir, phase).map_err(disk("mark", dir.join(FILE)))).await
+        self.in_turn(alloc, move || mark_over(&dir, phase).map_err(disk("mark", dir.join(FILE)))).await
     }
 
     async fn read(&self, alloc: &AllocId) -> Result<Option<Kept>, RecordsError> {
@@ -55,72 +74,41 @@ impl Records for DiskRecords {
 
     async fn remove(&self, alloc: &AllocId) -> Result<(), RecordsError> {
         let dir = self.of(alloc);
-        off_thread(move || remove(&dir).map_err(disk("remove", dir))).await
+        self.in_turn(alloc, move || remove(&dir).map_err(disk("remove", dir))).await
     }
 }
 
-/// Files are blocking; an fsync may take a second on a bad day.
 async fn off_thread<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, RecordsError> + Send + 'static,
 ) -> Result<T, RecordsError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            // Only a runtime that shuts down cancels such work.
-            Err(cancelled) => Err(RecordsError::Disk {
-                doing: "reach",
-                path: PathBuf::new(),
-                source: io::Error::new(io::ErrorKind::Interrupted, cancelled),
-            }),
-        },
-    }
+    files::off_thread(work).await.map_err(disk("reach", PathBuf::new()))?
 }
 
 fn disk(doing: &'static str, path: PathBuf) -> impl FnOnce(io::Error) -> RecordsError {
     move |source| RecordsError::Disk { doing, path, source }
 }
 
-/// A new file beside the old one, synced, put in its place, and the place synced.
 fn write(dir: &Path, bytes: &[u8]) -> io::Result<()> {
-    if !dir.exists() {
-        fs::create_dir_all(dir)?;
-        // The directory's own name must survive as well.
-        dir.parent().map_or(Ok(()), sync_dir)?;
+    fs::create_dir_all(dir)?;
+    files::replace(&dir.join(FILE), &[MAGIC, &crc32fast::hash(bytes).to_le_bytes(), bytes])?;
+    let marked = OVER.map(|(marked, _)| dir.join(marked)).into_iter().filter(|marked| marked.exists());
+    let mut were_marked = false;
+    for marked in marked {
+        files::remove(&marked)?;
+        were_marked = true;
     }
-    let new = dir.join(NEW);
-    let mut file = File::create(&new)?;
-    file.write_all(MAGIC)?;
-    file.write_all(&crc32fast::hash(bytes).to_le_bytes())?;
-    file.write_all(bytes)?;
-    file.sync_data()?;
-    fs::rename(&new, dir.join(FILE))?;
-    for (marked, _) in OVER {
-        remove_file(&dir.join(marked))?;
-    }
-    sync_dir(dir)
+    if were_marked { files::sync(dir) } else { Ok(()) }
 }
 
 fn mark_over(dir: &Path, phase: Phase) -> io::Result<()> {
     let (failed, stopped) = (dir.join(OVER[1].0), dir.join(OVER[0].0));
     let marked = if phase == Phase::Failed { failed } else { stopped };
     match fs::rename(dir.join(FILE), marked) {
-        Ok(()) => sync_dir(dir),
+        Ok(()) => files::sync(dir),
         // Marked before, or never written.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
     }
-}
-
-fn remove_file(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
-}
-
-fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
 }
 
 /// The record, under whichever of its names. The plain one is the latest: a write removes the others after it.
@@ -177,13 +165,13 @@ fn list(dir: &Path) -> Result<Vec<Listed>, RecordsError> {
 
 fn remove(dir: &Path) -> io::Result<()> {
     for name in [FILE, NEW, OVER[0].0, OVER[1].0] {
-        remove_file(&dir.join(name))?;
+        files::remove(&dir.join(name))?;
     }
     // Whoever removes the alloc's last file takes the directory along; logs may still be in it.
     match fs::remove_dir(dir) {
-        Ok(()) => dir.parent().map_or(Ok(()), sync_dir),
+        Ok(()) => dir.parent().map_or(Ok(()), files::sync),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => sync_dir(dir),
+        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => files::sync(dir),
         Err(error) => Err(error),
     }
 }
@@ -224,11 +212,46 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_block_is_damage_and_a_busy_machine_is_not() {
-        let error = |doing, source| RecordsError::Disk { doing, path: PathBuf::new(), source };
-        assert!(error("read", io::Error::from_raw_os_error(5)).is_damage());
-        assert!(!error("list", io::Error::from_raw_os_error(5)).is_damage());
-        assert!(!error("read", io::ErrorKind::Interrupted.into()).is_damage());
+    fn a_bad_block_is_damage_of_what_was_read_and_of_nothing_else() {
+        let error = |doing| RecordsError::Disk {
+            doing,
+            path: PathBuf::new(),
+            source: rustix::io::Errno::UCLEAN.into(),
+        };
+        assert!(error(READ).is_damage() && !error("list").is_damage());
+    }
+
+    #[tokio::test]
+    async fn what_is_no_file_is_damage_and_hides_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let records = DiskRecords::new(dir.path());
+        records.write(&id("web-bbbb"), b"whole".to_vec()).await.unwrap();
+        fs::create_dir_all(dir.path().join("web-aaaa/record")).unwrap();
+        fs::write(dir.path().join("web-cccc"), "a file where the directory should be").unwrap();
+        let listed = records.list().await.unwrap();
+        let damaged: Vec<bool> =
+            listed.iter().map(|one| one.kept.as_ref().is_err_and(RecordsError::is_damage)).collect();
+        assert_eq!(damaged, [true, false, true]);
+    }
+
+    #[tokio::test]
+    async fn who_writes_last_is_kept_also_over_one_who_has_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let (records, web) = (DiskRecords::new(dir.path()), id("web-aaaa"));
+        let large = |text: u8| vec![text; 100_000];
+        let writes = (0..50).map(|number| records.write(&web, large(number)));
+        for written in futures::future::join_all(writes).await {
+            written.unwrap();
+        }
+        assert_eq!(records.read(&web).await.unwrap().unwrap().bytes, large(49));
+        for _ in 0..20 {
+            let mut crashed = Box::pin(records.write(&web, large(1)));
+            assert!(futures::poll!(&mut crashed).is_pending());
+            drop(crashed);
+            records.write(&web, large(2)).await.unwrap();
+            records.remove(&id("web-aaaa")).await.unwrap();
+            assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "nothing is written after a later turn");
+        }
     }
 
     #[tokio::test]

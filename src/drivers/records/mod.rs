@@ -19,8 +19,6 @@ pub use disk::DiskRecords;
 pub use fake::FakeRecords;
 
 const READ: &str = "read";
-/// What Linux answers when a block can't be read.
-const EIO: i32 = 5;
 
 /// A node's records of its allocs.
 pub trait Records: Clone + Send + Sync + 'static {
@@ -90,7 +88,7 @@ impl RecordsError {
     pub fn is_damage(&self) -> bool {
         match self {
             Self::Damaged { .. } => true,
-            Self::Disk { doing, source, .. } => *doing == READ && source.raw_os_error() == Some(EIO),
+            Self::Disk { doing, source, .. } => *doing == READ && crate::files::is_damage(source),
         }
     }
 }

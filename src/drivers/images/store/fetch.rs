@@ -9,7 +9,7 @@ use mill_model::{Digest, ImageRef, limits};
 use tokio::sync::{OwnedMutexGuard, watch};
 
 use super::SharedStore;
-use super::turns::Arrived;
+use super::arrivals::Arrived;
 use crate::containerd::{BlobWriter, Containerd, RuntimeError};
 use crate::images::manifest::Descriptor;
 use crate::images::{Progress, PullError};

@@ -24,12 +24,13 @@ use super::manifest::not_json;
 use super::registry::Registry;
 use super::{Collected, Images, Progress, Stored, Unusable};
 use crate::containerd::{Containerd, RuntimeError};
-use turns::{Arrivals, Turns};
+use crate::files::Turns;
+use arrivals::Arrivals;
 
+mod arrivals;
 mod collect;
 mod fetch;
 mod pull;
-mod turns;
 
 /// Label of an image record: the name of its topmost snapshot; empty for an image without layers.
 pub(crate) const CHAIN_LABEL: &str = "mill.chain";
