@@ -16,7 +16,7 @@ use mill_model::{AllocId, Bytes, limits};
 use rustix::mount::UnmountFlags;
 
 use super::{Scratch, ScratchError, system};
-use crate::mounts;
+use crate::{files, mounts};
 
 /// Anybody in the container may write, whatever user its image has, as into `/tmp`.
 const MODE: u32 = 0o1777;
@@ -35,7 +35,7 @@ struct Paths {
 }
 
 impl LoopScratch {
-    /// Volumes below `directory`: `/var/lib/mill/volumes/ephemeral`.
+    /// Volumes below `directory`: `/var/lib/mill/scratch`.
     pub fn new(directory: PathBuf) -> Self {
         Self { directory }
     }
@@ -78,16 +78,14 @@ impl Scratch for LoopScratch {
 
     async fn remove(&self, alloc: &AllocId) -> Result<(), ScratchError> {
         let directory = self.directory.join(alloc.as_str());
-        for point in mount_points(&directory)? {
-            match rustix::mount::unmount(&point, UnmountFlags::empty()) {
-                Ok(()) | Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOENT) => {}
-                Err(errno) => return Err(system("unmount", &point)(errno.into())),
-            }
-        }
-        match std::fs::remove_dir_all(&directory) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(system("remove", &directory)(error)),
-            _ => Ok(()),
-        }
+        // To unmount is to write what isn't on disk yet.
+        let interrupted = system("reach", &directory);
+        files::off_thread({
+            let directory = directory.clone();
+            move || remove(&directory)
+        })
+        .await
+        .map_err(interrupted)?
     }
 
     async fn leftovers(&self, known: &BTreeSet<AllocId>) -> Result<BTreeSet<AllocId>, ScratchError> {
@@ -100,6 +98,16 @@ impl Scratch for LoopScratch {
         let allocs = names.filter_map(|name| name.parse::<AllocId>().ok());
         Ok(allocs.filter(|alloc| !known.contains(alloc)).collect())
     }
+}
+
+fn remove(directory: &Path) -> Result<(), ScratchError> {
+    for point in mount_points(directory)? {
+        match rustix::mount::unmount(&point, UnmountFlags::empty()) {
+            Ok(()) | Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOENT) => {}
+            Err(errno) => return Err(system("unmount", &point)(errno.into())),
+        }
+    }
+    files::unless_gone(std::fs::remove_dir_all(directory)).map_err(system("remove", directory))
 }
 
 /// What is mounted below a directory, the innermost first.
@@ -178,7 +186,9 @@ mod tests {
         assert_eq!(std::fs::read_to_string(point.join("big")).unwrap(), "kept");
         assert_eq!(again.leftovers(&BTreeSet::new()).await.unwrap(), [alloc.clone()].into());
 
-        again.remove(&alloc).await.unwrap();
+        let mut removal = Box::pin(again.remove(&alloc));
+        assert!(futures::poll!(&mut removal).is_pending(), "nobody else waits for a disk meanwhile");
+        removal.await.unwrap();
         again.remove(&alloc).await.unwrap();
         assert_eq!(mount_points(dir.path()).unwrap(), Vec::<PathBuf>::new());
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
