@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use imbl::OrdMap;
-use mill_model::{AllocId, DeployId, Failure, ProjectName, ProjectSpec, Timestamp, WorkloadName};
+use mill_model::{AllocId, DeployId, Failure, NodeName, ProjectName, ProjectSpec, Timestamp, WorkloadName};
 use serde::{Deserialize, Serialize};
 
 use crate::alloc::Version;
@@ -200,6 +200,13 @@ pub enum StepReason {
         /// How.
         failure: Failure,
     },
+    /// A node couldn't get the new version's image; nothing was stopped for it.
+    FetchFailed {
+        /// Which node.
+        node: NodeName,
+        /// Why not.
+        failure: Failure,
+    },
     /// It took longer than its `update.deadline`.
     Deadline {
         /// That.
@@ -219,6 +226,7 @@ impl fmt::Display for StepReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::AllocFailed { alloc, failure } => write!(f, "{alloc} {failure}"),
+            Self::FetchFailed { node, failure } => write!(f, "{node}: {failure}"),
             Self::Deadline { deadline } => {
                 write!(f, "not done after {}", humantime::format_duration(*deadline))
             }

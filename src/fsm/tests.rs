@@ -93,7 +93,9 @@ fn command(cluster: &Cluster, kind: Dice, dice: Dice) -> Command {
             use StepState::{Done, RolledBack, Rolling, RollingBack, Skipped, Waiting};
             let state =
                 pick(&[Rolling, Done, Rolling, Done, RollingBack, RolledBack, Skipped, Waiting], dice >> 4);
-            let reason = (dice & 1 == 0).then_some(StepReason::Cancelled);
+            let (node, failure) = ("node-1".parse().unwrap(), Failure::Vanished);
+            let failed = StepReason::FetchFailed { node, failure };
+            let reason = pick(&[None, Some(StepReason::Cancelled), Some(failed)], dice >> 2);
             Command::AdvanceStep { deploy, name: name(dice >> 8), state, reason }
         }
         4 => Command::EndDeploy(deploy),

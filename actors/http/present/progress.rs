@@ -256,6 +256,7 @@ fn failed(deploy: &Deploy) -> Vec<FailedService> {
             reason: step.reason.as_ref().map(ToString::to_string).unwrap_or_default(),
             hint: match &step.reason {
                 Some(StepReason::AllocFailed { alloc, failure }) => Some(failures::hint(failure, Some(alloc))),
+                Some(StepReason::FetchFailed { failure, .. }) => Some(failures::hint(failure, None)),
                 Some(StepReason::Deadline { .. }) => Some(format!(
                     "`mill why {}/{}` says what it waited for; a longer `update deadline=…` gives it more time",
                     deploy.project, step.name

@@ -128,7 +128,9 @@ fn undone(view: &View<'_>, workload: &Workload) -> Option<Reason> {
         _ => None,
     };
     let hint = match said {
-        StepReason::AllocFailed { failure, .. } => failures::hint(failure, alloc.as_ref()),
+        StepReason::AllocFailed { failure, .. } | StepReason::FetchFailed { failure, .. } => {
+            failures::hint(failure, alloc.as_ref())
+        }
         StepReason::Deadline { .. } => "a longer `update deadline=…` gives it more time".to_owned(),
         StepReason::Dependency { name } => {
             format!("`mill why {}/{name}` says what is wrong there", workload.project)

@@ -169,6 +169,9 @@ impl Wire for StepReason {
                 alloc: alloc.to_string(),
                 failure: Some(failure.wire()),
             }),
+            StepReason::FetchFailed { node, failure } => {
+                Reason::FetchFailed(pb::FetchFailed { node: node.to_string(), failure: Some(failure.wire()) })
+            }
             StepReason::Deadline { deadline } => {
                 Reason::Deadline(pb::DeadlinePassed { deadline_ms: millis(*deadline) })
             }
@@ -184,6 +187,10 @@ pub(super) fn reason(message: pb::StepReason) -> Result<StepReason, Malformed> {
     Ok(match required(message.reason, "step reason")? {
         Reason::AllocFailed(failed) => StepReason::AllocFailed {
             alloc: text(&failed.alloc, "alloc id")?,
+            failure: failure(required(failed.failure, "failure")?)?,
+        },
+        Reason::FetchFailed(failed) => StepReason::FetchFailed {
+            node: text(&failed.node, "node name")?,
             failure: failure(required(failed.failure, "failure")?)?,
         },
         Reason::Deadline(passed) => StepReason::Deadline { deadline: duration(passed.deadline_ms) },
