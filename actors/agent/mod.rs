@@ -1,12 +1,14 @@
 //! The secondary role of a node: runs what the leader orders, says what came of it.
 //!
-//! - owns: the node's allocs (one actor each), its mapped ports, the statuses that the leader hasn't acknowledged
+//! - owns: the node's allocs (one actor each), its mapped ports, the statuses that the leader hasn't acknowledged,
+//!   which images the leader wants here before allocs do
 //! - told by: the leader's session (orders), its allocs (statuses), its own timer (leftovers, unused images)
 //! - fails when: the directory of alloc records can't be read
 //! - restarted by: the daemon's root; it begins all allocs from their records, and their containers never notice
 //!
 //! What it decides is [`mill_control::node::Node`]'s.
 
+mod fetch;
 mod session;
 mod sweep;
 #[cfg(test)]
@@ -15,14 +17,15 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::marker::PhantomData;
 
-use mill_control::dispatch::{Ack, Batch, Inventory, Order, Refusal};
+use mill_control::dispatch::{Ack, Inventory, News, Order, Refusal};
+use mill_control::fetch::Fetched;
 use mill_control::node::{Effect, Node};
 use mill_drivers::bundle::Drivers;
 use mill_drivers::clock::Clock as _;
 use mill_drivers::records::Records as _;
 use mill_drivers::sockets::{Sockets as _, Wanted};
 use mill_model::limits::MAPPED_PORTS;
-use mill_model::{AllocId, AllocStatus, Term};
+use mill_model::{AllocId, AllocStatus, Failure, Term};
 use serde_json::{Value, json};
 use tracing::{info, warn};
 
@@ -30,6 +33,7 @@ use crate::alloc::{self, Alloc, Home, Streams, Unread};
 use crate::images::{self, Images, Pulls};
 use crate::kit::{Actor, Address, Crash, Me, Message, Reply, Restart, Task, TaskPanicked, Timer};
 use crate::outlet::Outlet;
+use fetch::Errand;
 
 /// The room.
 pub struct Agent<D>(PhantomData<fn() -> D>);
@@ -41,8 +45,8 @@ pub enum Msg {
     Open {
         /// Of the leader.
         term: Term,
-        /// Where batches of statuses go from now on.
-        batches: Outlet<Batch>,
+        /// Where news go from now on.
+        news: Outlet<News>,
         /// Told what is here.
         reply: Reply<Result<Inventory, Refusal>>,
     },
@@ -84,6 +88,18 @@ pub enum Msg {
         /// Which.
         alloc: AllocId,
     },
+    /// An image that the leader wants is here, or isn't.
+    Fetched {
+        /// For which errand.
+        errand: u64,
+        /// How it ended.
+        result: Result<Result<(), Failure>, TaskPanicked>,
+    },
+    /// The pause after a fetch that failed is over.
+    FetchAgain {
+        /// Which errand.
+        errand: u64,
+    },
     /// Look for what nothing uses.
     Sweep,
     /// What was found.
@@ -104,6 +120,8 @@ impl Message for Msg {
             Self::Woke { .. } => "woke",
             Self::Reported(_) => "reported",
             Self::Over { .. } => "over",
+            Self::Fetched { .. } => "fetched",
+            Self::FetchAgain { .. } => "fetch_again",
             Self::Sweep => "sweep",
             Self::Swept(_) => "swept",
             Self::Done(_) => "done",
@@ -126,7 +144,11 @@ pub struct State<D> {
     node: Node,
     images: Address<images::Msg>,
     addresses: BTreeMap<AllocId, Address<alloc::Msg>>,
-    batches: Option<Outlet<Batch>>,
+    pulls: Pulls,
+    /// Images that the leader wants here, by errand.
+    errands: BTreeMap<u64, Errand>,
+    /// Where news go to.
+    leader: Option<Outlet<News>>,
     patience: Option<Timer>,
     sweep_due: Option<Timer>,
     sweeping: Option<Task>,
@@ -145,14 +167,18 @@ impl<D: Drivers> Actor for Agent<D> {
     const MAILBOX_MAX: usize = 4096;
 
     async fn start(me: &Me<Self>, args: Args<D>) -> Result<State<D>, Crash> {
-        let images = images::Args { drivers: args.home.drivers.clone(), pulls: args.pulls };
+        // Nothing is wanted of it yet.
+        args.pulls.tell_ahead(Fetched::new());
+        let images = images::Args { drivers: args.home.drivers.clone(), pulls: args.pulls.clone() };
         let images = me.child::<Images<D>>("images", images, Restart::OnCrash)?;
         let mut state = State {
             node: Node::new(first_port(args.home.drivers.clock().now().0)),
             home: args.home,
             images,
             addresses: BTreeMap::new(),
-            batches: None,
+            pulls: args.pulls,
+            errands: BTreeMap::new(),
+            leader: None,
             patience: None,
             sweep_due: None,
             sweeping: None,
@@ -167,7 +193,7 @@ impl<D: Drivers> Actor for Agent<D> {
 
     async fn handle(me: &Me<Self>, msg: Msg, state: &mut State<D>) -> Result<(), Crash> {
         match msg {
-            Msg::Open { term, batches, reply } => state.open(me, term, batches, reply),
+            Msg::Open { term, news, reply } => state.open(me, term, news, reply),
             Msg::CaughtUp { term, reply } => state.caught_up(me, term, reply)?,
             Msg::Order { order, reply } => state.order(me, order, reply).await?,
             Msg::Acknowledged { sequence } => state.acknowledged(me, sequence),
@@ -176,6 +202,8 @@ impl<D: Drivers> Actor for Agent<D> {
             Msg::Woke { alloc } => state.woke(me, &alloc)?,
             Msg::Reported(status) => state.reported(me, status),
             Msg::Over { alloc } => state.over(me, &alloc),
+            Msg::Fetched { errand, result } => state.fetched(me, errand, result?)?,
+            Msg::FetchAgain { errand } => state.fetch_again(me, errand)?,
             Msg::Sweep => state.sweep(me),
             Msg::Swept(found) => state.swept(me, found?),
             Msg::Done(done) => done?,
@@ -189,7 +217,8 @@ impl<D: Drivers> Actor for Agent<D> {
             "allocs": state.node.statuses().count(),
             "running": state.node.statuses().filter(|status| status.phase.may_run()).count(),
             "ports_held": state.node.ports_held(),
-            "session": state.batches.is_some(),
+            "fetches": state.errands.len(),
+            "session": state.leader.is_some(),
         })
     }
 }
@@ -228,7 +257,11 @@ impl<D: Drivers> State<D> {
         Ok(())
     }
 
-    fn carry_out(&mut self, me: &Me<Agent<D>>, effects: Vec<Effect>) -> Result<(), Crash> {
+    fn carry_out(
+        &mut self,
+        me: &Me<Agent<D>>,
+        effects: impl IntoIterator<Item = Effect>,
+    ) -> Result<(), Crash> {
         for effect in effects {
             match effect {
                 Effect::Begin(begin) => {
@@ -244,6 +277,9 @@ impl<D: Drivers> State<D> {
                 }
                 Effect::Heard { alloc, heard } => self.tell(&alloc, alloc::Msg::Heard(heard)),
                 Effect::Forget { alloc } => self.forget(me, alloc),
+                Effect::Fetch { errand, image } => self.fetch(me, errand, image),
+                Effect::FetchLater { errand, failures } => self.fetch_later(me, errand, failures),
+                Effect::LetGo { errand } => drop(self.errands.remove(&errand)),
                 Effect::Collect => self.sweep(me),
             }
         }

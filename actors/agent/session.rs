@@ -1,6 +1,6 @@
-//! The leader's session: orders in, batches of statuses out.
+//! The leader's session: orders in, batches of statuses and news of images out.
 
-use mill_control::dispatch::{Ack, Batch, Inventory, Order, Refusal};
+use mill_control::dispatch::{Ack, Inventory, News, Order, Refusal};
 use mill_drivers::bundle::Drivers;
 use mill_drivers::clock::Clock as _;
 use mill_model::{AllocId, AllocStatus, Term};
@@ -16,20 +16,21 @@ impl<D: Drivers> State<D> {
         &mut self,
         me: &Me<Agent<D>>,
         term: Term,
-        batches: Outlet<Batch>,
+        news: Outlet<News>,
         reply: Reply<Result<Inventory, Refusal>>,
     ) {
         let opened = self.node.open(term);
         match &opened {
             Ok(_) => {
                 info!(%term, "a leader has opened its session");
-                self.batches = Some(batches);
+                self.leader = Some(news);
             }
             Err(refusal) => info!(%refusal, "a session is refused"),
         }
         let accepted = opened.is_ok();
         reply.send(opened);
         if accepted {
+            self.tell_of_images();
             self.send(me);
         }
     }
@@ -63,9 +64,10 @@ impl<D: Drivers> State<D> {
         let taken = if has_ports { self.taken().await } else { Default::default() };
         let now = self.home.drivers.clock().now();
         let (ack, effects) = self.node.order(order, &taken, now);
-        debug!(alloc = %ack.alloc, outcome = ?ack.outcome, "order taken");
+        debug!(alloc = ack.alloc.as_ref().map(tracing::field::display), outcome = ?ack.outcome, "order taken");
         reply.send(ack);
         self.carry_out(me, effects)?;
+        self.tell_of_images();
         // An order for what is over has its status sent again.
         self.send(me);
         Ok(())
@@ -83,10 +85,10 @@ impl<D: Drivers> State<D> {
 
     /// Sends a batch, if there is news, a leader, and no batch under way.
     fn send(&mut self, me: &Me<Agent<D>>) {
-        let Some(batches) = &self.batches else { return };
+        let Some(leader) = &self.leader else { return };
         let Some(batch) = self.node.batch() else { return };
         let sequence = batch.sequence;
-        if batches.tell(batch).is_err() {
+        if leader.tell(News::Statuses(batch)).is_err() {
             debug!(sequence, "the leader's session is away; the batch is sent again");
         }
         self.patience = Some(me.after(me.tempo().ask_deadline, Msg::Unacknowledged { sequence }));

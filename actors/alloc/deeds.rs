@@ -15,7 +15,7 @@ use super::check::{Checker, words};
 use super::launch::{Outside, launch, mounts};
 use super::streams::{Pipes, Streams};
 use super::{Alloc, Msg, State};
-use crate::kit::{AskError, Crash, Me, Reply};
+use crate::kit::{Crash, Me, Reply};
 use crate::{agent, images};
 
 impl<D: Drivers> State<D> {
@@ -102,19 +102,9 @@ impl<D: Drivers> State<D> {
         let (images, tempo) = (self.images.clone(), me.tempo().clone());
         let image = self.life.assignment().container.image.clone();
         let pull = async move {
-            loop {
-                let ask = |reply| images::Msg::Pull { image: image.clone(), reply };
-                match images.ask(tempo.pull_deadline, ask).await {
-                    Ok(Ok(())) => return Input::Pulled { incarnation },
-                    Ok(Err(failure)) => return Input::PullFailed { incarnation, failure },
-                    Err(error @ AskError::Deadline { .. }) => {
-                        let failure = Failure::PullFailed { detail: error.to_string() };
-                        return Input::PullFailed { incarnation, failure };
-                    }
-                    // That room is between two lives: nothing is wrong with the image.
-                    Err(error) => debug!(%error, "asking for the image again"),
-                }
-                tokio::time::sleep(tempo.actor_delay(2)).await;
+            match images::get(&images, &image, &tempo).await {
+                Ok(()) => Input::Pulled { incarnation },
+                Err(failure) => Input::PullFailed { incarnation, failure },
             }
         };
         self.tasks.insert("pull", me.task("pull", pull, Msg::Came));

@@ -10,6 +10,7 @@ mod session;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use mill_control::fetch::{Fetched, Fetches};
 use mill_fsm::Cluster;
 use mill_model::{NodeId, Term};
 use serde_json::json;
@@ -17,10 +18,14 @@ use tokio::sync::watch;
 
 use crate::agent;
 use crate::kit::{Actor, Address, Crash, Me, Message, Restart, Task};
+use crate::outlet::Outlet;
 use crate::raft;
 
 /// Agents by node. One of them, until machines join.
 pub type Agents = BTreeMap<NodeId, Address<agent::Msg>>;
+
+/// What each node shall fetch.
+pub type Wanted = Arc<BTreeMap<NodeId, Fetches>>;
 
 /// Keeps a session with each node.
 pub struct Dispatch;
@@ -51,6 +56,10 @@ pub struct Args {
     pub raft: Address<raft::Msg>,
     /// Where the nodes' agents are.
     pub agents: Agents,
+    /// What the leader wants fetched.
+    pub fetches: watch::Receiver<Wanted>,
+    /// Where it hears what a node says of that; nothing, when a session begins.
+    pub fetched: Outlet<(NodeId, Fetched)>,
 }
 
 /// What dispatch holds.
@@ -101,6 +110,8 @@ impl State {
                 cluster: self.args.cluster.clone(),
                 raft: self.args.raft.clone(),
                 agent: agent.clone(),
+                fetches: self.args.fetches.clone(),
+                fetched: self.args.fetched.clone(),
             };
             me.child::<session::NodeSession>(format!("session-{node}"), args, Restart::Forever)?;
             self.nodes.insert(*node);

@@ -1,14 +1,15 @@
 //! One node's session: orders there, reports back.
 //!
 //! - owns: what the node is known to have in this reign
-//! - told by: the published state; the node's agent
+//! - told by: the published state; the leader (images to fetch); the node's agent
 //! - fails when: the agent is away, refuses the term, ends the session (as its own crash does) or leaves an order
 //!   unanswered, or a report isn't written
 //! - restarted by: dispatch, however often; the session then opens anew, from the node's inventory
 
 use std::sync::Arc;
 
-use mill_control::dispatch::{Ack, Batch, Inventory, Order, Refusal};
+use mill_control::dispatch::{Ack, Batch, Inventory, News, Order, Refusal};
+use mill_control::fetch::{Fetched, Fetches};
 use mill_control::leader::session::{Dispatch, Session};
 use mill_fsm::{Cluster, Command};
 use mill_model::{NodeId, Term};
@@ -17,7 +18,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::{agent, raft};
+use super::{Wanted, agent, raft};
 use crate::kit::{Actor, Address, AskError, Crash, Me, Message, Task, TaskPanicked};
 use crate::outlet::Outlet;
 use crate::raft::ProposeError;
@@ -32,8 +33,8 @@ pub(super) enum Msg {
     Changed,
     /// The node has answered all orders, or hasn't.
     Answered(Result<Result<Vec<Ack>, AskError>, TaskPanicked>),
-    /// The node reports.
-    Reported(Batch),
+    /// The node has news.
+    Said(News),
     /// The node's end of the session is gone.
     Closed,
     /// A report is written, or isn't.
@@ -50,7 +51,7 @@ impl Message for Msg {
         match self {
             Self::Changed => "changed",
             Self::Answered(_) => "answered",
-            Self::Reported(_) => "reported",
+            Self::Said(_) => "said",
             Self::Closed => "closed",
             Self::Written { .. } => "written",
         }
@@ -65,6 +66,8 @@ pub(super) struct Args {
     pub(super) cluster: watch::Receiver<Arc<Cluster>>,
     pub(super) raft: Address<raft::Msg>,
     pub(super) agent: Address<agent::Msg>,
+    pub(super) fetches: watch::Receiver<Wanted>,
+    pub(super) fetched: Outlet<(NodeId, Fetched)>,
 }
 
 /// What a session holds.
@@ -77,7 +80,7 @@ pub(super) struct State {
     caught_up: bool,
     orders: u64,
     reports: u64,
-    watching: Task,
+    watching: [Task; 2],
     _closing: Task,
 }
 
@@ -88,9 +91,11 @@ impl Actor for NodeSession {
 
     async fn start(me: &Me<Self>, args: Args) -> Result<State, Crash> {
         let (inventory, _closing) = open(me, &args).await?;
+        // What it said in an earlier session may not be so any more.
+        args.fetched.tell((args.node, Fetched::new()))?;
         debug!(node = %args.node, held = inventory.allocs.len(), "session open");
         let session = Session::open(args.node, args.term, &inventory);
-        let watching = me.on_change(&args.cluster, Msg::Changed);
+        let watching = watch(me, &args);
         let (ordering, writing) = (None, vec![]);
         let (caught_up, orders, reports) = (false, 0, 0);
         let mut state =
@@ -103,7 +108,8 @@ impl Actor for NodeSession {
         match msg {
             Msg::Changed => state.changed(me),
             Msg::Answered(answers) => state.answered(me, answers?).await?,
-            Msg::Reported(batch) => state.reported(me, &batch),
+            Msg::Said(News::Statuses(batch)) => state.reported(me, &batch),
+            Msg::Said(News::Images(images)) => state.args.fetched.tell((state.args.node, images))?,
             Msg::Closed => return Err(Crash::because("the node's agent has ended the session")),
             Msg::Written { sequence, result } => state.written(sequence, result?)?,
         }
@@ -121,6 +127,11 @@ impl Actor for NodeSession {
     }
 }
 
+/// Hears of the next change of the state, or of what is to be fetched.
+fn watch(me: &Me<NodeSession>, args: &Args) -> [Task; 2] {
+    [me.on_change(&args.cluster, Msg::Changed), me.on_change(&args.fetches, Msg::Changed)]
+}
+
 /// Opens the session; the node says what it has.
 ///
 /// The node's end is what reports come through. An agent that begins a new life has lost it, and would never report
@@ -129,21 +140,21 @@ async fn open(me: &Me<NodeSession>, args: &Args) -> Result<(Inventory, Task), Cr
     let here = me.address();
     let closed = CancellationToken::new();
     let theirs = closed.clone().drop_guard();
-    let batches = Outlet::new(move |batch| {
+    let news = Outlet::new(move |news| {
         let _open = &theirs;
-        here.tell(Msg::Reported(batch))
+        here.tell(Msg::Said(news))
     });
     let term = args.term;
     let deadline = me.tempo().ask_deadline;
     let answer: Result<Inventory, Refusal> =
-        args.agent.ask(deadline, |reply| agent::Msg::Open { term, batches, reply }).await?;
+        args.agent.ask(deadline, |reply| agent::Msg::Open { term, news, reply }).await?;
     let closing = me.task("closing", closed.cancelled_owned(), |_| Msg::Closed);
     Ok((answer?, closing))
 }
 
 impl State {
     fn changed(&mut self, me: &Me<NodeSession>) {
-        self.watching = me.on_change(&self.args.cluster, Msg::Changed);
+        self.watching = watch(me, &self.args);
         self.speak(me);
     }
 
@@ -152,7 +163,10 @@ impl State {
             return;
         }
         let cluster = Arc::clone(&self.args.cluster.borrow());
-        let Dispatch { orders, command } = self.session.next(&cluster);
+        let wanted = Arc::clone(&self.args.fetches.borrow());
+        let none = Fetches::new();
+        let fetches = wanted.get(&self.args.node).unwrap_or(&none);
+        let Dispatch { orders, command } = self.session.next(&cluster, fetches);
         if let Some(command) = command {
             self.write(me, None, command);
         }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use mill_control::fetch::Fetched;
 use mill_drivers::images::Progress;
 use mill_model::ImageRef;
 use tokio::sync::watch;
@@ -13,6 +14,7 @@ pub struct Pulls {
     /// By image, without its tag. One whose sender is gone is over; a pull says nothing before it is known that the
     /// image isn't here.
     watched: Arc<Mutex<BTreeMap<ImageRef, watch::Receiver<Option<Progress>>>>>,
+    ahead: Arc<Mutex<Fetched>>,
 }
 
 impl Pulls {
@@ -21,6 +23,16 @@ impl Pulls {
         let watched = self.lock();
         let alive = watched.iter().filter(|(_, numbers)| is_alive(numbers));
         alive.filter_map(|(image, numbers)| Some((image.clone(), numbers.borrow().clone()?))).collect()
+    }
+
+    /// How images are that the leader wants here before allocs need them.
+    pub fn ahead(&self) -> Fetched {
+        self.ahead.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// All of these are wanted, and so they are.
+    pub(crate) fn tell_ahead(&self, fetched: Fetched) {
+        *self.ahead.lock().unwrap_or_else(PoisonError::into_inner) = fetched;
     }
 
     /// A pull has begun. It is over when the sender is dropped.

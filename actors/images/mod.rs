@@ -1,7 +1,7 @@
 //! The node's images: each pulled once however many ask, removed when nothing has used them for a while.
 //!
 //! - owns: pulls under way; when each image was last of use
-//! - told by: allocs (pull), the agent (which are in use)
+//! - told by: allocs (pull), the agent (pull ahead of allocs; which are in use)
 //! - fails when: a pull can't be supervised any more
 //! - restarted by: the agent; whoever waits for a pull is told that it has no answer, and asks again
 
@@ -16,12 +16,12 @@ use std::marker::PhantomData;
 use mill_drivers::bundle::Drivers;
 use mill_drivers::containerd::chain;
 use mill_drivers::images::{Collected, Images as _, PullError};
-use mill_model::{Digest, Failure, ImageRef};
+use mill_model::{Digest, Failure, ImageRef, Tempo};
 use serde_json::{Value, json};
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
-use crate::kit::{Actor, Crash, Me, Message, Reply, Restart, Task, TaskPanicked};
+use crate::kit::{Actor, Address, AskError, Crash, Me, Message, Reply, Restart, Task, TaskPanicked};
 
 pub use board::Pulls;
 
@@ -130,6 +130,25 @@ impl<D: Drivers> Actor for Images<D> {
             "collected_images": state.collected.images,
             "collected_bytes": state.collected.bytes,
         })
+    }
+}
+
+/// Gets an image from the room at `images`, however often that is between two lives: nothing is wrong with the image
+/// then.
+///
+/// # Errors
+/// Why it can't be had; also when it took longer than `Tempo::pull_deadline`.
+pub async fn get(images: &Address<Msg>, image: &ImageRef, tempo: &Tempo) -> Result<(), Failure> {
+    loop {
+        let ask = |reply| Msg::Pull { image: image.clone(), reply };
+        match images.ask(tempo.pull_deadline, ask).await {
+            Ok(result) => return result,
+            Err(error @ AskError::Deadline { .. }) => {
+                return Err(Failure::PullFailed { detail: error.to_string() });
+            }
+            Err(error) => debug!(%error, "asking for the image again"),
+        }
+        tokio::time::sleep(tempo.actor_delay(2)).await;
     }
 }
 

@@ -1,7 +1,8 @@
 //! The leader's decisions, made where this node leads and for as long as it does.
 //!
-//! - owns: nothing that lasts; `control::leader` decides anew from the state each time
-//! - told by: the log, through its published state; its own clock
+//! - owns: nothing that lasts; `control::leader` decides anew from the state each time. What nodes said of images that
+//!   they shall fetch, for this reign
+//! - told by: the log, through its published state; its sessions (images); its own clock
 //! - fails when: it can't draw random bytes
 //! - restarted by: the node's root, at once; a new term starts a new one
 //!
@@ -10,20 +11,23 @@
 //! nothing that an actor for each could hold. Proposals are answered before the next decision is made, so that
 //! nothing is decided twice.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mill_control::fetch::{Fetched, Fetching};
 use mill_control::leader::{Decision, Facts, decide};
 use mill_drivers::clock::Clock;
 use mill_drivers::random::Random;
 use mill_fsm::{Cluster, Command};
-use mill_model::{Term, Timestamp};
+use mill_model::{NodeId, Term, Timestamp};
 use serde_json::json;
 use tokio::sync::watch;
 use tracing::{debug, warn};
 
-use crate::dispatch;
+use crate::dispatch::{self, Wanted};
 use crate::kit::{Actor, Address, Crash, Me, Message, Restart, Task, Timer};
+use crate::outlet::Outlet;
 use crate::raft::{self, ProposeError};
 
 /// Decides and has it written.
@@ -34,6 +38,13 @@ pub struct Leader<C, R>(std::marker::PhantomData<fn() -> (C, R)>);
 pub enum Msg {
     /// The state has changed.
     Changed,
+    /// A node says how images are that it shall fetch.
+    Fetched {
+        /// Which node.
+        node: NodeId,
+        /// All of them.
+        images: Fetched,
+    },
     /// A moment has come that was waited for.
     Due,
     /// Everything of the last decision was answered.
@@ -47,6 +58,7 @@ impl Message for Msg {
     fn name(&self) -> &'static str {
         match self {
             Self::Changed => "changed",
+            Self::Fetched { .. } => "fetched",
             Self::Due => "due",
             Self::Written { .. } => "written",
         }
@@ -94,6 +106,9 @@ pub struct State<C, R> {
     writing: Option<Task>,
     changed_meanwhile: bool,
     due: Option<Timer>,
+    fetching: Fetching,
+    /// What its sessions are to have fetched.
+    fetches: watch::Sender<Wanted>,
     _watching: Task,
 }
 
@@ -107,11 +122,15 @@ where
     type State = State<C, R>;
 
     async fn start(me: &Me<Self>, args: Self::Args) -> Result<Self::State, Crash> {
+        let fetches = watch::Sender::new(Wanted::default());
+        let here = me.address();
         let dispatch = dispatch::Args {
             term: args.term,
             cluster: args.cluster.clone(),
             raft: args.raft.clone(),
             agents: args.agents.clone(),
+            fetches: fetches.subscribe(),
+            fetched: Outlet::new(move |(node, images)| here.tell(Msg::Fetched { node, images })),
         };
         me.child::<dispatch::Dispatch>("dispatch", dispatch, Restart::OnCrash)?;
         let watching = me.on_change(&args.cluster, Msg::Changed);
@@ -122,6 +141,8 @@ where
             writing: None,
             changed_meanwhile: false,
             due: None,
+            fetching: Fetching::default(),
+            fetches,
             _watching: watching,
         };
         state.decide(me)?;
@@ -131,6 +152,7 @@ where
     async fn handle(me: &Me<Self>, msg: Msg, state: &mut Self::State) -> Result<(), Crash> {
         match msg {
             Msg::Changed => state.changed(me),
+            Msg::Fetched { node, images } => state.fetched(me, node, images),
             Msg::Due => state.decide(me),
             Msg::Written { applied } => state.written(me, applied),
         }
@@ -142,6 +164,7 @@ where
             "decided": state.decided,
             "refused": state.refused,
             "writing": state.writing.is_some(),
+            "fetches": state.fetching.asked.values().map(BTreeMap::len).sum::<usize>(),
         })
     }
 }
@@ -156,6 +179,11 @@ where
         self.decide(me)
     }
 
+    fn fetched(&mut self, me: &Me<Leader<C, R>>, node: NodeId, images: Fetched) -> Result<(), Crash> {
+        self.fetching.said.insert(node, images);
+        self.decide(me)
+    }
+
     fn decide(&mut self, me: &Me<Leader<C, R>>) -> Result<(), Crash> {
         if self.writing.is_some() {
             self.changed_meanwhile = true;
@@ -163,7 +191,7 @@ where
         }
         let cluster = Arc::clone(&self.args.cluster.borrow());
         let now = self.args.stamps.now(&self.args.clock, me.tempo(), &cluster);
-        let facts = Facts { cluster: &cluster, now, tempo: me.tempo() };
+        let facts = Facts { cluster: &cluster, fetching: &self.fetching, now, tempo: me.tempo() };
         let mut broken = None;
         let mut draw = || {
             self.args.random.number().unwrap_or_else(|error| {
@@ -171,9 +199,13 @@ where
                 0
             })
         };
-        let Decision { commands, wake } = decide(&facts, &mut draw);
+        let Decision { commands, fetches, wake } = decide(&facts, &mut draw);
         if let Some(error) = broken {
             return Err(error.into());
+        }
+        if fetches != self.fetching.asked {
+            self.fetches.send_replace(Arc::new(fetches.clone()));
+            self.fetching.asked = fetches;
         }
         self.due = Some(me.after(until(wake, now, me.tempo().leader_round), Msg::Due));
         if !commands.is_empty() {

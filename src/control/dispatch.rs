@@ -1,4 +1,4 @@
-//! What a leader and a node say to each other about allocs.
+//! What a leader and a node say to each other about allocs, and about images that they will need ([`crate::fetch`]).
 //!
 //! # How a session goes
 //! 1. The leader opens it with its term. The node answers its [`Inventory`], or refuses an older term.
@@ -16,6 +16,8 @@ use std::sync::Arc;
 use mill_alloc::{Assignment, Heard};
 use mill_model::{AllocId, AllocStatus, DeployId, Incarnation, SpecHash, Term, Workload};
 use thiserror::Error;
+
+use crate::fetch::{Fetched, Fetches};
 
 /// What a leader wants of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +54,13 @@ pub enum Order {
         /// Which.
         alloc: AllocId,
     },
+    /// Get these images before allocs need them, and let go of all others.
+    Fetch {
+        /// Of the leader.
+        term: Term,
+        /// All that are wanted now.
+        images: Fetches,
+    },
 }
 
 impl Order {
@@ -61,15 +70,19 @@ impl Order {
             Self::Run { term, .. }
             | Self::Stop { term, .. }
             | Self::Restart { term, .. }
-            | Self::Forget { term, .. } => *term,
+            | Self::Forget { term, .. }
+            | Self::Fetch { term, .. } => *term,
         }
     }
 
-    /// The alloc that it is about.
-    pub fn alloc(&self) -> &AllocId {
+    /// The alloc that it is about; `None`: it is about images.
+    pub fn alloc(&self) -> Option<&AllocId> {
         match self {
-            Self::Run { assignment, .. } => &assignment.alloc,
-            Self::Stop { alloc, .. } | Self::Restart { alloc, .. } | Self::Forget { alloc, .. } => alloc,
+            Self::Run { assignment, .. } => Some(&assignment.alloc),
+            Self::Stop { alloc, .. } | Self::Restart { alloc, .. } | Self::Forget { alloc, .. } => {
+                Some(alloc)
+            }
+            Self::Fetch { .. } => None,
         }
     }
 }
@@ -77,8 +90,8 @@ impl Order {
 /// A node's answer to an [`Order`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ack {
-    /// Which alloc.
-    pub alloc: AllocId,
+    /// Which alloc; `None`: the order was about images.
+    pub alloc: Option<AllocId>,
     /// What came of it.
     pub outcome: Outcome,
 }
@@ -121,11 +134,13 @@ pub enum Refusal {
     NotEnded,
 }
 
-/// All allocs of a node, ended ones too until they are forgotten.
+/// What a node has: all its allocs, ended ones too until they are forgotten.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Inventory {
     /// By id.
     pub allocs: Vec<Held>,
+    /// Images that it was told to get.
+    pub fetches: Fetches,
 }
 
 /// One alloc in an [`Inventory`].
@@ -141,6 +156,15 @@ pub struct Held {
     pub status: AllocStatus,
     /// Whether it was told to stop.
     pub stopping: bool,
+}
+
+/// What a node says by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum News {
+    /// How allocs are. To be acknowledged.
+    Statuses(Batch),
+    /// How images are that it was told to get. In place of what it said of them before.
+    Images(Fetched),
 }
 
 /// Statuses that changed since they were last acknowledged.

@@ -4,6 +4,7 @@
 //! socket, no disk.
 
 pub mod dispatch;
+pub mod fetch;
 pub mod leader;
 pub mod node;
 pub mod pace;

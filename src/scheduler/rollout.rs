@@ -40,7 +40,7 @@ pub struct Failing {
 impl Failing {
     /// Whether a deploy should give up on it. A replica that had all of its start period and was still
     /// unhealthy has had its chance; one that exits may have met a dependency that wasn't ready.
-    fn is_final(&self) -> bool {
+    pub fn is_final(&self) -> bool {
         let enough = match self.last {
             Failure::Unhealthy { .. } => 1,
             _ => limits::FAILURES_BEFORE_ROLLBACK,
@@ -172,6 +172,11 @@ impl Rollout {
 
     fn new_on_their_way(&self) -> usize {
         self.new_count() - self.new_healthy()
+    }
+
+    /// Whether replicas of the version that shall run are still to be placed.
+    pub fn misses_some(&self) -> bool {
+        self.missing() > 0
     }
 
     fn missing(&self) -> usize {

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use mill_actors::kit::{Address, Tree};
 use mill_actors::raft::{Args, Msg, Published, Raft};
+use mill_control::fetch::Fetching;
 use mill_control::leader::{Facts, decide};
 use mill_drivers::clock::{Clock as _, SystemClock};
 use mill_drivers::disk::{Directory as _, Disk as _, RealDisk};
@@ -165,7 +166,9 @@ impl Log {
                 drawn = drawn.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
                 drawn >> 20
             };
-            let facts = Facts { cluster: &cluster, now: SystemClock.now(), tempo: &Tempo::default() };
+            let (fetching, tempo) = (Fetching::default(), Tempo::default());
+            let facts =
+                Facts { cluster: &cluster, fetching: &fetching, now: SystemClock.now(), tempo: &tempo };
             for command in decide(&facts, &mut draw).commands {
                 self.propose(command).await?;
             }

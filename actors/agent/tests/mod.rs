@@ -98,6 +98,8 @@ struct World {
     fakes: Fakes,
     agent: Option<Tree<Msg>>,
     heard: Arc<Mutex<Vec<AllocStatus>>>,
+    /// What it heard of images that it wants there.
+    images: Arc<Mutex<Vec<Fetched>>>,
     streams: Arc<Mutex<Vec<String>>>,
     /// Each time that all was told: whether output of the first run may still come.
     compared: Arc<Mutex<Vec<bool>>>,
@@ -107,8 +109,8 @@ impl World {
     async fn new() -> Self {
         // Logs show what a failing test did: `RUST_LOG=debug cargo test …`.
         let fakes = Fakes::default();
-        let (heard, streams, compared) = Default::default();
-        let mut world = Self { fakes, agent: None, heard, streams, compared };
+        let (heard, images, streams, compared) = Default::default();
+        let mut world = Self { fakes, agent: None, heard, images, streams, compared };
         world.start().await;
         world.open(TERM).await.unwrap();
         world
@@ -170,11 +172,18 @@ impl World {
 
     async fn open(&self, term: Term) -> Result<Inventory, Refusal> {
         let (heard, root) = (Arc::clone(&self.heard), self.tree().root());
-        let batches = Outlet::new(move |batch: Batch| {
-            heard.lock().unwrap().extend(batch.statuses);
-            root.tell(Msg::Acknowledged { sequence: batch.sequence })
+        let images = Arc::clone(&self.images);
+        let news = Outlet::new(move |news| match news {
+            News::Statuses(batch) => {
+                heard.lock().unwrap().extend(batch.statuses);
+                root.tell(Msg::Acknowledged { sequence: batch.sequence })
+            }
+            News::Images(fetched) => {
+                images.lock().unwrap().push(fetched);
+                Ok(())
+            }
         });
-        self.ask(|reply| Msg::Open { term, batches, reply }).await
+        self.ask(|reply| Msg::Open { term, news, reply }).await
     }
 
     async fn order(&self, order: Order) -> Outcome {

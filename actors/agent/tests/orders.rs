@@ -63,11 +63,13 @@ async fn statuses_are_sent_again_until_a_leader_acknowledges_them() {
     let world = World::new().await;
     let heard = Arc::new(Mutex::new(vec![]));
     let noted = Arc::clone(&heard);
-    let batches = Outlet::new(move |batch: Batch| {
-        noted.lock().unwrap().push(batch);
+    let news = Outlet::new(move |news| {
+        if let News::Statuses(batch) = news {
+            noted.lock().unwrap().push(batch);
+        }
         Ok(())
     });
-    world.ask(|reply| Msg::Open { term: TERM, batches, reply }).await.unwrap();
+    world.ask(|reply| Msg::Open { term: TERM, news, reply }).await.unwrap();
     world.run(without_ports(plain())).await;
     world.reach(Phase::Healthy).await;
     until("it was sent three times", async || heard.lock().unwrap().len() == 3).await;

@@ -1,5 +1,6 @@
 //! A cluster moved by commands, for tests of what is shown of it.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,14 +8,15 @@ use std::time::Duration;
 use mill_api::Token;
 use mill_api::token::{SECRET_BYTES, TokenKind};
 use mill_api::trust::Fingerprint;
+use mill_control::fetch::{Fetch, FetchState, Fetches, Fetching};
 use mill_control::leader::{Facts, decide};
 use mill_fsm::{Alloc, Cluster, Command, DeployKind, Done, Entry, Rejected};
 use mill_model::node::NodeFacts;
 use mill_model::ports::{MappedPort, Port, Protocol};
 use mill_model::spec::{Stop, Update, UpdateOrder, defaults};
 use mill_model::{
-    AllocId, Bytes, ContainerSpec, DeployId, Ended, Failure, Incarnation, Millicores, NodeId, Phase,
-    ProjectSpec, Resources, ServiceSpec, TaskSpec, Tempo, Timestamp, Workload,
+    AllocId, Bytes, ContainerSpec, DeployId, Ended, Failure, ImageRef, Incarnation, Millicores, NodeId,
+    Phase, ProjectSpec, Resources, ServiceSpec, TaskSpec, Tempo, Timestamp, Workload,
 };
 
 use mill_model::Term;
@@ -28,6 +30,9 @@ pub(in crate::http) struct World {
     random: u64,
     /// What becomes of an alloc whose image's name contains this; others get healthy, or exit with 0 as tasks.
     pub(in crate::http) fails: Vec<(String, Failure)>,
+    fetching: Fetching,
+    /// How an image is that is wanted there and whose name contains this; others are there when they are asked for.
+    pub(in crate::http) fetched: Vec<(String, FetchState)>,
     tempo: Tempo,
 }
 
@@ -100,7 +105,15 @@ impl World {
     /// Before `mill init`.
     pub(in crate::http) fn idle() -> Self {
         let cluster = Cluster::default();
-        Self { cluster, now: Timestamp(1_000_000), random: 7, fails: vec![], tempo: Tempo::default() }
+        Self {
+            cluster,
+            now: Timestamp(1_000_000),
+            random: 7,
+            fails: vec![],
+            fetching: Fetching::default(),
+            fetched: vec![],
+            tempo: Tempo::default(),
+        }
     }
 
     pub(in crate::http) fn new() -> Self {
@@ -157,14 +170,33 @@ impl World {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             random >> 20
         };
-        let facts = Facts { cluster: &self.cluster.clone(), now: self.now, tempo: &self.tempo };
+        let facts = Facts {
+            cluster: &self.cluster.clone(),
+            fetching: &self.fetching.clone(),
+            now: self.now,
+            tempo: &self.tempo,
+        };
         let decision = decide(&facts, &mut draw);
         self.random = random;
-        let busy = !decision.commands.is_empty();
+        let busy = !decision.commands.is_empty() | self.answer(decision.fetches);
         for command in decision.commands {
             self.apply(command).unwrap();
         }
         busy
+    }
+
+    /// The node is told what to fetch and says how it goes; whether that is news.
+    fn answer(&mut self, fetches: BTreeMap<NodeId, Fetches>) -> bool {
+        let fetch = |(image, deploy): (&ImageRef, &DeployId)| {
+            let known = self.fetched.iter().find(|(name, _)| image.to_string().contains(name));
+            let state = known.map_or(FetchState::Here, |(_, state)| state.clone());
+            (image.clone(), Fetch { deploy: *deploy, state })
+        };
+        let said = fetches.iter().map(|(node, images)| (*node, images.iter().map(fetch).collect())).collect();
+        let fetching = Fetching { said, asked: fetches };
+        let news = fetching != self.fetching;
+        self.fetching = fetching;
+        news
     }
 
     /// The node gets every alloc one phase on; whether any moved.

@@ -41,11 +41,12 @@ fn must_undo(deploy: &Deploy, step: &Step) -> bool {
     deploy.cancelled.is_some() && step.state == StepState::Done && changed
 }
 
-struct Work<'a, 'b, 'c> {
-    facts: &'a Facts<'a>,
-    deploy: &'a Deploy,
-    placing: &'b mut Placing<'c>,
-    decision: &'b mut Decision,
+/// A deploy on its way, and what was decided so far.
+pub(super) struct Work<'a, 'b, 'c> {
+    pub(super) facts: &'a Facts<'a>,
+    pub(super) deploy: &'a Deploy,
+    pub(super) placing: &'b mut Placing<'c>,
+    pub(super) decision: &'b mut Decision,
 }
 
 impl Work<'_, '_, '_> {
@@ -114,6 +115,10 @@ impl Work<'_, '_, '_> {
                 self.advance(step, StepState::RollingBack, Some(reason));
             }
             Verdict::Going(actions) => {
+                let actions = match self.admit(&posed, actions) {
+                    Ok(actions) => actions,
+                    Err(reason) => return self.advance(step, StepState::RollingBack, Some(reason)),
+                };
                 let old = if step.to.is_none() { StopReason::Removed } else { StopReason::Replaced };
                 let on_behalf = OnBehalf { deploy: self.deploy.id, old };
                 posed.carry_out(actions, on_behalf, self.placing, self.decision);

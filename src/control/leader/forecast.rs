@@ -1,4 +1,4 @@
-//! Where a deploy that isn't begun yet would place its replicas, and what wouldn't fit.
+//! Where a deploy, planned or under way, would place the replicas that it still has to, and what wouldn't fit.
 //!
 //! Services are gone through one after the other, what they depend on first. In a deploy those that don't depend on
 //! each other roll at the same time, so that in a tight cluster one may have to wait for another for a moment: it is
@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 use mill_fsm::{Change, Cluster, Step};
 use mill_model::spec::{Update, UpdateOrder};
 use mill_model::{NodeId, ProjectSpec, Resources, Workload, WorkloadName};
-use mill_scheduler::{NodeView, Request, Unplaceable, place};
+use mill_scheduler::{Request, Unplaceable, place};
 
-use super::placing::{count_replicas, views};
+use super::placing::{count_replicas, give_back, take, views};
 
 /// What would become of one service's or task's new replicas.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -23,13 +23,18 @@ pub struct Forecast {
 }
 
 /// Forecasts the `steps` that lead to `target`, as [`Cluster::preview`] makes them.
-pub fn forecast(cluster: &Cluster, target: &ProjectSpec, steps: &[Step]) -> BTreeMap<WorkloadName, Forecast> {
+pub fn forecast<'a>(
+    cluster: &Cluster,
+    target: &ProjectSpec,
+    steps: impl IntoIterator<Item = &'a Step>,
+) -> BTreeMap<WorkloadName, Forecast> {
+    let steps: BTreeMap<&WorkloadName, &Step> = steps.into_iter().map(|step| (&step.name, step)).collect();
     let mut nodes = views(cluster);
     let mut forecasts = BTreeMap::new();
     for name in in_order(target) {
-        let Some(step) = steps.iter().find(|step| step.name == name) else { continue };
-        let Some(asked) = asked(target, step) else { continue };
+        let Some(step) = steps.get(&name).copied() else { continue };
         let workload = Workload { project: target.name.clone(), name: name.clone() };
+        let Some(asked) = asked(target, step, there(cluster, &workload, step)) else { continue };
         count_replicas(&mut nodes, cluster, &workload);
         let mut olds = olds(cluster, &workload, step);
         let mut forecast = Forecast::default();
@@ -84,17 +89,26 @@ struct Asked {
     order: UpdateOrder,
 }
 
-fn asked(target: &ProjectSpec, step: &Step) -> Option<Asked> {
+/// Replicas of the version that a step leads to, placed already: when a deploy begins, or is only planned, those that
+/// stay.
+fn there(cluster: &Cluster, workload: &Workload, step: &Step) -> u32 {
+    let version = step.to.map(|to| to.version);
+    let there =
+        cluster.allocs_of(workload).filter(|alloc| alloc.is_wanted() && Some(alloc.version) == version);
+    u32::try_from(there.count()).unwrap_or(u32::MAX)
+}
+
+fn asked(target: &ProjectSpec, step: &Step, there: u32) -> Option<Asked> {
     if let Some(task) = target.tasks.iter().find(|task| task.name == step.name) {
         let resources = task.container.resources;
-        let due = step.change == Change::Run;
+        let due = step.change == Change::Run && there == 0;
         return due.then_some(Asked { replicas: 1, resources, parallel: 1, order: UpdateOrder::StartFirst });
     }
     let service = target.services.iter().find(|service| service.name == step.name)?;
     let before = step.from.map_or(0, |from| from.replicas);
     let replicas = match step.change {
-        Change::Create | Change::Replace => service.replicas,
-        Change::Scale => service.replicas.saturating_sub(before),
+        Change::Create | Change::Replace => service.replicas.saturating_sub(there),
+        Change::Scale => service.replicas.saturating_sub(before.max(there)),
         Change::Settings | Change::Remove | Change::Run | Change::Nothing => 0,
     };
     let Update { parallel, order, .. } = service.update;
@@ -107,22 +121,9 @@ fn olds(cluster: &Cluster, workload: &Workload, step: &Step) -> Vec<(NodeId, Res
     if step.change != Change::Replace {
         return vec![];
     }
-    let live = cluster.allocs_of(workload).filter(|alloc| alloc.is_live());
-    live.map(|alloc| (alloc.node, alloc.resources)).collect()
-}
-
-fn take(nodes: &mut [NodeView], node: NodeId, resources: Resources) {
-    if let Some(view) = nodes.iter_mut().find(|view| view.id == node) {
-        view.free = view.free.minus(resources);
-        view.replicas_here += 1;
-    }
-}
-
-fn give_back(nodes: &mut [NodeView], node: NodeId, resources: Resources) {
-    if let Some(view) = nodes.iter_mut().find(|view| view.id == node) {
-        view.free = view.free.plus(resources);
-        view.replicas_here = view.replicas_here.saturating_sub(1);
-    }
+    let version = step.to.map(|to| to.version);
+    let old = cluster.allocs_of(workload).filter(|alloc| alloc.is_live() && Some(alloc.version) != version);
+    old.map(|alloc| (alloc.node, alloc.resources)).collect()
 }
 
 #[cfg(test)]

@@ -1,29 +1,38 @@
 //! The leader's side: what to do next, from what all agree on and the time.
 //!
 //! [`decide`] is asked after every change of the state and when its own `wake` comes. It keeps nothing: a new
-//! leader, or the same after a crash, decides from the same state the same way. Its caller proposes the
+//! leader, or the same after a crash, decides from the same state the same way; what nodes said of images they say
+//! again to it. Its caller proposes the
 //! commands and asks again once they are applied; a command that is rejected meanwhile is decided anew.
 
 mod collect;
 mod deploys;
+mod fetches;
 mod forecast;
 mod keep;
 mod placing;
 mod rollouts;
 pub mod session;
 
+use std::collections::BTreeMap;
+
 use mill_fsm::{Cluster, Command, StepState, Target};
-use mill_model::{Tempo, Timestamp, Workload};
+use mill_model::{NodeId, Tempo, Timestamp, Workload};
 use mill_scheduler::Unplaceable;
 
+pub use fetches::ahead;
 pub use forecast::{Forecast, forecast, in_order};
 use placing::Placing;
+
+use crate::fetch::{Fetches, Fetching};
 
 /// What to do next.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub struct Decision {
     /// To be proposed, in this order.
     pub commands: Vec<Command>,
+    /// What each node shall fetch from now on.
+    pub fetches: BTreeMap<NodeId, Fetches>,
     /// When to ask again though nothing changed.
     pub wake: Option<Timestamp>,
 }
@@ -38,6 +47,8 @@ impl Decision {
 pub struct Facts<'a> {
     /// What all agree on.
     pub cluster: &'a Cluster,
+    /// What was asked of nodes' images, and heard.
+    pub fetching: &'a Fetching,
     /// The leader's wall clock, at least the state's time.
     pub now: Timestamp,
     /// Durations.
@@ -50,6 +61,7 @@ pub fn decide(facts: &Facts<'_>, random: &mut dyn FnMut() -> u64) -> Decision {
     if !facts.cluster.is_bootstrapped() {
         return decision;
     }
+    decision.fetches = fetches::wanted(facts.cluster, facts.fetching);
     let mut placing = Placing::new(facts.cluster, random);
     for deploy in facts.cluster.deploys.values().filter(|deploy| deploy.is_active()) {
         deploys::advance(facts, deploy, &mut placing, &mut decision);

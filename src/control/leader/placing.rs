@@ -1,9 +1,10 @@
 //! Finds nodes for new allocs, counting those placed in the same decision.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use mill_fsm::command::NewAlloc;
-use mill_fsm::{Cluster, Version};
+use mill_fsm::{Alloc, Cluster, Version};
 use mill_model::{AllocId, DeployId, NodeId, Resources, Workload};
 use mill_scheduler::{NodeView, Request, Unplaceable, place};
 
@@ -51,6 +52,25 @@ impl<'a> Placing<'a> {
         Some(NewAlloc { id, workload: workload.clone(), index, version, node, deploy })
     }
 
+    /// Where the successors of replicas that leave would be placed, one after the other, as things stand; where none
+    /// fits, at the old one's place, whose room is the first to be had.
+    pub(super) fn successors(
+        &mut self,
+        workload: &Workload,
+        resources: Resources,
+        leaving: &[&Arc<Alloc>],
+    ) -> Vec<NodeId> {
+        let mut nodes = self.nodes.get_or_insert_with(|| views(self.cluster)).clone();
+        count_replicas(&mut nodes, self.cluster, workload);
+        let successor = |alloc: &&Arc<Alloc>| {
+            give_back(&mut nodes, alloc.node, alloc.resources);
+            let Ok(node) = place(&nodes, &Request { resources }) else { return alloc.node };
+            take(&mut nodes, node, resources);
+            node
+        };
+        leaving.iter().map(successor).collect()
+    }
+
     fn fresh_id(&mut self, workload: &Workload) -> AllocId {
         // With a thousand replicas of one name, one draw in a thousand repeats; some draws are always enough.
         let mut id = AllocId::derive(&workload.name, (self.random)());
@@ -62,6 +82,22 @@ impl<'a> Placing<'a> {
         }
         self.taken.insert(id.clone());
         id
+    }
+}
+
+/// A replica is placed.
+pub(super) fn take(nodes: &mut [NodeView], node: NodeId, resources: Resources) {
+    if let Some(view) = nodes.iter_mut().find(|view| view.id == node) {
+        view.free = view.free.minus(resources);
+        view.replicas_here += 1;
+    }
+}
+
+/// A replica leaves.
+pub(super) fn give_back(nodes: &mut [NodeView], node: NodeId, resources: Resources) {
+    if let Some(view) = nodes.iter_mut().find(|view| view.id == node) {
+        view.free = view.free.plus(resources);
+        view.replicas_here = view.replicas_here.saturating_sub(1);
     }
 }
 

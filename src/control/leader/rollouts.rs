@@ -1,8 +1,8 @@
 //! Poses a service's replicas as a rollout, and turns its answer into commands.
 
-use mill_fsm::{Alloc, Cluster, Command, StopReason, Target};
+use mill_fsm::{Alloc, Cluster, Command, Runnable, StopReason, Target};
 use mill_model::spec::{Update, UpdateOrder, defaults};
-use mill_model::{AllocId, DeployId, Failure, Phase, Resources, Workload};
+use mill_model::{AllocId, DeployId, Failure, Phase, Workload};
 use mill_scheduler::{Action, Failing, Health, Replica, Rollout};
 
 use super::Decision;
@@ -62,8 +62,9 @@ impl Posed<'_> {
                 Action::Stop { id } => old.push(id),
             }
         }
-        if let Some((target, resources)) = self.to.zip(self.resources()) {
+        if let Some((target, runnable)) = self.to.zip(self.runnable()) {
             let Target { version, .. } = target;
+            let resources = runnable.container().resources;
             let wanted = Wanted { workload: self.workload, version, resources, deploy: on_behalf.deploy };
             let allocs = placing.place(wanted, &starts);
             if !allocs.is_empty() {
@@ -77,14 +78,15 @@ impl Posed<'_> {
         }
     }
 
-    fn is_new(&self, id: &AllocId) -> bool {
+    /// Whether an alloc is of the version that shall run.
+    pub(super) fn is_new(&self, id: &AllocId) -> bool {
         let version = self.cluster.allocs.get(id).map(|alloc| alloc.version);
         version.is_some() && version == self.to.map(|target| target.version)
     }
 
-    fn resources(&self) -> Option<Resources> {
-        let hash = self.to?.version.hash;
-        self.cluster.runnables.get(&hash).map(|runnable| runnable.container().resources)
+    /// The text of the version that shall run.
+    pub(super) fn runnable(&self) -> Option<&Runnable> {
+        self.cluster.runnables.get(&self.to?.version.hash)
     }
 }
 

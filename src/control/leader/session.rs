@@ -11,6 +11,7 @@ use mill_fsm::{Alloc, Cluster, Command, Runnable};
 use mill_model::{AllocId, AllocStatus, NodeId, Phase, Term};
 
 use crate::dispatch::{Ack, Batch, Inventory, Order, Outcome, Refusal};
+use crate::fetch::Fetches;
 
 /// One node's session in one leader's reign.
 #[derive(Debug)]
@@ -20,6 +21,8 @@ pub struct Session {
     held: BTreeMap<AllocId, Held>,
     /// What the node said of each at the beginning, until that was compared.
     inventory: BTreeMap<AllocId, AllocStatus>,
+    /// What the node was told last to fetch.
+    fetches: Fetches,
 }
 
 /// An alloc that the node has, or was told to have.
@@ -56,12 +59,17 @@ impl Session {
         };
         let held = inventory.allocs.iter().map(|alloc| (alloc.status.id.clone(), held(alloc))).collect();
         let said = |alloc: &crate::dispatch::Held| (alloc.status.id.clone(), alloc.status.clone());
-        Self { node, term, held, inventory: inventory.allocs.iter().map(said).collect() }
+        let allocs = inventory.allocs.iter().map(said).collect();
+        Self { node, term, held, inventory: allocs, fetches: inventory.fetches.clone() }
     }
 
-    /// What is to be said now. Each thing is said once in a session.
-    pub fn next(&mut self, cluster: &Cluster) -> Dispatch {
+    /// What is to be said now, with the images that the node shall fetch. Each thing is said once in a session.
+    pub fn next(&mut self, cluster: &Cluster, fetches: &Fetches) -> Dispatch {
         let mut dispatch = Dispatch::default();
+        if self.fetches != *fetches {
+            self.fetches.clone_from(fetches);
+            dispatch.orders.push(Order::Fetch { term: self.term, images: fetches.clone() });
+        }
         let mut never_begun = vec![];
         let inventory = std::mem::take(&mut self.inventory);
         for alloc in cluster.allocs_on(self.node).filter(|alloc| alloc.is_live()) {
@@ -140,20 +148,22 @@ impl Session {
 
     /// The node has answered an order.
     pub fn acked(&mut self, ack: &Ack) {
+        // One about images is of an older term at worst: said again in the next session.
+        let Some(alloc) = &ack.alloc else { return };
         match ack.outcome {
             // It has nothing of it: the next round says what follows from that.
             Outcome::Unknown => {
-                self.held.remove(&ack.alloc);
+                self.held.remove(alloc);
             }
             // It runs after all: its end will be reported.
             Outcome::Refused(Refusal::NotEnded) => {
-                self.held.insert(ack.alloc.clone(), Held { ended: false, told: Told::Stop });
+                self.held.insert(alloc.clone(), Held { ended: false, told: Told::Stop });
             }
             // Said again in the next session: in this one it would be refused again.
             Outcome::Refused(_) => {}
             Outcome::Accepted => {
-                if self.held.get(&ack.alloc).is_some_and(|held| held.told == Told::Forget) {
-                    self.held.remove(&ack.alloc);
+                if self.held.get(alloc).is_some_and(|held| held.told == Told::Forget) {
+                    self.held.remove(alloc);
                 }
             }
             Outcome::Already => {}
@@ -208,7 +218,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use mill_fsm::DeployKind;
-    use mill_model::Timestamp;
+    use mill_model::{DeployId, Timestamp};
 
     use super::super::tests::{World, project, service};
     use super::*;
@@ -218,7 +228,7 @@ mod tests {
     fn talk(world: &mut World, session: &mut Session, node: &mut Node) -> Vec<String> {
         let mut said = vec![];
         for _ in 0..20 {
-            let dispatch = session.next(&world.cluster);
+            let dispatch = session.next(&world.cluster, &Fetches::new());
             if dispatch.orders.is_empty() && dispatch.command.is_none() {
                 return said;
             }
@@ -240,6 +250,7 @@ mod tests {
             Order::Stop { .. } => "stop",
             Order::Restart { .. } => "restart",
             Order::Forget { .. } => "forget",
+            Order::Fetch { .. } => "fetch",
         }
     }
 
@@ -264,6 +275,41 @@ mod tests {
         let mut wiped = Node::new(20_000);
         let mut after = Session::open(NodeId(1), Term(3), &wiped.open(Term(3)).unwrap());
         assert_eq!(talk(&mut world, &mut after, &mut wiped), ["run", "run"]);
+    }
+
+    #[test]
+    fn images_are_asked_for_when_they_change_and_in_a_new_session_only_if_the_node_forgot() {
+        let (world, mut node) = (World::new(), Node::new(20_000));
+        let image = |name: &str| format!("r.test/{name}").parse().unwrap();
+        let one = Fetches::from([(image("web1"), DeployId(1))]);
+        let two = Fetches::from([(image("web1"), DeployId(2))]);
+        let speak = |session: &mut Session, node: &mut Node, fetches: &Fetches| {
+            let orders = session.next(&world.cluster, fetches).orders;
+            for order in orders.clone() {
+                session.acked(&node.order(order, &BTreeSet::new(), Timestamp(1)).0);
+            }
+            let asked = |order: Order| match order {
+                Order::Fetch { images, .. } => images,
+                other => panic!("{other:?}"),
+            };
+            orders.into_iter().map(asked).collect::<Vec<_>>()
+        };
+        let mut session = Session::open(NodeId(1), Term(1), &node.open(Term(1)).unwrap());
+        for (fetches, asked) in [
+            (Fetches::new(), vec![]),
+            (one.clone(), vec![one.clone()]),
+            (one, vec![]),
+            (two.clone(), vec![two.clone()]),
+        ] {
+            assert_eq!(speak(&mut session, &mut node, &fetches), asked);
+        }
+        let mut next = Session::open(NodeId(1), Term(2), &node.open(Term(2)).unwrap());
+        assert_eq!(speak(&mut next, &mut node, &two), []);
+        let mut wiped = Node::new(20_000);
+        let mut after = Session::open(NodeId(1), Term(3), &wiped.open(Term(3)).unwrap());
+        assert_eq!(speak(&mut after, &mut wiped, &two), [two]);
+        let mut last = Session::open(NodeId(1), Term(4), &wiped.open(Term(4)).unwrap());
+        assert_eq!(speak(&mut last, &mut wiped, &Fetches::new()), [Fetches::new()], "it is let go");
     }
 
     #[test]
@@ -292,7 +338,7 @@ mod tests {
             status,
             stopping: alloc.stop.is_some(),
         };
-        Inventory { allocs: vec![held] }
+        Inventory { allocs: vec![held], ..Inventory::default() }
     }
 
     fn report(world: &mut World, phase: Phase, revision: u64) {
@@ -308,11 +354,11 @@ mod tests {
             let mut world = deployed(1);
             report(&mut world, Phase::Healthy, 4);
             let mut session = Session::open(NodeId(1), Term(1), &says(&world, phase, revision));
-            let told = session.next(&world.cluster).orders;
+            let told = session.next(&world.cluster, &Fetches::new()).orders;
             assert_eq!(told.len(), orders, "{phase} {revision}: {told:?}");
             let four = |order: &Order| matches!(order, Order::Run { heard, .. } if heard.revision == 4);
             assert!(told.iter().all(four), "{told:?}");
-            assert_eq!(session.next(&world.cluster).orders, [], "once in a session");
+            assert_eq!(session.next(&world.cluster, &Fetches::new()).orders, [], "once in a session");
         }
         // Later, and yet of an earlier run: it wouldn't be believed either.
         let mut world = deployed(1);
@@ -322,7 +368,7 @@ mod tests {
         let mut inventory = says(&world, Phase::Stopped, 9);
         inventory.allocs[0].status.incarnation = mill_model::Incarnation(1);
         let mut session = Session::open(NodeId(1), Term(1), &inventory);
-        assert_eq!(session.next(&world.cluster).orders.len(), 1);
+        assert_eq!(session.next(&world.cluster, &Fetches::new()).orders.len(), 1);
     }
 
     #[test]
@@ -345,10 +391,10 @@ mod tests {
         let mut world = deployed(1);
         report(&mut world, Phase::Stopped, 4);
         let mut session = Session::open(NodeId(1), Term(1), &says(&world, Phase::Waiting, 3));
-        let told = session.next(&world.cluster).orders;
+        let told = session.next(&world.cluster, &Fetches::new()).orders;
         assert!(matches!(told.as_slice(), [Order::Stop { .. }]), "{told:?}");
         let mut session = Session::open(NodeId(1), Term(1), &says(&world, Phase::Stopped, 3));
-        assert_eq!(session.next(&world.cluster).orders, []);
+        assert_eq!(session.next(&world.cluster, &Fetches::new()).orders, []);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Holds which allocs this node has and which mapped port is whose. Each alloc's own life is
 //! [`mill_alloc::Life`], run by whoever carries out [`Effect::Begin`].
 
+mod fetches;
 mod outputs;
 mod reports;
 #[cfg(test)]
@@ -14,9 +15,10 @@ use std::sync::Arc;
 use mill_alloc::ports::{Clashes, Pool};
 use mill_alloc::{Assignment, Ending, Heard, Record};
 use mill_model::ports::MappedPort;
-use mill_model::{AllocId, AllocStatus, Digest, Incarnation, Phase, Term, Timestamp};
+use mill_model::{AllocId, AllocStatus, Digest, ImageRef, Incarnation, Phase, Term, Timestamp};
 
 use crate::dispatch::{Ack, Held, Inventory, Order, Outcome, Refusal};
+use fetches::Errands;
 pub use outputs::Outputs;
 use reports::Reports;
 
@@ -50,6 +52,25 @@ pub enum Effect {
         /// Which.
         alloc: AllocId,
     },
+    /// Get an image; what comes of it is [`Node::fetched`].
+    Fetch {
+        /// For which errand.
+        errand: u64,
+        /// Which image.
+        image: ImageRef,
+    },
+    /// After the pause that follows so many failures in a row, [`Node::fetch_again`].
+    FetchLater {
+        /// Which errand.
+        errand: u64,
+        /// How often it has failed.
+        failures: u32,
+    },
+    /// Nobody waits for this errand any more.
+    LetGo {
+        /// Which.
+        errand: u64,
+    },
     /// Find containers that belong to nothing: now it is known what belongs to something.
     Collect,
 }
@@ -82,6 +103,7 @@ pub struct Node {
     allocs: BTreeMap<AllocId, Entry>,
     pool: Pool,
     reports: Reports,
+    errands: Errands,
 }
 
 /// What the next report must be above: one of the same revision may say something else.
@@ -133,6 +155,7 @@ impl Node {
         self.check(term)?;
         self.caught_up = false;
         self.reports.lost();
+        self.errands.tell_anew();
         let held = |entry: &Entry| Held {
             workload: entry.assignment.workload.clone(),
             hash: entry.assignment.hash,
@@ -140,7 +163,7 @@ impl Node {
             status: entry.status.clone(),
             stopping: entry.stopping,
         };
-        Ok(Inventory { allocs: self.allocs.values().map(held).collect() })
+        Ok(Inventory { allocs: self.allocs.values().map(held).collect(), fetches: self.errands.fetches() })
     }
 
     /// The leader has said all that its state demands of this node.
@@ -155,7 +178,7 @@ impl Node {
 
     /// Takes an order. `taken` are ports that programs of this machine hold.
     pub fn order(&mut self, order: Order, taken: &BTreeSet<u16>, now: Timestamp) -> (Ack, Vec<Effect>) {
-        let alloc = order.alloc().clone();
+        let alloc = order.alloc().cloned();
         let (outcome, effects) = match self.check(order.term()) {
             Err(refusal) => (Outcome::Refused(refusal), vec![]),
             Ok(()) => match order {
@@ -163,6 +186,7 @@ impl Node {
                 Order::Stop { alloc, .. } => self.stop(alloc),
                 Order::Restart { alloc, incarnation, .. } => self.restart(alloc, incarnation),
                 Order::Forget { alloc, .. } => self.forget(alloc),
+                Order::Fetch { images, .. } => (Outcome::Accepted, self.errands.want(&images)),
             },
         };
         (Ack { alloc, outcome }, effects)
@@ -297,11 +321,11 @@ impl Node {
         allocs
     }
 
-    /// Images that allocs here run or will run. Incomplete until the node has caught up: `None`.
+    /// Images that allocs here run or will run, and those that the leader wants here for allocs to come. Incomplete until the node has caught up: `None`.
     pub fn images(&self) -> Option<BTreeSet<Digest>> {
         let live = self.allocs.values().filter(|entry| !entry.status.phase.is_terminal());
         let digests = live.filter_map(|entry| entry.assignment.container.image.digest.clone());
-        self.caught_up.then(|| digests.collect())
+        self.caught_up.then(|| digests.chain(self.errands.digests()).collect())
     }
 
     /// Latest statuses, by id.

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use mill_alloc::Input;
-use mill_control::dispatch::Order;
+use mill_control::dispatch::{News, Order};
 use mill_control::node::{Begin, Effect, Node};
 use mill_model::AllocId;
 
 use super::alloc::Actor;
-use super::{Due, Letter, Who};
+use super::{Due, Letter, Waiter, Who};
 use crate::world::log::note;
 use crate::world::{Event, Go, World, broken};
 
@@ -98,7 +98,15 @@ impl World {
                 let effects = node.woke(&alloc);
                 self.carry_out_of_node(effects)?;
             }
-            Letter::Said(status) => node.reported(status),
+            Letter::Told(status) => node.reported(status),
+            Letter::Came { errand, result } => {
+                let effect = node.fetched(errand, result);
+                self.carry_out_of_node(effect)?;
+            }
+            Letter::FetchAgain { errand } => {
+                let effect = node.fetch_again(errand);
+                self.carry_out_of_node(effect)?;
+            }
             Letter::Over(alloc) => {
                 daemon.agent.actors.remove(&alloc);
                 daemon.burn(&Who::Alloc(alloc));
@@ -110,7 +118,20 @@ impl World {
             }
             _ => return Ok(()),
         }
+        self.send_images()?;
         self.send_batch()
+    }
+
+    /// What no session hears, the next one does.
+    fn send_images(&mut self) -> Go {
+        let daemon = self.daemon()?;
+        let Some(images) = daemon.agent.node.fetch_news() else { return Ok(()) };
+        if daemon.agent.session.is_some()
+            && daemon.agent.session == daemon.talk.as_ref().map(|talk| talk.serial)
+        {
+            daemon.post(Who::Session, Letter::Said(News::Images(images)));
+        }
+        Ok(())
     }
 
     fn send_batch(&mut self) -> Go {
@@ -119,14 +140,14 @@ impl World {
         let Some(batch) = daemon.agent.node.batch() else { return Ok(()) };
         let sequence = batch.sequence;
         if daemon.talk.as_ref().is_some_and(|talk| talk.serial == serial) {
-            daemon.post(Who::Session, Letter::Reported(batch));
+            daemon.post(Who::Session, Letter::Said(News::Statuses(batch)));
         }
         let patience = u64::try_from(self.tempo.ask_deadline.as_millis()).unwrap_or(5000);
         self.due_in(patience, Due::Letter(Who::Agent, Letter::Unacknowledged { sequence }));
         Ok(())
     }
 
-    fn carry_out_of_node(&mut self, effects: Vec<Effect>) -> Go {
+    fn carry_out_of_node(&mut self, effects: impl IntoIterator<Item = Effect>) -> Go {
         for effect in effects {
             self.spark()?;
             let daemon = self.daemon()?;
@@ -153,6 +174,18 @@ impl World {
                     self.spark()?;
                     self.drop_record(&alloc);
                 }
+                Effect::Fetch { errand, image } => {
+                    note!(self, "the node fetches {image}");
+                    let Some(digest) = image.digest else { return broken("an image isn't pinned") };
+                    self.wait_for_image(digest, Waiter::Agent { errand })?;
+                }
+                Effect::FetchLater { errand, failures } => {
+                    let pause = self.tempo.restart_delay(failures).as_millis();
+                    let again = Due::Letter(Who::Agent, Letter::FetchAgain { errand });
+                    self.due_in(u64::try_from(pause).unwrap_or(1000), again);
+                }
+                // What comes of it isn't heard.
+                Effect::LetGo { .. } => {}
                 Effect::Collect => return self.sweep(),
             }
         }
@@ -245,5 +278,6 @@ const fn word(order: &Order) -> &'static str {
         Order::Stop { .. } => "Stop",
         Order::Restart { .. } => "Restart",
         Order::Forget { .. } => "Forget",
+        Order::Fetch { .. } => "Fetch",
     }
 }

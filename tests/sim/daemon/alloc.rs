@@ -206,7 +206,7 @@ impl World {
                         status.incarnation,
                         status.revision
                     );
-                    self.daemon()?.post(Who::Agent, Letter::Said(status));
+                    self.daemon()?.post(Who::Agent, Letter::Told(status));
                 }
             }
         }
@@ -221,8 +221,13 @@ impl World {
         let Some(digest) = assignment.container.image.digest.clone() else {
             return broken("an image isn't pinned");
         };
+        self.wait_for_image(digest, Waiter::Alloc { alloc: alloc.clone(), task, incarnation })
+    }
+
+    /// Each image is pulled once, however many wait for it.
+    pub(super) fn wait_for_image(&mut self, digest: Digest, waiter: Waiter) -> Go {
+        let daemon = self.daemon()?;
         let under_way = daemon.pulls.contains_key(&digest);
-        let waiter = Waiter { alloc: alloc.clone(), task, incarnation };
         daemon.pulls.entry(digest.clone()).or_default().push(waiter);
         if !under_way {
             let pause = match self.runtime.images.contains(&digest) {
@@ -247,7 +252,15 @@ impl World {
             self.runtime.images.insert(digest.clone());
         }
         let daemon = self.daemon()?;
-        for Waiter { alloc, task, incarnation } in daemon.pulls.remove(digest).unwrap_or_default() {
+        for waiter in daemon.pulls.remove(digest).unwrap_or_default() {
+            let (alloc, task, incarnation) = match waiter {
+                Waiter::Alloc { alloc, task, incarnation } => (alloc, task, incarnation),
+                Waiter::Agent { errand } => {
+                    let result = failure.clone().map_or(Ok(()), Err);
+                    daemon.post(Who::Agent, Letter::Came { errand, result });
+                    continue;
+                }
+            };
             let input = match failure.clone() {
                 None => Input::Pulled { incarnation },
                 Some(failure) => Input::PullFailed { incarnation, failure },

@@ -1,5 +1,6 @@
 //! The leader: decides, proposes, decides again when all of it is answered.
 
+use mill_control::fetch::Fetching;
 use mill_control::leader::{Decision, Facts, decide};
 use mill_fsm::Command;
 use mill_model::node::NodeFacts;
@@ -19,6 +20,7 @@ pub(crate) struct Leader {
     applied: bool,
     changed_meanwhile: bool,
     timer: u64,
+    pub(crate) fetching: Fetching,
 }
 
 impl World {
@@ -26,7 +28,14 @@ impl World {
     pub(super) fn begin_reign(&mut self, term: Term) -> Go {
         let daemon = self.daemon()?;
         let known = daemon.raft.cluster.is_bootstrapped();
-        daemon.leader = Some(Leader { term, writing: 0, applied: false, changed_meanwhile: false, timer: 0 });
+        daemon.leader = Some(Leader {
+            term,
+            writing: 0,
+            applied: false,
+            changed_meanwhile: false,
+            timer: 0,
+            fetching: Fetching::default(),
+        });
         daemon.post_change(Who::Leader);
         let Some(node) = self.facts() else { return broken("the node has no name") };
         let command = match known {
@@ -60,11 +69,11 @@ impl World {
         })
     }
 
-    pub(super) fn leader_reads(&mut self, letter: &Letter) -> Go {
+    pub(super) fn leader_reads(&mut self, letter: Letter) -> Go {
         let Some(leader) = &mut self.daemon()?.leader else { return Ok(()) };
         match letter {
             Letter::Decided { applied } => {
-                leader.applied |= *applied;
+                leader.applied |= applied;
                 leader.writing = leader.writing.saturating_sub(1);
                 if leader.writing > 0 {
                     return Ok(());
@@ -72,6 +81,10 @@ impl World {
                 let again =
                     std::mem::take(&mut leader.changed_meanwhile) | std::mem::take(&mut leader.applied);
                 if again { self.decide() } else { Ok(()) }
+            }
+            Letter::Fetched(images) => {
+                leader.fetching.said.insert(NODE, images);
+                self.decide()
             }
             _ => self.decide(),
         }
@@ -97,14 +110,20 @@ impl World {
         }
         leader.timer = timer;
         let now = daemon.raft.pace.now(wall, up, &cluster).now;
-        let facts = Facts { cluster: &cluster, now, tempo: &tempo };
+        let fetching = leader.fetching.clone();
+        let facts = Facts { cluster: &cluster, fetching: &fetching, now, tempo: &tempo };
         let dice = &mut self.dice;
-        let Decision { commands, wake } = decide(&facts, &mut || dice.draw());
+        let Decision { commands, fetches, wake } = decide(&facts, &mut || dice.draw());
         let round = wake.map_or(tempo.leader_round, |wake| wake.since(now).min(tempo.leader_round));
         self.due_in(u64::try_from(round.as_millis()).unwrap_or(1000), Due::Round(timer));
         self.judge_decision(&cluster, &commands)?;
-        if let Some(leader) = &mut self.daemon()?.leader {
+        let daemon = self.daemon()?;
+        if let Some(leader) = &mut daemon.leader {
             leader.writing = commands.len();
+            if leader.fetching.asked != fetches {
+                leader.fetching.asked = fetches;
+                daemon.post_change(Who::Session);
+            }
         }
         for command in commands {
             self.propose(command, Proposer::Leader)?;

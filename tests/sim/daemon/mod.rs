@@ -13,9 +13,10 @@ pub(crate) mod session;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use mill_control::dispatch::{Ack, Batch, Inventory, Order, Refusal};
+use mill_control::dispatch::{Ack, Inventory, News, Order, Refusal};
+use mill_control::fetch::Fetched;
 use mill_fsm::{Done, Rejected};
-use mill_model::{AllocId, AllocStatus, Digest, Incarnation, Term};
+use mill_model::{AllocId, AllocStatus, Digest, Failure, Incarnation, Term};
 
 use crate::outside::Name;
 use crate::world::{Event, Go, World, broken};
@@ -38,10 +39,11 @@ pub(crate) struct Daemon {
 
 /// Who has asked for a pull.
 #[derive(Debug, Clone)]
-pub(crate) struct Waiter {
-    pub(crate) alloc: AllocId,
-    pub(crate) task: u64,
-    pub(crate) incarnation: Incarnation,
+pub(crate) enum Waiter {
+    /// An alloc that can't start without it.
+    Alloc { alloc: AllocId, task: u64, incarnation: Incarnation },
+    /// The agent, ahead of allocs.
+    Agent { errand: u64 },
 }
 
 /// A mailbox.
@@ -69,7 +71,9 @@ pub(crate) enum Letter {
     /// Session.
     CaughtUp(Result<(), Refusal>),
     /// Session.
-    Reported(Batch),
+    Said(News),
+    /// Leader: how images are that the node shall fetch.
+    Fetched(Fetched),
     /// Session: what it proposed is decided.
     Written { sequence: Option<u64>, result: Result<Done, Rejected> },
     /// Agent: a session begins.
@@ -85,9 +89,13 @@ pub(crate) enum Letter {
     /// Agent: an alloc's actor has begun.
     Woke(AllocId),
     /// Agent: an alloc says how it is.
-    Said(AllocStatus),
+    Told(AllocStatus),
     /// Agent: an alloc needs its actor no more.
     Over(AllocId),
+    /// Agent: an image that the leader wants came, or didn't.
+    Came { errand: u64, result: Result<(), Failure> },
+    /// Agent: it is tried again.
+    FetchAgain { errand: u64 },
     /// Agent: look for what belongs to nothing.
     Sweep,
     /// Agent: this is what there is.
@@ -168,7 +176,7 @@ impl World {
         }
         let Some(letter) = letter else { return Ok(()) };
         match who {
-            Who::Leader => self.leader_reads(&letter),
+            Who::Leader => self.leader_reads(letter),
             Who::Session => self.session_reads(letter),
             Who::Agent => self.agent_reads(letter),
             Who::Alloc(alloc) => self.alloc_reads(&alloc, letter),

@@ -1,5 +1,7 @@
 //! The leader's session with the node.
 
+use mill_control::dispatch::News;
+use mill_control::fetch::Fetched;
 use mill_control::leader::session::{Dispatch, Session};
 use mill_model::Term;
 
@@ -44,6 +46,7 @@ impl World {
         match letter {
             Letter::Opened(Ok(inventory)) => {
                 talk.session = Some(Session::open(NODE, talk.term, &inventory));
+                self.daemon()?.post(Who::Leader, Letter::Fetched(Fetched::new()));
                 self.speak()
             }
             Letter::Opened(Err(_)) | Letter::CaughtUp(Err(_)) => {
@@ -67,7 +70,11 @@ impl World {
                 talk.caught_up = true;
                 self.speak()
             }
-            Letter::Reported(batch) => {
+            Letter::Said(News::Images(images)) => {
+                self.daemon()?.post(Who::Leader, Letter::Fetched(images));
+                Ok(())
+            }
+            Letter::Said(News::Statuses(batch)) => {
                 let serial = talk.serial;
                 let Some(session) = &mut talk.session else { return Ok(()) };
                 let command = session.reported(&batch);
@@ -90,7 +97,9 @@ impl World {
         let daemon = self.daemon()?;
         let Some(talk) = &mut daemon.talk else { return Ok(()) };
         let Some(session) = talk.session.as_mut().filter(|_| !talk.ordering) else { return Ok(()) };
-        let Dispatch { orders, command } = session.next(&daemon.raft.cluster);
+        let fetches = daemon.leader.as_ref().and_then(|leader| leader.fetching.asked.get(&NODE));
+        let fetches = fetches.cloned().unwrap_or_default();
+        let Dispatch { orders, command } = session.next(&daemon.raft.cluster, &fetches);
         let serial = talk.serial;
         if !orders.is_empty() || !talk.caught_up {
             talk.ordering = true;

@@ -12,6 +12,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use mill_control::fetch::Fetching;
 use mill_control::leader::{Facts, decide};
 use mill_fsm::{Cluster, Command, DeployKind, Entry};
 use mill_model::node::NodeFacts;
@@ -113,13 +114,19 @@ struct World {
     cluster: Cluster,
     now: Timestamp,
     random: u64,
+    fetching: Fetching,
     projects: usize,
 }
 
 impl World {
     fn with_nodes() -> Outcome<Self> {
-        let mut world =
-            Self { cluster: Cluster::default(), now: Timestamp(1_000_000), random: 7, projects: 0 };
+        let mut world = Self {
+            cluster: Cluster::default(),
+            now: Timestamp(1_000_000),
+            random: 7,
+            fetching: Fetching::default(),
+            projects: 0,
+        };
         world.apply(&Command::Bootstrap {
             cluster_id: "bench".to_owned(),
             node: node(1)?,
@@ -196,10 +203,11 @@ impl World {
             random >> 20
         };
         let begun = Instant::now();
-        let facts = Facts { cluster: &self.cluster, now: self.now, tempo: &tempo };
+        let facts = Facts { cluster: &self.cluster, fetching: &self.fetching, now: self.now, tempo: &tempo };
         let decision = decide(&facts, &mut draw);
         let took = begun.elapsed();
         self.random = random;
+        self.fetching.asked = decision.fetches;
         (decision.commands, took)
     }
 

@@ -136,9 +136,21 @@ impl World {
         let (Some(update), Some(to), Some(from)) = (update, step.to, step.from) else { return None };
         match order_now(cluster, loss.workload)? {
             UpdateOrder::StartFirst => self.start_first(loss, to, from),
-            UpdateOrder::StopFirst if rolling => stop_first(loss, update, to),
+            UpdateOrder::StopFirst if rolling => {
+                stop_first(loss, update, to).or_else(|| self.without_image(loss, to))
+            }
             UpdateOrder::StopFirst => None,
         }
+    }
+
+    /// Stop-first, a replica goes only when its successor's image is there.
+    fn without_image(&self, loss: &Loss<'_>, to: Target) -> Option<String> {
+        let (there, _) = loss.staying(|alloc| alloc.version == to.version);
+        let (before, after) = loss.staying(|alloc| alloc.version != to.version);
+        let image = &loss.cluster.runnables.get(&to.version.hash)?.container().image;
+        let here = image.digest.as_ref().is_some_and(|digest| self.runtime.images.contains(digest));
+        let early = after < before && there < count(to.replicas) && !here;
+        early.then(|| format!("{} of {before} replicas are stopped and {image} isn't here", before - after))
     }
 
     fn start_first(&self, loss: &Loss<'_>, to: Target, from: Target) -> Option<String> {
