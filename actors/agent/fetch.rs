@@ -52,7 +52,7 @@ impl<D: Drivers> State<D> {
     /// Tells how images are that were asked for, if that changed. What no session hears, the next one does.
     pub(super) fn tell_of_images(&mut self) {
         let Some(news) = self.node.fetch_news() else { return };
-        self.pulls.tell_ahead(news.clone());
+        self.pulls.tell_ahead(self.home.node.clone(), news.clone());
         if self.leader.as_ref().is_some_and(|leader| leader.tell(News::Images(news)).is_err()) {
             debug!("the leader's session is away; the next one hears of the images");
         }

@@ -168,7 +168,7 @@ impl<D: Drivers> Actor for Agent<D> {
 
     async fn start(me: &Me<Self>, args: Args<D>) -> Result<State<D>, Crash> {
         // Nothing is wanted of it yet.
-        args.pulls.tell_ahead(Fetched::new());
+        args.pulls.tell_ahead(args.home.node.clone(), Fetched::new());
         let images = images::Args { drivers: args.home.drivers.clone(), pulls: args.pulls.clone() };
         let images = me.child::<Images<D>>("images", images, Restart::OnCrash)?;
         let mut state = State {

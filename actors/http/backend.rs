@@ -8,9 +8,10 @@ use mill_api::ApiError;
 use mill_api::daemon::{InitRequest, Initialized};
 use mill_api::doctor::Finding;
 use mill_api::pulling::{Layer, Pulling};
+use mill_control::fetch::Fetched;
 use mill_drivers::images::{self, Images, Progress};
 use mill_drivers::logs::Logs;
-use mill_model::{ImageRef, Timestamp};
+use mill_model::{ImageRef, NodeName, Timestamp};
 
 use crate::kit::{ActorInfo, Introspect};
 use crate::metrics::Used;
@@ -20,6 +21,8 @@ use crate::metrics::Used;
 pub struct Moment {
     /// How far the images are that it fetches, by image without its tag.
     pub pulls: BTreeMap<ImageRef, Progress>,
+    /// How images are that deploys want on it before their allocs do.
+    pub ahead: BTreeMap<NodeName, Fetched>,
     /// What its containers use.
     pub used: Arc<Used>,
 }

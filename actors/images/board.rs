@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mill_control::fetch::Fetched;
 use mill_drivers::images::Progress;
-use mill_model::ImageRef;
+use mill_model::{ImageRef, NodeName};
 use tokio::sync::watch;
 
 /// The pulls under way. Clones share them.
@@ -14,7 +14,7 @@ pub struct Pulls {
     /// By image, without its tag. One whose sender is gone is over; a pull says nothing before it is known that the
     /// image isn't here.
     watched: Arc<Mutex<BTreeMap<ImageRef, watch::Receiver<Option<Progress>>>>>,
-    ahead: Arc<Mutex<Fetched>>,
+    ahead: Arc<Mutex<BTreeMap<NodeName, Fetched>>>,
 }
 
 impl Pulls {
@@ -25,14 +25,14 @@ impl Pulls {
         alive.filter_map(|(image, numbers)| Some((image.clone(), numbers.borrow().clone()?))).collect()
     }
 
-    /// How images are that the leader wants here before allocs need them.
-    pub fn ahead(&self) -> Fetched {
+    /// How images are that the leader wants on this node before allocs need them.
+    pub fn ahead(&self) -> BTreeMap<NodeName, Fetched> {
         self.ahead.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// All of these are wanted, and so they are.
-    pub(crate) fn tell_ahead(&self, fetched: Fetched) {
-        *self.ahead.lock().unwrap_or_else(PoisonError::into_inner) = fetched;
+    pub(crate) fn tell_ahead(&self, node: NodeName, fetched: Fetched) {
+        self.ahead.lock().unwrap_or_else(PoisonError::into_inner).insert(node, fetched);
     }
 
     /// A pull has begun. It is over when the sender is dropped.

@@ -56,7 +56,7 @@ impl<O: Outside> Backend for NodeBackend<O> {
     }
 
     fn moment(&self) -> Moment {
-        Moment { pulls: self.pulls.now(), used: Arc::clone(&self.used.borrow()) }
+        Moment { pulls: self.pulls.now(), ahead: self.pulls.ahead(), used: Arc::clone(&self.used.borrow()) }
     }
 
     async fn init(&self, request: InitRequest) -> Result<Initialized, ApiError> {

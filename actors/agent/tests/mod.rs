@@ -1,5 +1,6 @@
 //! A node's agent with all its allocs, over fakes and paused time.
 
+mod fetches;
 mod lives;
 mod orders;
 mod restarts;

@@ -19,9 +19,11 @@ use mill_api::names::Known;
 use mill_api::nodes::Usage;
 use mill_api::plan::NodeRefusal;
 use mill_api::pulling::Pulling;
+use mill_control::fetch::{Fetch, FetchState, Fetched};
+use mill_control::leader::ahead;
 use mill_drivers::containers::ContainerName;
-use mill_fsm::{Cluster, Halt};
-use mill_model::{NodeId, NodeName, Phase, Tempo, Timestamp, Workload};
+use mill_fsm::{Cluster, Deploy, Halt};
+use mill_model::{NodeId, NodeName, Phase, Tempo, Timestamp, Workload, WorkloadName};
 use mill_scheduler::Unplaceable;
 
 use super::backend::Moment;
@@ -43,6 +45,18 @@ pub(super) struct View<'a> {
     pub(super) tempo: &'a Tempo,
 }
 
+/// An image on its way to a node before allocs need it.
+pub(super) struct Ahead {
+    /// For which service or task.
+    pub(super) name: WorkloadName,
+    /// To which node.
+    pub(super) node: NodeName,
+    /// How far, in a word.
+    pub(super) state: FetchState,
+    /// How far, in numbers, while it comes.
+    pub(super) pulling: Option<Pulling>,
+}
+
 impl View<'_> {
     /// What a node is called. One that the state doesn't know (it never does) goes by its number.
     pub(super) fn node_name(&self, id: NodeId) -> NodeName {
@@ -61,6 +75,22 @@ impl View<'_> {
         let waits = alloc.status.phase == Phase::Pulling;
         let runnable = self.cluster.runnables.get(&alloc.version.hash).filter(|_| waits)?;
         self.moment.pulling(&runnable.container().image)
+    }
+
+    /// How nodes are with the images that a deploy is going to start: service or task, node, image.
+    pub(super) fn ahead(&self, deploy: &Deploy) -> Vec<Ahead> {
+        let wanted = ahead(self.cluster, deploy).flat_map(|(name, image)| {
+            let fetched =
+                |(node, fetched): (&NodeName, &Fetched)| Some((node.clone(), fetched.get(image)?.clone()));
+            let pulling = self.moment.pulling(image);
+            let nodes: Vec<(NodeName, Fetch)> = self.moment.ahead.iter().filter_map(fetched).collect();
+            let of_node = move |(node, fetch): (NodeName, Fetch)| {
+                let pulling = if fetch.state == FetchState::Here { None } else { pulling.clone() };
+                Ahead { name: name.clone(), node, state: fetch.state, pulling }
+            };
+            nodes.into_iter().map(of_node)
+        });
+        wanted.collect()
     }
 
     /// Everything that has a name.

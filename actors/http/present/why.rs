@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use mill_api::why::{Reason, Why};
+use mill_control::fetch::FetchState;
 use mill_control::leader::explain;
 use mill_fsm::{Alloc, StepReason, StepState};
 use mill_model::{Failure, Phase, Workload};
+use mill_scheduler::Failing;
 
-use super::{View, allocs, failures, node_refusals, services};
+use super::{Ahead, View, allocs, failures, node_refusals, services};
 
 /// Why it is as it is; `None`: the state knows none of this name. Log lines aren't in it yet.
 pub(in crate::http) fn why(view: &View<'_>, workload: &Workload) -> Option<Why> {
@@ -33,6 +35,7 @@ pub(in crate::http) fn reasons(view: &View<'_>, workload: &Workload) -> Vec<Reas
         .into_iter()
         .chain(unplaced)
         .chain(waits(view, workload))
+        .chain(images(view, workload))
         .chain(undone(view, workload))
         .chain(coming)
         .collect()
@@ -109,6 +112,31 @@ fn waits(view: &View<'_>, workload: &Workload) -> Option<Reason> {
     let on: Vec<String> = service.depends_on.iter().filter(open).map(|name| format!("`{name}`")).collect();
     let what = format!("deploy #{} waits for {} before it begins with it", deploy.id, on.join(", "));
     (!on.is_empty()).then(|| Reason { since: Some(step.since), ..reason(what) })
+}
+
+/// Images that a deploy waits for before anything of them is placed.
+fn images(view: &View<'_>, workload: &Workload) -> Vec<Reason> {
+    let Some(deploy) = view.cluster.active_deploy(&workload.project) else { return vec![] };
+    let step = deploy.steps.get(&workload.name);
+    let to = step.and_then(|step| step.to).map(|to| to.version);
+    if view.cluster.allocs_of(workload).any(|alloc| alloc.is_wanted() && Some(alloc.version) == to) {
+        return vec![];
+    }
+    let about = |ahead: Ahead| {
+        let node = ahead.node;
+        let (what, hint) = match (ahead.state, ahead.pulling) {
+            (FetchState::Here, _) => return None,
+            (_, Some(pulling)) => (format!("its image is being fetched on {node}: {pulling}"), None),
+            (FetchState::UnderWay, None) => (format!("its image is being fetched on {node}"), None),
+            (FetchState::Failing(Failing { failures, last }), None) => (
+                format!("its image doesn't come to {node}: {last}{}", times(failures)),
+                Some(failures::hint(&last, None)),
+            ),
+        };
+        Some(Reason { since: step.map(|step| step.since), hint, ..reason(what) })
+    };
+    let mine = view.ahead(deploy).into_iter().filter(|ahead| ahead.name == workload.name);
+    mine.filter_map(about).collect()
 }
 
 /// What the project's last deploy left undone.

@@ -8,7 +8,8 @@ use axum::response::Response;
 use http::HeaderMap;
 use mill_api::plan::NodeRefusal;
 use mill_api::{Progress, Pulling, Step};
-use mill_control::leader::explain;
+use mill_control::fetch::FetchState;
+use mill_control::leader::{ahead, explain};
 use mill_fsm::{Alloc, Cluster, Deploy, StepState};
 use mill_model::{AllocStatus, DeployId, Ended, Failure, NodeName, Phase, Workload, WorkloadName};
 use tokio::time::Instant;
@@ -16,7 +17,7 @@ use tokio::time::Instant;
 use super::{Gone, Out, answer, last_event_id};
 use crate::http::backend::Backend;
 use crate::http::body::Named;
-use crate::http::present::{node_name, node_refusals, progress};
+use crate::http::present::{Ahead, node_name, node_refusals, progress};
 use crate::http::reads::add_tail;
 use crate::http::refusal::{Refusal, no_such_deploy};
 use crate::http::server::Server;
@@ -80,7 +81,7 @@ impl<B: Backend> Watch<B> {
             }
             self.tell_pulling(under_way).await?;
             self.tell_unplaced(&cluster, &deploy).await?;
-            let pulling = pulling(&cluster, &deploy).next().is_some();
+            let pulling = self.expects_images(&cluster, &deploy);
             tokio::select! {
                 changed = published.changed() => changed.map_err(|_| Gone)?,
                 () = tokio::time::sleep(self.server.tempo.pull_shown_every), if pulling => {}
@@ -112,7 +113,31 @@ impl<B: Backend> Watch<B> {
             let node = node_name(cluster, alloc.node);
             Some(((alloc.workload.name.clone(), node), view.pulling(alloc)?))
         };
-        pulling(cluster, deploy).filter_map(of_alloc).collect()
+        let mut under_way: Pulls = pulling(cluster, deploy).filter_map(of_alloc).collect();
+        for ahead in view.ahead(deploy) {
+            let key = (ahead.name, ahead.node);
+            let trouble = match ahead.state {
+                // What an alloc of it meets, its events tell.
+                FetchState::Failing(failing) if is_unbegun(cluster, deploy, &key.0) => {
+                    Some(failing.last.to_string())
+                }
+                _ => None,
+            };
+            let last = || self.pulls.get(&key).cloned().unwrap_or_default();
+            let shown = ahead.pulling.or_else(|| Some(Pulling { trouble: Some(trouble?), ..last() }));
+            if let Some(shown) = shown {
+                under_way.entry(key).or_insert(shown);
+            }
+        }
+        under_way
+    }
+
+    /// Whether images may be on their way: of allocs, or before those.
+    fn expects_images(&self, cluster: &Cluster, deploy: &Deploy) -> bool {
+        let wanted = ahead(cluster, deploy).count();
+        let here = |ahead: &&Ahead| ahead.state == FetchState::Here;
+        wanted > self.server.view(cluster).ahead(deploy).iter().filter(here).count()
+            || pulling(cluster, deploy).next().is_some()
     }
 
     /// Says which images have come, before the events that follow from it. Of one that failed the events tell.
@@ -137,6 +162,12 @@ impl<B: Backend> Watch<B> {
     fn came(&self, cluster: &Cluster, (service, node): &(WorkloadName, NodeName)) -> Came {
         let Some(deploy) = cluster.deploys.get(&self.id) else { return Came::No };
         let workload = Workload { project: deploy.project.clone(), name: service.clone() };
+        let view = self.server.view(cluster);
+        let ahead =
+            view.ahead(deploy).into_iter().find(|ahead| ahead.name == *service && ahead.node == *node);
+        if ahead.as_ref().is_some_and(|ahead| ahead.state == FetchState::Here) {
+            return Came::Yes;
+        }
         let mine = cluster.allocs_of(&workload);
         let mine = mine.filter(|alloc| alloc.deploy == self.id && node_name(cluster, alloc.node) == *node);
         let mine: Vec<&AllocStatus> = mine.map(|alloc| &alloc.status).collect();
@@ -144,6 +175,7 @@ impl<B: Backend> Watch<B> {
             () if mine.iter().any(|status| had_image(status)) => Came::Yes,
             // The node knows it first; its report follows.
             () if mine.iter().any(|status| status.phase == Phase::Pulling) => Came::NotSaid,
+            () if mine.is_empty() && ahead.is_some() => Came::NotSaid,
             () => Came::No,
         }
     }
@@ -200,6 +232,12 @@ fn had_image(status: &AllocStatus) -> bool {
         }
         Phase::Pending | Phase::Pulling | Phase::Stopping | Phase::Lost => false,
     }
+}
+
+/// Whether nothing of a service or task was placed by the deploy.
+fn is_unbegun(cluster: &Cluster, deploy: &Deploy, name: &WorkloadName) -> bool {
+    let workload = Workload { project: deploy.project.clone(), name: name.clone() };
+    cluster.allocs_of(&workload).all(|alloc| alloc.deploy != deploy.id)
 }
 
 /// The deploy's allocs whose images are being fetched.

@@ -5,6 +5,7 @@ mod room;
 pub(in crate::http) mod world;
 
 mod access;
+mod ahead;
 mod bad;
 mod pulls;
 mod reading;

@@ -151,7 +151,10 @@ impl Here<'_> {
         self.board.changed |= changes;
         if let Some(service) = self.progress.service.clone() {
             self.board.service_width = self.board.service_width.max(service.as_str().chars().count());
-            self.close(&Key::Wait);
+            // Images come while others are waited for.
+            if !matches!(self.progress.step, Step::Pulling { .. } | Step::Pulled { .. }) {
+                self.close(&Key::Wait);
+            }
         }
         match &self.progress.step {
             Step::Queued { .. }
