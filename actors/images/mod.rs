@@ -200,10 +200,6 @@ impl<D: Drivers> State<D> {
         }
     }
 
-    fn is_awaited(&self, digest: &Digest) -> bool {
-        self.waiting.keys().any(|image| image.digest.as_ref() == Some(digest))
-    }
-
     fn look(&mut self, me: &Me<Images<D>>, used: BTreeSet<Digest>) {
         if self.collecting.as_ref().is_some_and(|task| !task.is_finished()) {
             return;
@@ -221,19 +217,21 @@ impl<D: Drivers> State<D> {
         let now = Instant::now();
         let kept_for = me.tempo().images_kept;
         for digest in &here {
-            let in_use = used.contains(digest) || self.is_awaited(digest);
-            let last = self.last_used.entry(digest.clone()).or_insert(now);
-            if in_use {
+            self.last_used.entry(digest.clone()).or_insert(now);
+        }
+        let awaited: BTreeSet<Digest> =
+            self.waiting.keys().filter_map(|image| image.digest.clone()).collect();
+        for (digest, last) in &mut self.last_used {
+            if used.contains(digest) || awaited.contains(digest) {
                 *last = now;
             }
         }
-        let mut last_used = std::mem::take(&mut self.last_used);
-        last_used.retain(|digest, _| here.contains(digest) || self.is_awaited(digest));
-        self.last_used = last_used;
         let fresh = |last: &Instant| now.duration_since(*last) < kept_for;
-        if here.iter().all(|digest| self.last_used.get(digest).is_some_and(fresh)) {
+        // One that isn't here was asked for and didn't come, or not whole: what there is of it goes too.
+        if self.last_used.values().all(fresh) {
             return;
         }
+        self.last_used.retain(|digest, last| here.contains(digest) || fresh(last));
         let keep: BTreeSet<Digest> =
             self.last_used.iter().filter(|(_, last)| fresh(last)).map(|(digest, _)| digest.clone()).collect();
         let images = self.drivers.images().clone();

@@ -112,3 +112,21 @@ async fn an_image_that_is_here_is_never_shown_as_on_its_way() {
     let (pulled, seen) = tokio::join!(room.pull(&web), shown);
     assert_eq!((pulled, seen), (Ok(()), 0));
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_came_of_a_pull_that_failed_is_removed_when_nobody_asks_for_an_hour() {
+    let room = Room::new().await;
+    let web = image("web", "a");
+    room.fakes.images.lose(&web);
+    assert!(room.pull(&web).await.is_err());
+    let (failed, minute) = (Instant::now(), Duration::from_secs(60));
+    let mut collected_after = vec![];
+    for _ in 0..180 {
+        let before = room.fakes.images.collections();
+        room.tree.root().tell(Msg::Collect { used: BTreeSet::new() }).unwrap();
+        tokio::time::sleep(minute).await;
+        collected_after.extend((room.fakes.images.collections() > before).then(|| failed.elapsed()));
+    }
+    let [once] = collected_after[..] else { panic!("{collected_after:?}") };
+    assert!((60 * minute..62 * minute).contains(&once), "{once:?}");
+}

@@ -24,6 +24,7 @@ struct State {
     slow: Duration,
     stored: BTreeMap<Digest, Stored>,
     pulls: u32,
+    collections: u32,
 }
 
 impl FakeImages {
@@ -55,6 +56,11 @@ impl FakeImages {
     /// Pulls that reached the registry.
     pub fn pulls(&self) -> u32 {
         self.state().pulls
+    }
+
+    /// How often what is unused was removed.
+    pub fn collections(&self) -> u32 {
+        self.state().collections
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -131,6 +137,7 @@ impl Images for FakeImages {
 
     async fn remove_unused(&self, keep: &BTreeSet<Digest>) -> Result<Collected, PullError> {
         let mut state = self.state();
+        state.collections += 1;
         let before = state.stored.len();
         state.stored.retain(|digest, _| keep.contains(digest));
         let images = u32::try_from(before - state.stored.len()).unwrap_or(u32::MAX);
