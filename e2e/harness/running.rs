@@ -69,6 +69,14 @@ impl Running {
         processes::interrupt(i32::try_from(self.pid()).or_fail("a process id")?)
     }
 
+    /// Whether it has ended.
+    ///
+    /// # Errors
+    /// The system's own.
+    pub fn has_ended(&mut self) -> Result<bool, Failed> {
+        Ok(self.child.try_wait().or_fail("waiting for mill")?.is_some())
+    }
+
     /// Waits for its end.
     ///
     /// # Errors

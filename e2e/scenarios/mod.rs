@@ -3,6 +3,7 @@
 use crate::harness::{Failed, Machine, World};
 
 mod absence;
+mod ahead;
 mod bad_versions;
 mod checks;
 mod clean;
@@ -65,6 +66,7 @@ pub const STORIES: &[Story] = &[
     unmodified::NGINX_REDIS,
     unmodified::CLASH,
     seen::SLOW_REGISTRY,
+    ahead::IMAGES_FIRST,
     seen::USAGE,
     crash_loop::LOOP,
     crash_loop::FORGIVEN,

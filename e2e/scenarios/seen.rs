@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::Read as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -21,20 +22,27 @@ pub(super) const USAGE: Story =
 
 const LINE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5001);
 const LINE_BYTES_PER_SECOND: u32 = 2 << 20;
-const NOISE_BYTES: u64 = 10 << 20;
+/// Bytes of a layer that takes its time.
+pub(super) const NOISE_BYTES: u64 = 10 << 20;
 
 /// How long a pull over that line may take, twice over.
 const PULLED_WITHIN: Duration = Duration::from_secs(60);
 
-/// Pushes `big:v1` and `big:v2`: `hello:v1` and a layer of noise; they differ in their configs only.
-fn push_big(world: &World) -> Result<(), Failed> {
-    let folder = &world.machine.folder;
-    let registry = world.machine.registry();
-    let noise = folder.join("noise");
+/// A file that no compression makes smaller.
+pub(super) fn noise(folder: &Path, name: &str) -> Result<PathBuf, Failed> {
+    let noise = folder.join(name);
     let mut bytes = vec![];
     let random = fs::File::open("/dev/urandom").or_fail("/dev/urandom")?;
     random.take(NOISE_BYTES).read_to_end(&mut bytes).or_fail("/dev/urandom")?;
     fs::write(&noise, bytes).or_fail("a file of noise")?;
+    Ok(noise)
+}
+
+/// Pushes `big:v1` and `big:v2`: `hello:v1` and a layer of noise; they differ in their configs only.
+pub(super) fn push_big(world: &World) -> Result<(), Failed> {
+    let folder = &world.machine.folder;
+    let registry = world.machine.registry();
+    let noise = noise(folder, "noise")?;
     let layout = Layout::create(&folder.join("big"))?;
     layout.fetch(registry, "hello:v1", "v1")?;
     layout.insert("v1", &noise, "/noise")?;

@@ -351,3 +351,21 @@ fn any_order_of_events_is_borne() {
     }
     assert!(board.finished().is_some());
 }
+
+#[test]
+fn a_service_stays_shown_as_waiting_while_its_image_comes() {
+    let mut board = Board::default();
+    let waiting = Step::Waiting { on: vec!["db".parse().unwrap()] };
+    let pulled = Step::Pulled { node: "node-2".parse().unwrap(), bytes: 48_000_000 };
+    let verbs = |board: &Board| board.open().iter().map(|row| row.verb).collect::<Vec<_>>();
+    for (step, open) in [
+        (waiting, vec!["waiting"]),
+        (pulling(20_000_000), vec!["waiting", "pulling"]),
+        (pulled, vec!["waiting"]),
+    ] {
+        board.apply(&script(vec![(0, "web", step)])[0]);
+        assert_eq!(verbs(&board), open);
+    }
+    board.apply(&script(vec![(0, "web-7k2f", starting())])[0]);
+    assert_eq!(verbs(&board), ["starting"]);
+}
