@@ -200,11 +200,12 @@ impl Rollout {
         (0..self.want).filter(move |index| !taken.contains(index))
     }
 
-    /// Old replicas that stay, those that don't serve first, and never will before others.
+    /// Old replicas that stay, those that don't serve first: those that never will, then those that fail.
     fn old_worst_first(&self) -> impl Iterator<Item = &Replica> {
         let mut staying: Vec<&Replica> = Self::staying(&self.old).collect();
         staying.sort_by_key(|replica| {
-            (replica.is_healthy(), !replica.fails_for_good(), replica.index, replica.id.clone())
+            let fails = matches!(replica.health, Health::Failing(_));
+            (replica.is_healthy(), !replica.fails_for_good(), !fails, replica.index, replica.id.clone())
         });
         staying.into_iter()
     }

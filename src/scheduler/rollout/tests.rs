@@ -248,3 +248,11 @@ proptest! {
         prop_assert_eq!(play.serving(), keep as usize);
     }
 }
+
+#[test]
+fn replicas_that_fail_go_before_one_that_is_only_starting() {
+    let (parallel, order) = (2, UpdateOrder::StopFirst);
+    let rollout = Rollout { new: vec![], want: 3, old: replicas("old", "sff"), keep: 3, parallel, order };
+    let stopped = [1, 2].map(|number| Action::Stop { id: id("old", number) });
+    assert_eq!(rollout.next(), Verdict::Going(stopped.to_vec()));
+}
