@@ -311,6 +311,31 @@ async fn a_containerd_that_another_homes_mill_uses_is_not_swept() {
     assert!(!lock.exists());
 }
 
+/// A process that stands still. Dropped, it has ended, also when the test fails: nobody else would end it.
+struct Stopped {
+    process: std::os::fd::OwnedFd,
+}
+
+impl Stopped {
+    fn at(own: &Own) -> Self {
+        let pid = rustix::process::Pid::from_raw(own.pid().cast_signed()).unwrap();
+        let stopped =
+            Self { process: rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).unwrap() };
+        stopped.signal(rustix::process::Signal::STOP);
+        stopped
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) {
+        let _ = rustix::process::pidfd_send_signal(&self.process, signal);
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        self.signal(rustix::process::Signal::KILL);
+    }
+}
+
 #[tokio::test]
 async fn a_containerd_of_mills_own_that_does_not_answer_ends_before_its_files_go() {
     let host = Host::start().await;
@@ -318,8 +343,7 @@ async fn a_containerd_of_mills_own_that_does_not_answer_ends_before_its_files_go
     let config =
         OwnConfig { root: place.data.join("containerd"), state: host.dir.path().join("mill/containerd") };
     let own = Own::ensure(&config, Arc::new(Tempo::default())).await.unwrap();
-    let pid = rustix::process::Pid::from_raw(own.pid().cast_signed()).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+    let stopped = Stopped::at(&own);
     until("none of its threads goes on", async || {
         let threads = fs::read_dir(format!("/proc/{}/task", own.pid())).unwrap().flatten();
         let mut states = threads.map(|thread| fs::read_to_string(thread.path().join("status")).unwrap());
@@ -344,5 +368,6 @@ async fn a_containerd_of_mills_own_that_does_not_answer_ends_before_its_files_go
         sweeper.remove(left).await.unwrap();
     }
     own.ended().await.unwrap();
+    drop(stopped);
     assert!(Own::find(&config).unwrap().is_none() && !config.root.exists() && !config.state.exists());
 }
