@@ -120,7 +120,7 @@ pub enum Effect {
         /// Which.
         incarnation: Incarnation,
     },
-    /// Send SIGKILL to all of it.
+    /// Send SIGKILL to its first process: the rest, in its pid namespace, goes with that.
     Kill {
         /// Which.
         incarnation: Incarnation,

@@ -11,11 +11,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mill_model::Bytes;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use thiserror::Error;
 
 use crate::mounts::{self, Mount};
-use crate::process::Lock;
+use crate::process::{self, Lock};
 
 mod hierarchies;
 
@@ -318,13 +318,12 @@ fn remove_tree(path: &Path) -> Result<bool, CgroupError> {
     for child in children(path)? {
         gone &= remove_tree(&path.join(child))?;
     }
-    for pid in read(&path.join("cgroup.procs")).unwrap_or_default().lines() {
-        let pid = pid.parse().ok().and_then(Pid::from_raw);
-        // 1 would be the node's own first process, which is in no container's group.
-        if let Some(pid) = pid.filter(|pid| !pid.is_init()) {
-            // One that has just ended is as good.
-            let _ = kill_process(pid, Signal::KILL);
-        }
+    let members = || {
+        let listed = read(&path.join("cgroup.procs")).unwrap_or_default();
+        listed.lines().filter_map(|pid| pid.parse().ok()).collect::<BTreeSet<u32>>()
+    };
+    for pid in members() {
+        process::signal_if(pid, Signal::KILL, || members().contains(&pid));
     }
     match rustix::fs::rmdir(path) {
         Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(gone),

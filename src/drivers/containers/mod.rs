@@ -28,6 +28,7 @@ pub mod oci;
 pub mod own;
 mod rootfs;
 mod runtime;
+pub(crate) mod shim;
 mod signal;
 
 /// A node's containers.

@@ -12,7 +12,7 @@ mod tests;
 use std::io;
 use std::path::PathBuf;
 
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use thiserror::Error;
 
 pub use kept::Kept;
@@ -30,13 +30,6 @@ pub(crate) fn signal_if(pid: u32, signal: Signal, is_it: impl FnOnce() -> bool) 
         && is_it()
     {
         let _ = pidfd_send_signal(process, signal);
-    }
-}
-
-/// Asks a process to end. One that has ended already is as good.
-pub fn terminate(pid: u32) {
-    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
-        let _ = kill_process(pid, Signal::TERM);
     }
 }
 

@@ -21,6 +21,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::process::Signal;
 use serde::Serialize;
 use thiserror::Error;
 
@@ -28,6 +29,7 @@ use crate::cgroups::CgroupError;
 use crate::containerd::RuntimeError;
 use crate::containers::ContainerError;
 use crate::containers::own::OwnError;
+use crate::process::signal_if;
 
 pub use fake::FakeSweep;
 pub use real::{MachineSweep, Place};
@@ -220,6 +222,14 @@ pub fn living() -> Vec<Owner> {
     let mut owners = owners::running(Path::new("/proc"));
     owners.retain(|owner| owner.pid != Some(std::process::id()));
     owners
+}
+
+/// Asks a daemon or plane to end, if that process still is it.
+pub fn end(owner: &Owner) {
+    let is_it = |pid| move || owners::call(pid, Path::new("/proc")).as_ref() == Some(owner);
+    if let Some(pid) = owner.pid {
+        signal_if(pid, Signal::TERM, is_it(pid));
+    }
 }
 
 /// Who holds the lock at `path`; `None`: nobody, or there is none.

@@ -102,7 +102,7 @@ pub(super) fn running(proc: &Path) -> Vec<Owner> {
 }
 
 /// A daemon or plane, if that is what the process was started as.
-fn call(pid: u32, proc: &Path) -> Option<Owner> {
+pub(super) fn call(pid: u32, proc: &Path) -> Option<Owner> {
     let process = proc.join(pid.to_string());
     let line = fs::read(process.join("cmdline")).ok()?;
     let words: Vec<_> = line.split(|byte| *byte == 0).map(String::from_utf8_lossy).collect();
@@ -123,6 +123,7 @@ fn call(pid: u32, proc: &Path) -> Option<Owner> {
 mod tests {
     use std::os::unix::fs::symlink;
     use std::os::unix::net::UnixListener;
+    use std::os::unix::process::CommandExt as _;
 
     use super::*;
 
@@ -139,6 +140,24 @@ mod tests {
         drop(held);
         let Lock::Claimed(_file) = claim(&path, proc).unwrap() else { panic!("it is free") };
         assert!(process::Lock::take(&path).is_err(), "nobody comes up meanwhile");
+    }
+
+    #[test]
+    fn only_who_still_is_a_mill_is_asked_to_end() {
+        let mut child = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+        let was = Owner { pid: Some(child.id()), what: "`mill plane`".to_owned(), data: None };
+        super::super::end(&was);
+        assert_eq!(child.try_wait().unwrap(), None, "its number is another's now");
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let mut mill = std::process::Command::new("sh");
+        mill.arg0("mill").args(["-c", "read line", "plane"]).stdin(std::process::Stdio::piped());
+        let mut mill = mill.spawn().unwrap();
+        let is = Owner { pid: Some(mill.id()), ..was };
+        super::super::end(&Owner { data: Some("/data".into()), ..is.clone() });
+        assert_eq!(mill.try_wait().unwrap(), None, "another home's");
+        super::super::end(&is);
+        assert!(!mill.wait().unwrap().success());
     }
 
     #[test]

@@ -140,7 +140,7 @@ impl MachineSweep {
         Cgroups::detect(&self.place.cgroup_parent).map_err(cgroup_error)
     }
 
-    /// Names that Mill gave, of cgroups and in runc's state, and names in its cgroup that it didn't give.
+    /// Names of cgroups that Mill gave, and names in its cgroup that it didn't give.
     fn names(&self) -> Result<(BTreeSet<String>, BTreeSet<String>), SweepError> {
         let cgroups = self.cgroups()?.names().map_err(cgroup_error)?;
         let is_ours = |name: &String| name.parse::<ContainerName>().is_ok();

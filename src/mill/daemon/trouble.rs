@@ -3,7 +3,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use mill_actors::kit::{ActorInfo, Introspect, Status};
 use mill_drivers::cgroups::Cgroups;
@@ -11,7 +11,8 @@ use mill_drivers::containerd::claimed_at;
 use mill_drivers::disk::{Disk as _, LogFiles, RealDisk};
 use mill_drivers::home::HomeError;
 use mill_drivers::host;
-use mill_drivers::process::{Lock, ProcessError, terminate};
+use mill_drivers::mounts::resolved;
+use mill_drivers::process::{Lock, ProcessError};
 use mill_drivers::sockets::{ProcSockets, Sockets as _, Wanted};
 use mill_drivers::sweep;
 use mill_model::{Bytes, Tempo};
@@ -139,9 +140,8 @@ pub(super) fn plane(config: &NodeConfig) -> Result<(), CliError> {
 /// A plane of a home that never was a node's leans on nothing: ends it.
 pub(super) fn end_plane(config: &NodeConfig) {
     let planes = sweep::living().into_iter().filter(|owner| owner.what == "`mill plane`");
-    for plane in planes.filter(|plane| plane.data.as_ref() == Some(&config.data_dir)) {
-        plane.pid.into_iter().for_each(terminate);
-    }
+    let is_ours = |data: &PathBuf| resolved(data) == config.data_dir;
+    planes.filter(|plane| plane.data.as_ref().is_some_and(is_ours)).for_each(|plane| sweep::end(&plane));
 }
 
 /// Whether the API can be listened for.

@@ -10,10 +10,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::mount::{UnmountFlags, unmount};
-use rustix::process::{Pid, Signal, kill_process};
 
 use crate::containerd::NAMESPACE;
 use crate::containers::ContainerError;
+use crate::containers::shim::Shim;
+use crate::files::unless_gone;
+use crate::mounts::resolved;
 
 /// What containerd calls the part of its state that has them.
 const TASKS: &str = "io.containerd.runtime.v2.task";
@@ -58,21 +60,18 @@ impl Bundles {
         let paths = self.places.iter().flat_map(|place| [place.join(name), place.join(&hidden)]);
         paths.filter(|bundle| bundle.is_dir()).try_for_each(|bundle| {
             tracing::info!(bundle = %bundle.display(), "removing what a killed containerd left");
-            kill_shims(&bundle);
+            kill_shims(&bundle, name);
             remove(&bundle).map_err(failed(&bundle))
         })
     }
 }
 
-/// Kills who works in a bundle: only its shim does.
-fn kill_shims(bundle: &Path) {
-    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    let inside = |pid: &i32| fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|place| place == bundle);
-    for pid in pids.filter(inside).filter_map(Pid::from_raw) {
-        // One that has ended meanwhile is as good.
-        let _ = kill_process(pid, Signal::KILL);
-    }
+/// Kills the container's shims that work in its bundle. Whoever else stands in it is somebody else.
+fn kill_shims(bundle: &Path, name: &str) {
+    let (proc, bundle) = (Path::new("/proc"), resolved(bundle));
+    let stands = |pid: u32| fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|place| place == bundle);
+    let shims = Shim::all(proc).filter(|shim| shim.container.to_string() == name);
+    shims.filter(|shim| stands(shim.pid)).for_each(|shim| shim.kill(proc));
 }
 
 fn remove(bundle: &Path) -> io::Result<()> {
@@ -93,13 +92,6 @@ fn remove(bundle: &Path) -> io::Result<()> {
 fn name_of(bundle: &Path) -> PathBuf {
     let name = bundle.file_name().unwrap_or_default().to_string_lossy();
     [TASKS, NAMESPACE, name.trim_start_matches(HIDDEN)].iter().collect()
-}
-
-fn unless_gone(removed: io::Result<()>) -> io::Result<()> {
-    match removed {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        removed => removed,
-    }
 }
 
 fn failed(path: &Path) -> impl FnOnce(io::Error) -> ContainerError {
@@ -124,7 +116,12 @@ mod tests {
         assert!(bundles.remove("web-2222.1").is_err());
         assert!(bundle.join("rootfs/data").exists() && work.exists());
         fs::remove_dir(bundle.join("rootfs/data")).unwrap();
+        let mut visitor =
+            std::process::Command::new("sleep").arg("600").current_dir(&bundle).spawn().unwrap();
         bundles.remove("web-2222.1").unwrap();
+        assert_eq!(visitor.try_wait().unwrap(), None, "who stands there is no shim");
+        visitor.kill().unwrap();
+        visitor.wait().unwrap();
         assert!(!bundle.exists() && !work.exists());
         bundles.remove("web-2222.1").unwrap();
         assert_eq!(bundles.names().unwrap(), [""; 0]);
