@@ -139,8 +139,10 @@ impl World {
     fn learn(&mut self, alloc: &AllocId, input: &Input) -> Go {
         let Some(actor) = self.daemon()?.agent.actors.get(alloc) else { return Ok(()) };
         let current = actor.life.status().incarnation;
-        // A container of a start that counts as failed is no container that Mill has.
-        if matches!(actor.life.status().phase, Phase::Pending | Phase::Pulling | Phase::Waiting) {
+        // A container of a start that counts as failed is no container that Mill has. A task whose start has failed is
+        // over, and stops.
+        let phase = actor.life.status().phase;
+        if matches!(phase, Phase::Pending | Phase::Pulling | Phase::Waiting | Phase::Stopping) {
             return Ok(());
         }
         let knows = match input {
