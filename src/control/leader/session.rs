@@ -3,11 +3,12 @@
 //! Holds what the node is known to have; that starts with its inventory and follows its acknowledgements and
 //! reports. Whatever got lost on the way shows in the next session's inventory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use mill_alloc::{Assignment, Heard, Kind};
 use mill_fsm::{Alloc, Cluster, Command, Runnable};
+use mill_model::limits::REPORTS_PER_BATCH_MAX;
 use mill_model::{AllocId, AllocStatus, NodeId, Phase, Term};
 
 use crate::dispatch::{Ack, Batch, Inventory, Order, Outcome, Refusal};
@@ -23,6 +24,10 @@ pub struct Session {
     inventory: BTreeMap<AllocId, AllocStatus>,
     /// What the node was told last to fetch.
     fetches: Fetches,
+    /// Allocs that it has no port for, until another one ends.
+    without_ports: BTreeSet<AllocId>,
+    /// Allocs that it never began, and whose end was said for it.
+    never_begun: BTreeSet<AllocId>,
 }
 
 /// An alloc that the node has, or was told to have.
@@ -60,7 +65,15 @@ impl Session {
         let held = inventory.allocs.iter().map(|alloc| (alloc.status.id.clone(), held(alloc))).collect();
         let said = |alloc: &crate::dispatch::Held| (alloc.status.id.clone(), alloc.status.clone());
         let allocs = inventory.allocs.iter().map(said).collect();
-        Self { node, term, held, inventory: allocs, fetches: inventory.fetches.clone() }
+        Self {
+            node,
+            term,
+            held,
+            inventory: allocs,
+            fetches: inventory.fetches.clone(),
+            without_ports: BTreeSet::new(),
+            never_begun: BTreeSet::new(),
+        }
     }
 
     /// What is to be said now, with the images that the node shall fetch. Each thing is said once in a session.
@@ -77,8 +90,15 @@ impl Session {
                 dispatch.orders.extend(self.remind(cluster, alloc));
             }
             match (self.held.get(&alloc.id).copied(), alloc.stop) {
+                (None, None) if self.without_ports.contains(&alloc.id) => {}
                 (None, None) => dispatch.orders.extend(self.run(cluster, alloc)),
-                (None, Some(_)) if alloc.status.revision == 0 => never_begun.push(stopped(alloc)),
+                (None, Some(_)) if alloc.status.revision == 0 => {
+                    // The rest follows when these are applied.
+                    if never_begun.len() < REPORTS_PER_BATCH_MAX && self.never_begun.insert(alloc.id.clone())
+                    {
+                        never_begun.push(stopped(alloc));
+                    }
+                }
                 (None, Some(_)) => dispatch.orders.extend(self.clear_lost(cluster, alloc)),
                 (Some(held), Some(_)) if held.told == Told::Run && !held.ended => {
                     dispatch.orders.push(self.say(&alloc.id, Told::Stop));
@@ -159,6 +179,11 @@ impl Session {
             Outcome::Refused(Refusal::NotEnded) => {
                 self.held.insert(alloc.clone(), Held { ended: false, told: Told::Stop });
             }
+            // Said again when one that has ports has ended.
+            Outcome::Refused(Refusal::NoPorts(_)) => {
+                self.held.remove(alloc);
+                self.without_ports.insert(alloc.clone());
+            }
             // Said again in the next session: in this one it would be refused again.
             Outcome::Refused(_) => {}
             Outcome::Accepted => {
@@ -172,6 +197,9 @@ impl Session {
 
     /// The node has reported: what all shall know.
     pub fn reported(&mut self, batch: &Batch) -> Command {
+        if batch.statuses.iter().any(|status| status.phase.is_terminal()) {
+            self.without_ports.clear();
+        }
         for status in &batch.statuses {
             if let Some(held) = self.held.get_mut(&status.id) {
                 held.ended = status.phase.is_terminal();
@@ -395,6 +423,46 @@ mod tests {
         assert!(matches!(told.as_slice(), [Order::Stop { .. }]), "{told:?}");
         let mut session = Session::open(NodeId(1), Term(1), &says(&world, Phase::Stopped, 3));
         assert_eq!(session.next(&world.cluster, &Fetches::new()).orders, []);
+    }
+
+    #[test]
+    fn an_alloc_without_a_port_is_tried_again_when_another_has_ended() {
+        let world = deployed(2);
+        let mut session = Session::open(NodeId(1), Term(1), &Inventory::default());
+        let ids: Vec<AllocId> = world.cluster.allocs.keys().cloned().collect();
+        let orders = |session: &mut Session| session.next(&world.cluster, &Fetches::new()).orders.len();
+        assert_eq!(orders(&mut session), 2);
+        let exhausted = mill_alloc::ports::Exhausted { held: 1, size: 1 };
+        let outcome = Outcome::Refused(Refusal::NoPorts(exhausted));
+        session.acked(&Ack { alloc: Some(ids[1].clone()), outcome });
+        assert_eq!(orders(&mut session), 0, "there is none yet");
+        let status = |phase| AllocStatus { phase, ..world.cluster.allocs[&ids[0]].status.clone() };
+        for (phase, due) in [(Phase::Running, 0), (Phase::Stopped, 1)] {
+            let _ = session.reported(&Batch { sequence: 1, statuses: vec![status(phase)] });
+            assert_eq!(orders(&mut session), due, "{phase}");
+        }
+    }
+
+    #[test]
+    fn what_its_node_never_began_is_said_once_and_not_all_in_one_command() {
+        let many = u32::try_from(REPORTS_PER_BATCH_MAX).unwrap() + 1;
+        let mut world = World::new();
+        let mut web = service("web", "web1", many, &[]);
+        web.container.resources = mill_model::Resources::default();
+        world.begin(&project("shop", vec![web], vec![]), DeployKind::Deploy);
+        while world.cluster.allocs.len() < REPORTS_PER_BATCH_MAX + 1 && world.decide() {}
+        let allocs: Vec<AllocId> = world.cluster.allocs.keys().cloned().collect();
+        let reason = mill_fsm::StopReason::Removed;
+        world.apply(Command::StopAllocs { allocs, reason }).unwrap();
+        let mut session = Session::open(NodeId(1), Term(1), &Inventory::default());
+        for said in [REPORTS_PER_BATCH_MAX, 1, 0] {
+            let command = session.next(&world.cluster, &Fetches::new()).command;
+            let statuses = command.map_or(0, |command| match command {
+                Command::ReportAllocs { statuses, .. } => statuses.len(),
+                other => panic!("{other:?}"),
+            });
+            assert_eq!(statuses, said);
+        }
     }
 
     #[test]
