@@ -218,6 +218,11 @@ pub enum StepReason {
         /// That.
         name: WorkloadName,
     },
+    /// It left the config, and what stayed isn't what it was to become: the old version of that may need it.
+    StillUsed {
+        /// By what.
+        name: WorkloadName,
+    },
     /// Somebody said so.
     Cancelled,
 }
@@ -231,6 +236,7 @@ impl fmt::Display for StepReason {
                 write!(f, "not done after {}", humantime::format_duration(*deadline))
             }
             Self::Dependency { name } => write!(f, "it depends on `{name}`"),
+            Self::StillUsed { name } => write!(f, "`{name}` is as before, and may need it"),
             Self::Cancelled => f.write_str("cancelled"),
         }
     }

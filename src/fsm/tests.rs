@@ -95,7 +95,8 @@ fn command(cluster: &Cluster, kind: Dice, dice: Dice) -> Command {
                 pick(&[Rolling, Done, Rolling, Done, RollingBack, RolledBack, Skipped, Waiting], dice >> 4);
             let (node, failure) = ("node-1".parse().unwrap(), Failure::Vanished);
             let failed = StepReason::FetchFailed { node, failure };
-            let reason = pick(&[None, Some(StepReason::Cancelled), Some(failed)], dice >> 2);
+            let used = StepReason::StillUsed { name: "web".parse().unwrap() };
+            let reason = pick(&[None, Some(StepReason::Cancelled), Some(failed), Some(used)], dice >> 2);
             Command::AdvanceStep { deploy, name: name(dice >> 8), state, reason }
         }
         4 => Command::EndDeploy(deploy),

@@ -160,7 +160,7 @@ fn undone(view: &View<'_>, workload: &Workload) -> Option<Reason> {
             failures::hint(failure, alloc.as_ref())
         }
         StepReason::Deadline { .. } => "a longer `update deadline=…` gives it more time".to_owned(),
-        StepReason::Dependency { name } => {
+        StepReason::Dependency { name } | StepReason::StillUsed { name } => {
             format!("`mill why {}/{name}` says what is wrong there", workload.project)
         }
         StepReason::Cancelled => "deploy again if it is still wanted".to_owned(),

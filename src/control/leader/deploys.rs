@@ -62,7 +62,11 @@ impl Work<'_, '_, '_> {
         match self.readiness(step) {
             Readiness::Ready => self.advance(step, StepState::Rolling, None),
             Readiness::Never(name) => {
-                self.advance(step, StepState::Skipped, Some(StepReason::Dependency { name }));
+                let reason = match step.change {
+                    Change::Remove => StepReason::StillUsed { name },
+                    _ => StepReason::Dependency { name },
+                };
+                self.advance(step, StepState::Skipped, Some(reason));
             }
             Readiness::NotYet => {}
         }

@@ -80,6 +80,24 @@ fn what_depends_on_a_failure_is_not_started_and_the_rest_goes_on() {
 }
 
 #[test]
+fn what_left_the_file_is_kept_while_others_are_as_before() {
+    let mut world = World::new();
+    world.fails = vec![("web2", Failure::Exited { code: 3 })];
+    let services = vec![service("web", "web1", 1, &[]), service("db", "db1", 1, &[])];
+    world.begin(&project("shop", services, vec![]), DeployKind::Deploy);
+    world.settle("shop/db");
+    let id = world.begin(&project("shop", vec![service("web", "web2", 1, &[])], vec![]), DeployKind::Deploy);
+    world.settle("shop/db");
+    assert_eq!((world.outcome(id), world.state(id, "db")), (Outcome::Failed, StepState::Skipped));
+    let reason = world.deploy(id).steps[&"db".parse::<mill_model::WorkloadName>().unwrap()].reason.clone();
+    assert_eq!(reason, Some(mill_fsm::StepReason::StillUsed { name: "web".parse().unwrap() }));
+    assert_eq!(
+        (world.images("shop/web"), world.images("shop/db")),
+        (vec!["web1".into()], vec!["db1".into()])
+    );
+}
+
+#[test]
 fn a_task_runs_before_what_depends_on_it_again_when_that_changes_and_not_on_a_rollback() {
     let mut world = World::new();
     let target =

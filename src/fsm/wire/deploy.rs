@@ -176,6 +176,7 @@ impl Wire for StepReason {
                 Reason::Deadline(pb::DeadlinePassed { deadline_ms: millis(*deadline) })
             }
             StepReason::Dependency { name } => Reason::Dependency(name.to_string()),
+            StepReason::StillUsed { name } => Reason::StillUsed(name.to_string()),
             StepReason::Cancelled => Reason::Cancelled(pb::Empty {}),
         };
         pb::StepReason { reason: Some(reason) }
@@ -195,6 +196,7 @@ pub(super) fn reason(message: pb::StepReason) -> Result<StepReason, Malformed> {
         },
         Reason::Deadline(passed) => StepReason::Deadline { deadline: duration(passed.deadline_ms) },
         Reason::Dependency(name) => StepReason::Dependency { name: text(&name, "dependency")? },
+        Reason::StillUsed(name) => StepReason::StillUsed { name: text(&name, "user")? },
         Reason::Cancelled(_) => StepReason::Cancelled,
     })
 }
