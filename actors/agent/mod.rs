@@ -272,9 +272,6 @@ impl<D: Drivers> State<D> {
                     self.addresses.insert(alloc, address);
                 }
                 Effect::Stop { alloc } => self.tell(&alloc, alloc::Msg::Stop),
-                Effect::Restart { alloc, incarnation } => {
-                    self.tell(&alloc, alloc::Msg::Restart(incarnation));
-                }
                 Effect::Heard { alloc, heard } => self.tell(&alloc, alloc::Msg::Heard(heard)),
                 Effect::Forget { alloc } => self.forget(me, alloc),
                 Effect::Fetch { errand, image } => self.fetch(me, errand, image),

@@ -42,8 +42,6 @@ pub struct Alloc<D>(PhantomData<fn() -> D>);
 pub enum Msg {
     /// Stop it for good.
     Stop,
-    /// Replace its container by the next incarnation, if it is still this one.
-    Restart(Incarnation),
     /// What was heard of it elsewhere.
     Heard(Heard),
     /// The runtime was asked what it has of this alloc.
@@ -62,7 +60,6 @@ impl Message for Msg {
     fn name(&self) -> &'static str {
         match self {
             Self::Stop => "stop",
-            Self::Restart(_) => "restart",
             Self::Heard(_) => "heard",
             Self::Looked(_) => "looked",
             Self::LookAgain => "look_again",
@@ -145,7 +142,6 @@ impl<D: Drivers> Actor for Alloc<D> {
     async fn handle(me: &Me<Self>, msg: Msg, state: &mut State<D>) -> Result<(), Crash> {
         match msg {
             Msg::Stop => state.take(me, Input::Stop).await,
-            Msg::Restart(incarnation) => state.take(me, Input::Restart { incarnation }).await,
             Msg::Heard(heard) => {
                 state.take(me, Input::Heard(heard)).await?;
                 if state.looked == 0 && !state.tasks.contains_key("look") {

@@ -40,7 +40,7 @@ pub struct Record {
 pub enum Ending {
     /// The leader said so: for good.
     Ordered,
-    /// A person said so: the next incarnation starts at once.
+    /// A later run than this one was heard of, so that this one isn't believed: the next incarnation starts at once.
     Restart,
     /// It failed in a way that Mill saw, not the kernel: unhealthy, over its time, no port.
     Failed {

@@ -14,7 +14,7 @@
 use std::sync::Arc;
 
 use mill_alloc::{Assignment, Heard};
-use mill_model::{AllocId, AllocStatus, DeployId, Incarnation, SpecHash, Term, Workload};
+use mill_model::{AllocId, AllocStatus, DeployId, SpecHash, Term, Workload};
 use thiserror::Error;
 
 use crate::fetch::{Fetched, Fetches};
@@ -38,15 +38,6 @@ pub enum Order {
         /// Which.
         alloc: AllocId,
     },
-    /// Replace its container by the next incarnation, if it is still this one.
-    Restart {
-        /// Of the leader.
-        term: Term,
-        /// Which.
-        alloc: AllocId,
-        /// The one that was running when it was asked.
-        incarnation: Incarnation,
-    },
     /// It is over and no longer listed: remove its logs and all that is known of it.
     Forget {
         /// Of the leader.
@@ -69,7 +60,6 @@ impl Order {
         match self {
             Self::Run { term, .. }
             | Self::Stop { term, .. }
-            | Self::Restart { term, .. }
             | Self::Forget { term, .. }
             | Self::Fetch { term, .. } => *term,
         }
@@ -79,9 +69,7 @@ impl Order {
     pub fn alloc(&self) -> Option<&AllocId> {
         match self {
             Self::Run { assignment, .. } => Some(&assignment.alloc),
-            Self::Stop { alloc, .. } | Self::Restart { alloc, .. } | Self::Forget { alloc, .. } => {
-                Some(alloc)
-            }
+            Self::Stop { alloc, .. } | Self::Forget { alloc, .. } => Some(alloc),
             Self::Fetch { .. } => None,
         }
     }

@@ -131,19 +131,3 @@ async fn two_replicas_share_one_pull_and_no_port() {
         world.ask(Msg::List).await.iter().map(|status| status.ports[0].mapped.get()).collect();
     assert_ne!(ports[0], ports[1]);
 }
-
-#[tokio::test(start_paused = true)]
-async fn a_restart_by_hand_replaces_the_container_and_counts_nothing() {
-    let world = World::new().await;
-    world.run(without_ports(plain())).await;
-    world.reach(Phase::Healthy).await;
-    let restart = || Order::Restart { term: TERM, alloc: id(WEB), incarnation: Incarnation(1) };
-    assert_eq!(world.order(restart()).await, Outcome::Accepted);
-    until("the next one is healthy", async || {
-        let status = world.status().await;
-        (status.incarnation, status.phase) == (Incarnation(2), Phase::Healthy)
-    })
-    .await;
-    assert_eq!(world.order(restart()).await, Outcome::Already);
-    assert_eq!((world.status().await.failures, world.running()), (0, vec![2]));
-}

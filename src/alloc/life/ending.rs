@@ -30,18 +30,6 @@ impl Life {
         self.end(Ending::Ordered);
     }
 
-    pub(super) fn restart(&mut self, incarnation: Incarnation) {
-        if incarnation != self.current() || self.record.assignment.is_task() {
-            return;
-        }
-        if self.phase() == Phase::Waiting {
-            self.cancel(&[TimerKind::Backoff]);
-            self.begin();
-        } else if self.is_up() {
-            self.end(Ending::Restart);
-        }
-    }
-
     /// Takes the container down, wherever it is in its life.
     pub(super) fn end(&mut self, ending: Ending) {
         self.record.ending = Some(ending);

@@ -180,7 +180,6 @@ impl Life {
             Input::Stop => self.stop(),
             Input::Heard(heard) => self.heard(heard),
             _ if !self.resumed => {}
-            Input::Restart { incarnation } => self.restart(incarnation),
             Input::Pulled { incarnation } => self.pulled(incarnation),
             Input::PullFailed { incarnation, failure } => self.pull_failed(incarnation, failure),
             Input::Started { incarnation } => self.started(incarnation),

@@ -20,8 +20,8 @@ enum Event {
     Rumour { incarnation: u32, kind: u8 },
     /// The leader wants it gone.
     Stop,
-    /// A person wants another run.
-    Restart { incarnation: u32 },
+    /// The leader has heard of this run.
+    Heard { incarnation: u32 },
     /// The daemon dies: answers and timers are lost, containers are not, save one that was just being made.
     DaemonRestart { half_made_lost: bool },
     /// The daemon dies with the last record not yet on disk (the disk is full).
@@ -35,7 +35,7 @@ fn event() -> impl Strategy<Value = Event> {
         2 => any::<u8>().prop_map(|code| Event::Die { code }),
         2 => (0..6_u32, 0..7_u8).prop_map(|(incarnation, kind)| Event::Rumour { incarnation, kind }),
         1 => Just(Event::Stop),
-        1 => (0..6_u32).prop_map(|incarnation| Event::Restart { incarnation }),
+        1 => (0..6_u32).prop_map(|incarnation| Event::Heard { incarnation }),
         2 => any::<bool>().prop_map(|half_made_lost| Event::DaemonRestart { half_made_lost }),
         1 => Just(Event::DaemonRestartUnkept),
     ]
@@ -234,8 +234,9 @@ impl World {
             }
             Event::Rumour { incarnation, kind } => self.rumour(Incarnation(incarnation), kind),
             Event::Stop => self.feed(Input::Stop),
-            Event::Restart { incarnation } => {
-                self.feed(Input::Restart { incarnation: Incarnation(incarnation) });
+            Event::Heard { incarnation } => {
+                let revision = self.life.status().revision;
+                self.feed(Input::Heard(Heard { incarnation: Incarnation(incarnation), revision }));
             }
             Event::DaemonRestart { half_made_lost } => {
                 for effect in &self.underway {

@@ -331,17 +331,6 @@ fn stopping_is_signal_grace_kill_wait_remove() {
 }
 
 #[test]
-fn a_restart_by_hand_counts_no_failure_and_waits_for_nothing() {
-    let mut story = Story::running(plain(), None).after(Input::Restart { incarnation: ONE });
-    story.is(Phase::Stopping);
-    story.exit(0);
-    story.is(Phase::Pulling);
-    assert_eq!((story.life.current(), story.life.status().failures), (Incarnation(2), 0));
-    let story = story.run(2).after(Input::Restart { incarnation: ONE });
-    story.is(Phase::Running);
-}
-
-#[test]
 fn the_next_incarnation_waits_until_nothing_is_left_of_the_last() {
     let mut story = Story::running(plain(), None);
     let at = story.now;

@@ -19,11 +19,6 @@ pub enum Input {
     },
     /// The leader wants it gone. Wins over everything.
     Stop,
-    /// A person wants this incarnation replaced by the next. Later ones aren't meant.
-    Restart {
-        /// The one that was running when it was asked.
-        incarnation: Incarnation,
-    },
     /// The image is here.
     Pulled {
         /// Who asked for it.

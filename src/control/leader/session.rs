@@ -276,7 +276,6 @@ mod tests {
         match order {
             Order::Run { .. } => "run",
             Order::Stop { .. } => "stop",
-            Order::Restart { .. } => "restart",
             Order::Forget { .. } => "forget",
             Order::Fetch { .. } => "fetch",
         }

@@ -33,13 +33,6 @@ pub enum Effect {
         /// Which.
         alloc: AllocId,
     },
-    /// Give its life [`mill_alloc::Input::Restart`].
-    Restart {
-        /// Which.
-        alloc: AllocId,
-        /// Which run of it is meant.
-        incarnation: Incarnation,
-    },
     /// Give its life [`mill_alloc::Input::Heard`].
     Heard {
         /// Which.
@@ -184,7 +177,6 @@ impl Node {
             Ok(()) => match order {
                 Order::Run { assignment, heard, .. } => self.run(assignment, heard, taken, now),
                 Order::Stop { alloc, .. } => self.stop(alloc),
-                Order::Restart { alloc, incarnation, .. } => self.restart(alloc, incarnation),
                 Order::Forget { alloc, .. } => self.forget(alloc),
                 Order::Fetch { images, .. } => (Outcome::Accepted, self.errands.want(&images)),
             },
@@ -262,16 +254,6 @@ impl Node {
         let again = std::mem::replace(&mut entry.stopping, true);
         // Passed on each time: its actor may have been away at the first.
         (if again { Outcome::Already } else { Outcome::Accepted }, vec![Effect::Stop { alloc }])
-    }
-
-    fn restart(&self, alloc: AllocId, incarnation: Incarnation) -> (Outcome, Vec<Effect>) {
-        match self.allocs.get(&alloc) {
-            None => (Outcome::Unknown, vec![]),
-            Some(entry) if entry.status.incarnation > incarnation || entry.status.phase.is_terminal() => {
-                (Outcome::Already, vec![])
-            }
-            Some(_) => (Outcome::Accepted, vec![Effect::Restart { alloc, incarnation }]),
-        }
     }
 
     fn forget(&mut self, alloc: AllocId) -> (Outcome, Vec<Effect>) {

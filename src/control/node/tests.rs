@@ -93,7 +93,6 @@ fn an_older_term_is_refused_and_changes_nothing() {
         run(Term(2), "web-bbbb", 1),
         Order::Stop { term: Term(2), alloc: id("web-aaaa") },
         Order::Forget { term: Term(2), alloc: id("web-aaaa") },
-        Order::Restart { term: Term(2), alloc: id("web-aaaa"), incarnation: Incarnation(1) },
     ] {
         assert_eq!(give(&mut node, order), (Outcome::Refused(refusal.clone()), vec![]));
     }

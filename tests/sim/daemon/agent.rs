@@ -159,7 +159,6 @@ impl World {
             };
             match effect {
                 Effect::Stop { alloc } => tell(alloc, Input::Stop),
-                Effect::Restart { alloc, incarnation } => tell(alloc, Input::Restart { incarnation }),
                 Effect::Heard { alloc, heard } => tell(alloc, Input::Heard(heard)),
                 Effect::Begin(begin) => {
                     let alloc = begin.assignment.alloc.clone();
@@ -276,7 +275,6 @@ const fn word(order: &Order) -> &'static str {
     match order {
         Order::Run { .. } => "Run",
         Order::Stop { .. } => "Stop",
-        Order::Restart { .. } => "Restart",
         Order::Forget { .. } => "Forget",
         Order::Fetch { .. } => "Fetch",
     }
