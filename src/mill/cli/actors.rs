@@ -3,6 +3,7 @@
 use clap::{Args, Subcommand};
 use mill_api::Api;
 use mill_api::actors::{Actor, ActorStatus, Actors};
+use serde::Serialize;
 
 use super::error::CliError;
 use super::reach::ReachArgs;
@@ -43,6 +44,13 @@ struct RestartArgs {
     reach: ReachArgs,
 }
 
+/// The answer to a restart, for programs.
+#[derive(Serialize)]
+struct Restarted<'a> {
+    /// Which actor is started again.
+    path: &'a str,
+}
+
 impl ActorsArgs {
     pub(crate) const fn reach(&self) -> &ReachArgs {
         match &self.action {
@@ -55,7 +63,10 @@ impl ActorsArgs {
 pub(crate) async fn run(ui: &mut Ui<'_>, api: &Api, args: &ActorsArgs) -> Result<(), CliError> {
     if let Some(Action::Restart(restart)) = &args.action {
         api.restart_actor(&restart.path).await?;
-        return ui.say(&format!("{} is started again", restart.path));
+        return match ui.json {
+            true => ui.answer(&Restarted { path: &restart.path }, |_, _| String::new()),
+            false => ui.say(&format!("{} is started again", restart.path)),
+        };
     }
     let actors = api.actors().await?;
     ui.answer(&actors, |actors, terminal| render(actors, args.observed, terminal))

@@ -17,6 +17,10 @@ pub(crate) struct EventsArgs {
     #[arg(short, long)]
     follow: bool,
 
+    /// Only the last ones, so many of them; with `-f` before the new ones
+    #[arg(short = 'n', long, value_name = "LINES")]
+    lines: Option<usize>,
+
     /// Only those after this one
     #[arg(long, value_name = "ID")]
     since_id: Option<u64>,
@@ -26,14 +30,18 @@ pub(crate) struct EventsArgs {
 }
 
 pub(crate) async fn run(ui: &mut Ui<'_>, api: &Api, args: &EventsArgs) -> Result<(), CliError> {
+    let since = match args.lines {
+        None => args.since_id,
+        Some(lines) => before_last(lines, &api.events(args.since_id).await?).or(args.since_id),
+    };
     if !args.follow {
-        let events = api.events(args.since_id).await?;
+        let events = api.events(since).await?;
         return match ui.json {
             true => ui.answer(&events, |_, _| String::new()),
             false => events.iter().try_for_each(|event| ui.line(event, render)),
         };
     }
-    let mut stream = api.follow_events(args.since_id).await?;
+    let mut stream = api.follow_events(since).await?;
     let mut interrupted = std::pin::pin!(interrupted());
     let mut gone = std::pin::pin!(reader_gone());
     loop {
@@ -48,6 +56,12 @@ pub(crate) async fn run(ui: &mut Ui<'_>, api: &Api, args: &EventsArgs) -> Result
             Heard::End => return Ok(()),
         }
     }
+}
+
+/// The event that stands before the last `lines`; `None`: there are no more than those.
+fn before_last(lines: usize, events: &[Event]) -> Option<u64> {
+    let before = events.len().checked_sub(lines)?.checked_sub(1)?;
+    events.get(before).map(|event| event.id)
 }
 
 fn render(event: &Event, terminal: &Terminal) -> String {
@@ -74,6 +88,18 @@ fn render(event: &Event, terminal: &Terminal) -> String {
 mod tests {
     use super::*;
     use crate::cli::{canned, golden};
+
+    #[test]
+    fn the_last_lines_begin_after_the_event_before_them() {
+        let events = canned::events();
+        let last = events.last().unwrap().id;
+        assert_eq!(before_last(0, &events), Some(last));
+        assert_eq!(before_last(1, &events), Some(events[events.len() - 2].id));
+        for all in [events.len(), events.len() + 1] {
+            assert_eq!(before_last(all, &events), None);
+        }
+        assert_eq!(before_last(3, &[]), None);
+    }
 
     #[test]
     fn an_event_is_a_line() {
