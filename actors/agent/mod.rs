@@ -80,6 +80,8 @@ pub enum Msg {
     Woke {
         /// Which.
         alloc: AllocId,
+        /// What its record says, if it has one.
+        record: Option<AllocStatus>,
     },
     /// An alloc has changed.
     Reported(AllocStatus),
@@ -199,7 +201,7 @@ impl<D: Drivers> Actor for Agent<D> {
             Msg::Acknowledged { sequence } => state.acknowledged(me, sequence),
             Msg::Unacknowledged { sequence } => state.unacknowledged(me, sequence),
             Msg::List(reply) => reply.send(state.node.statuses().cloned().collect()),
-            Msg::Woke { alloc } => state.woke(me, &alloc)?,
+            Msg::Woke { alloc, record } => state.woke(me, &alloc, record)?,
             Msg::Reported(status) => state.reported(me, status),
             Msg::Over { alloc } => state.over(me, &alloc),
             Msg::Fetched { errand, result } => state.fetched(me, errand, result?)?,

@@ -73,8 +73,14 @@ impl<D: Drivers> State<D> {
         Ok(())
     }
 
-    pub(super) fn woke(&mut self, me: &Me<Agent<D>>, alloc: &AllocId) -> Result<(), Crash> {
-        let effects = self.node.woke(alloc);
+    pub(super) fn woke(
+        &mut self,
+        me: &Me<Agent<D>>,
+        alloc: &AllocId,
+        record: Option<AllocStatus>,
+    ) -> Result<(), Crash> {
+        let effects = self.node.woke(alloc, record);
+        self.send(me);
         self.carry_out(me, effects)
     }
 

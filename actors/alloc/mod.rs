@@ -135,7 +135,8 @@ impl<D: Drivers> Actor for Alloc<D> {
             state.look(me);
         }
         // What was heard of it, and orders that came while it was away.
-        state.agent.tell(agent::Msg::Woke { alloc })?;
+        let record = is_recorded.then(|| state.life.status().clone());
+        state.agent.tell(agent::Msg::Woke { alloc, record })?;
         Ok(state)
     }
 

@@ -15,4 +15,5 @@ pub(crate) const REGRESSIONS: &[(u64, &str)] = &[
     (411, "a task whose record was lost ran twice"),
     (501, "a node swept its containers away before it knew what was wanted"),
     (1376, "what served was stopped after a rollback that took too long"),
+    (17471, "what a record said that could not be read at first was never told"),
 ];

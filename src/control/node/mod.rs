@@ -269,8 +269,12 @@ impl Node {
         }
     }
 
-    /// The actor of an alloc has started, for the first time or after a crash: what it missed.
-    pub fn woke(&self, alloc: &AllocId) -> Vec<Effect> {
+    /// The actor of an alloc has started, for the first time or after a crash: what it missed. `record` is what its
+    /// record says, if it has one: this node may not know of it, since it couldn't be read when the daemon started.
+    pub fn woke(&mut self, alloc: &AllocId, record: Option<AllocStatus>) -> Vec<Effect> {
+        if let Some(status) = record {
+            self.reported(status);
+        }
         let Some(entry) = self.allocs.get(alloc) else { return vec![] };
         let status = &entry.status;
         let heard = Heard {

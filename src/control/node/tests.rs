@@ -97,7 +97,7 @@ fn an_older_term_is_refused_and_changes_nothing() {
         assert_eq!(give(&mut node, order), (Outcome::Refused(refusal.clone()), vec![]));
     }
     assert_eq!(node.statuses().count(), 1);
-    assert_eq!(node.woke(&id("web-aaaa")).len(), 1, "it was told to stop by a stale leader");
+    assert_eq!(node.woke(&id("web-aaaa"), None).len(), 1, "it was told to stop by a stale leader");
 }
 
 #[test]
@@ -249,8 +249,8 @@ fn a_restarted_daemon_has_the_same_allocs_ports_and_orders() {
     assert!(node.restore(&record("web-dddd", 20_000, Phase::Healthy, None)).1.is_err());
 
     assert_eq!(node.ports_held(), 2);
-    assert!(node.woke(&id("web-bbbb")).contains(&Effect::Stop { alloc: id("web-bbbb") }));
-    assert_eq!(node.woke(&id("web-aaaa")).len(), 1);
+    assert!(node.woke(&id("web-bbbb"), None).contains(&Effect::Stop { alloc: id("web-bbbb") }));
+    assert_eq!(node.woke(&id("web-aaaa"), None).len(), 1);
     let inventory = node.open(TERM).unwrap();
     let stopping: Vec<bool> = inventory.allocs.iter().map(|held| held.stopping).collect();
     assert_eq!(stopping, [false, true, false, false]);
@@ -270,7 +270,7 @@ fn a_leader_that_heard_more_than_the_node_remembers_is_believed() {
     for revision in [9, 1] {
         let (order, effect) = said(revision);
         assert_eq!(give(&mut node, order), (Outcome::Already, vec![effect.clone()]), "{revision}");
-        assert_eq!(node.woke(&id("web-aaaa")), [effect], "its actor was away");
+        assert_eq!(node.woke(&id("web-aaaa"), None), [effect], "its actor was away");
     }
     assert_eq!(give(&mut node, said(0).0), (Outcome::Already, vec![]), "it heard less");
 
@@ -287,8 +287,28 @@ fn an_alloc_that_is_begun_again_has_news_of_all_that_was_heard() {
     let order = Order::Run { term: TERM, assignment: assignment("web-aaaa", 1), heard };
     assert_eq!(give(&mut node, order).0, Outcome::Accepted);
     let told = Effect::Heard { alloc: id("web-aaaa"), heard: Heard { revision: 8, ..heard } };
-    assert_eq!(node.woke(&id("web-aaaa")), [told]);
+    assert_eq!(node.woke(&id("web-aaaa"), None), [told]);
     assert_eq!(give(&mut node, run(TERM, "web-bbbb", 1)).0, Outcome::Accepted);
     let nothing = Effect::Heard { alloc: id("web-bbbb"), heard: Heard::default() };
-    assert_eq!(node.woke(&id("web-bbbb")), [nothing]);
+    assert_eq!(node.woke(&id("web-bbbb"), None), [nothing]);
+}
+
+#[test]
+fn what_a_record_says_that_could_not_be_read_at_first_is_told() {
+    // The leader heard that it was stopping; the daemon started without its record, which tells of its end.
+    let mut node = Node::default();
+    node.open(TERM).unwrap();
+    let Order::Run { term, assignment, .. } = run(TERM, "web-aaaa", 1) else { panic!() };
+    let heard = Heard { incarnation: Incarnation(2), revision: 10 };
+    let (outcome, effects) = give(&mut node, Order::Run { term, assignment, heard });
+    assert_eq!(outcome, Outcome::Accepted);
+    let [Effect::Begin(_)] = &effects[..] else { panic!("{effects:?}") };
+    let status = node.statuses().next().unwrap().clone();
+    let record = AllocStatus { phase: Phase::Stopped, revision: 11, ..status };
+    let _ = node.woke(&id("web-aaaa"), Some(record.clone()));
+    assert_eq!(node.batch().unwrap().statuses, std::slice::from_ref(&record));
+    // One that is older than what was heard tells nothing.
+    let older = AllocStatus { phase: Phase::Running, revision: 9, ..record.clone() };
+    let _ = node.woke(&id("web-aaaa"), Some(older));
+    assert_eq!(node.statuses().next(), Some(&record));
 }

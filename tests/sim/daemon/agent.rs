@@ -94,8 +94,8 @@ impl World {
             }
             Letter::Acknowledged { sequence } => node.acknowledged(sequence),
             Letter::Unacknowledged { sequence } => node.batch_lost(sequence),
-            Letter::Woke(alloc) => {
-                let effects = node.woke(&alloc);
+            Letter::Woke(alloc, record) => {
+                let effects = node.woke(&alloc, record);
                 self.carry_out_of_node(effects)?;
             }
             Letter::Told(status) => node.reported(status),

@@ -35,6 +35,7 @@ impl World {
             Some(Err(error)) => return broken(format!("a record can't be read: {error}")),
             None => (Life::new(begin.assignment, begin.ports, begin.heard, tempo, now), false),
         };
+        let record = is_recorded.then(|| life.status().clone());
         let actor = Actor { life, looked: is_recorded, tasks: BTreeMap::new(), watched: None };
         agent.actors.insert(alloc.clone(), actor);
         if is_recorded {
@@ -42,7 +43,7 @@ impl World {
         } else if kept.is_some() {
             self.lose_memory_of(alloc);
         }
-        self.daemon()?.post(Who::Agent, Letter::Woke(alloc.clone()));
+        self.daemon()?.post(Who::Agent, Letter::Woke(alloc.clone(), record));
         Ok(())
     }
 

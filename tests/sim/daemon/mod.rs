@@ -86,8 +86,8 @@ pub(crate) enum Letter {
     Acknowledged { sequence: u64 },
     /// Agent: a batch had its time.
     Unacknowledged { sequence: u64 },
-    /// Agent: an alloc's actor has begun.
-    Woke(AllocId),
+    /// Agent: an alloc's actor has begun, with what its record says.
+    Woke(AllocId, Option<AllocStatus>),
     /// Agent: an alloc says how it is.
     Told(AllocStatus),
     /// Agent: an alloc needs its actor no more.

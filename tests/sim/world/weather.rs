@@ -134,7 +134,18 @@ impl World {
         let Some(name) = self.dice.pick(&names).cloned() else { return };
         note!(self, "container {}.{} vanishes", name.0, name.1);
         self.tally.vanished += 1;
+        self.forget_number(&name);
         self.remove_container(&name);
+    }
+
+    /// A number that only its container told of, since its record is damaged, may be given again.
+    fn forget_number(&mut self, name: &Name) {
+        let truth = self.truth.as_ref().and_then(|(_, cluster)| cluster.allocs.get(&name.0));
+        let heard = truth.map(|alloc| alloc.status.incarnation).unwrap_or_default();
+        let unrecorded = self.runtime.containers.get(name).is_some_and(|container| container.unrecorded);
+        if unrecorded && name.1 > heard {
+            self.runtime.names.remove(name);
+        }
     }
 
     pub(super) fn calm(&mut self) {
