@@ -115,11 +115,6 @@ impl Pool {
         self.held.retain(|_, holder| holder != alloc);
     }
 
-    /// Whose a port is.
-    pub fn holder(&self, port: u16) -> Option<&AllocId> {
-        self.held.get(&port)
-    }
-
     /// How many ports are held.
     pub fn held(&self) -> usize {
         self.held.len()

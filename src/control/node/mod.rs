@@ -328,9 +328,4 @@ impl Node {
     pub fn ports_held(&self) -> usize {
         self.pool.held()
     }
-
-    /// Whose a mapped port is.
-    pub fn port_holder(&self, port: u16) -> Option<&AllocId> {
-        self.pool.holder(port)
-    }
 }

@@ -115,7 +115,7 @@ fn a_port_is_held_until_the_end_and_skips_what_the_machine_holds() {
     let [Effect::Begin(begin)] = &effects[..] else { panic!("{effects:?}") };
     assert_eq!(begin.ports[0].mapped.get(), 20_002);
     report(&mut node, "web-aaaa", 1, Phase::Waiting);
-    assert_eq!(node.port_holder(20_002), Some(&id("web-aaaa")));
+    assert_eq!(node.ports_held(), 1, "it starts again on the same one");
     report(&mut node, "web-aaaa", 2, Phase::Failed);
     assert_eq!(node.ports_held(), 0);
     let all: BTreeSet<u16> = (0..=u16::MAX).collect();
