@@ -256,7 +256,7 @@ impl<D: Drivers> State<D> {
 
     fn check(&mut self, me: &Me<Alloc<D>>, incarnation: Incarnation, check: Check) {
         let (checker, assignment) = (self.checker(incarnation), self.life.assignment().clone());
-        let limit = check_deadline(check.timeout);
+        let limit = check.timeout.saturating_mul(2).saturating_add(me.tempo().check_margin);
         let ask = async move {
             let asked = tokio::time::timeout(limit, checker.check(check, &assignment)).await;
             let result = asked.unwrap_or_else(|_| {
@@ -272,11 +272,6 @@ impl<D: Drivers> State<D> {
 /// A removal kills first and waits for that: twice what one call of the runtime may take.
 fn removal_deadline(tempo: &Tempo) -> Duration {
     tempo.runtime_deadline.saturating_mul(2)
-}
-
-/// A check keeps its timeout by itself; this bounds what lies around it (the runtime's answer to an exec).
-fn check_deadline(timeout: Duration) -> Duration {
-    timeout.saturating_mul(2).saturating_add(Duration::from_secs(1))
 }
 
 /// Has a container's pipes made and read.

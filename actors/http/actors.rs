@@ -1,7 +1,5 @@
 //! Both trees of actors, and restarting one by hand.
 
-use std::time::Duration;
-
 use axum::Json;
 use axum::extract::State;
 use mill_api::actors::{Actor, ActorError, ActorStatus, Actors, Busy, RestartActor};
@@ -17,9 +15,6 @@ use crate::kit::{ActorInfo, RestartError, Status};
 /// An answer that says nothing.
 #[derive(Debug, Serialize)]
 pub(super) struct Nothing {}
-
-/// Time for an answer to leave before the actor that gives it is restarted.
-const FAREWELL: Duration = Duration::from_millis(100);
 
 pub(super) async fn trees<B: Backend>(State(server): State<Server<B>>) -> Answer<Actors> {
     let daemon = server.backend.daemon_actors().ok_or_else(starting)?;
@@ -43,8 +38,9 @@ pub(super) async fn restart<B: Backend>(
     let own = server.path.as_str();
     if own == path || own.strip_prefix(path.as_str()).is_some_and(|rest| rest.starts_with('/')) {
         // This answer would end with the actor that gives it, so it goes first.
+        let farewell = server.tempo.api_farewell;
         tokio::spawn(async move {
-            tokio::time::sleep(FAREWELL).await;
+            tokio::time::sleep(farewell).await;
             if let Err(error) = daemon.restart(&path).await {
                 tracing::warn!(%path, %error, "actor not restarted");
             }

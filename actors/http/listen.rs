@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use axum::Router;
@@ -119,9 +118,6 @@ pub(super) struct Door<B> {
     pub(super) open: TaskTracker,
 }
 
-/// How long an accept loop rests when the system has nothing to give: no file descriptor, no memory.
-const BREATH: Duration = Duration::from_millis(100);
-
 /// What one who comes when the local socket is full is told.
 const FULL: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\ncontent-type: application/json\r\nconnection: close\r\n\r\n\
 {\"code\":\"overloaded\",\"message\":\"too many connections are open\",\"hint\":\"close some, or try again in a moment\"}";
@@ -178,7 +174,7 @@ impl<B: Backend> Door<B> {
                 Ok(accepted) => Some(Some(accepted)),
                 Err(error) => {
                     tracing::warn!(%error, "no connection accepted");
-                    tokio::time::sleep(BREATH).await;
+                    tokio::time::sleep(self.server.tempo.accept_rest).await;
                     Some(None)
                 }
             },

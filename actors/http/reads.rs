@@ -83,7 +83,7 @@ pub(super) async fn why<B: Backend>(
     for reason in &mut why.reasons {
         let Some(alloc) = &reason.alloc else { continue };
         let ended = cluster.allocs.get(alloc).and_then(|alloc| alloc.status.last_end.clone());
-        reason.log_tail = tail(&server.backend, alloc, ended.map(|end| end.incarnation)).await;
+        reason.log_tail = tail(&server, alloc, ended.map(|end| end.incarnation)).await;
     }
     Ok(Json(why))
 }
@@ -103,19 +103,19 @@ pub(super) async fn inspect<B: Backend>(
     })?;
     if let Inspected::Deploy { progress, .. } = &mut inspected {
         for progress in progress {
-            add_tail(&server.backend, progress).await;
+            add_tail(&server, progress).await;
         }
     }
     Ok(Json(inspected))
 }
 
 /// Adds the last log lines to news of a failure.
-pub(super) async fn add_tail<B: Backend>(backend: &B, progress: &mut mill_api::Progress) {
+pub(super) async fn add_tail<B: Backend>(server: &Server<B>, progress: &mut mill_api::Progress) {
     use mill_api::Step::{Failed, NotYetHealthy};
     if let (Some(alloc), Failed { attempt, log_tail, .. } | NotYetHealthy { attempt, log_tail, .. }) =
         (&progress.alloc, &mut progress.step)
     {
-        *log_tail = tail(backend, alloc, Some(Incarnation(*attempt))).await;
+        *log_tail = tail(server, alloc, Some(Incarnation(*attempt))).await;
     }
 }
 

@@ -84,9 +84,7 @@ impl<O: Outside> Backend for NodeBackend<O> {
     }
 
     fn plane_pid(&self) -> Option<u32> {
-        rustix::net::sockopt::socket_peercred(std::os::unix::net::UnixStream::connect(&self.plane).ok()?)
-            .ok()
-            .and_then(|peer| u32::try_from(peer.pid.as_raw_nonzero().get()).ok())
+        mill_drivers::process::listener(&self.plane)
     }
 }
 

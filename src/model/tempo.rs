@@ -81,6 +81,14 @@ pub struct Tempo {
     /// How long a fresh log line waits for earlier ones of other allocs: the time from a program's write until the
     /// line can be read, on a loaded machine.
     pub log_window: Duration,
+    /// How long an answer waits for log lines that merely add to it.
+    pub log_tail_deadline: Duration,
+    /// How long the API accepts nobody when the system has nothing to give: no file descriptor, no memory.
+    pub accept_rest: Duration,
+    /// Time for an answer to leave before the actor that gives it is restarted.
+    pub api_farewell: Duration,
+    /// A check keeps its timeout by itself; with its double this bounds what lies around it, the runtime's answers.
+    pub check_margin: Duration,
     /// How often at most it is told how far a pull is: a person sees a bar move.
     pub pull_shown_every: Duration,
     /// How often a daemon that starts looks whether its rooms are up: a person waits for it.
@@ -152,6 +160,10 @@ impl Default for Tempo {
             api_stalled_after: secs(30),
             resolve_deadline: secs(20),
             log_window: ms(250),
+            log_tail_deadline: secs(2),
+            accept_rest: ms(100),
+            api_farewell: ms(100),
+            check_margin: secs(1),
             pull_shown_every: ms(250),
             startup_look: ms(100),
             version_deadline: secs(5),

@@ -2,13 +2,19 @@
 
 use super::*;
 
-#[tokio::test(start_paused = true)]
-async fn leftovers_go_only_after_the_leader_has_said_all() {
+/// A daemon after a restart: an alloc's container runs, and its record is lost.
+async fn forgetful() -> World {
     let mut world = World::new().await;
     world.run(without_ports(plain())).await;
     world.reach(Phase::Healthy).await;
     world.fakes.records.forget(&id(WEB));
     world.restart_daemon(secs(1)).await;
+    world
+}
+
+#[tokio::test(start_paused = true)]
+async fn leftovers_go_only_after_the_leader_has_said_all() {
+    let world = forgetful().await;
     let inventory = world.open(TERM).await.unwrap();
     assert!(inventory.allocs.is_empty());
     tokio::time::sleep(secs(300)).await;
@@ -19,11 +25,7 @@ async fn leftovers_go_only_after_the_leader_has_said_all() {
 
 #[tokio::test(start_paused = true)]
 async fn leftovers_that_take_longer_than_until_the_next_look_are_removed_all_the_same() {
-    let mut world = World::new().await;
-    world.run(without_ports(plain())).await;
-    world.reach(Phase::Healthy).await;
-    world.fakes.records.forget(&id(WEB));
-    world.restart_daemon(secs(1)).await;
+    let world = forgetful().await;
     world.open(TERM).await.unwrap();
     // Looking and removing: together more than the minute between two looks.
     world.fakes.containers.slow_down(secs(40));
@@ -33,11 +35,7 @@ async fn leftovers_that_take_longer_than_until_the_next_look_are_removed_all_the
 
 #[tokio::test(start_paused = true)]
 async fn an_alloc_whose_record_was_lost_is_begun_anew_without_ever_running_twice() {
-    let mut world = World::new().await;
-    world.run(without_ports(plain())).await;
-    world.reach(Phase::Healthy).await;
-    world.fakes.records.forget(&id(WEB));
-    world.restart_daemon(secs(1)).await;
+    let world = forgetful().await;
     world.open(TERM).await.unwrap();
     let heard = Heard { incarnation: Incarnation(1), revision: 40 };
     let assignment = Arc::new(without_ports(plain()));

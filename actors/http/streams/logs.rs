@@ -23,23 +23,20 @@ use crate::http::body::Asked;
 use crate::http::refusal::Refusal;
 use crate::http::server::Server;
 
-/// How long an answer waits for log lines that merely add to it.
-const TAIL_DEADLINE: Duration = Duration::from_secs(2);
-
 /// The last lines that a run of an alloc wrote. Nothing if they can't be had: they only add to what is told.
 pub(in crate::http) async fn tail<B: Backend>(
-    backend: &B,
+    server: &Server<B>,
     alloc: &AllocId,
     run: Option<Incarnation>,
 ) -> Vec<String> {
     let Some(run) = run else { return vec![] };
     let query = Query { tail: Some(LOG_TAIL_LINES), runs: Runs::Only(run), ..Query::default() };
     let read = async {
-        let lines = backend.logs().read(alloc, query).await?;
+        let lines = server.backend.logs().read(alloc, query).await?;
         let lines: Vec<_> = lines.take(LOG_TAIL_LINES).collect().await;
         lines.into_iter().map(|line| line.map(|line| line.text)).collect::<Result<Vec<_>, LogError>>()
     };
-    let read = tokio::time::timeout(TAIL_DEADLINE, read).await;
+    let read = tokio::time::timeout(server.tempo.log_tail_deadline, read).await;
     read.ok().and_then(Result::ok).unwrap_or_default()
 }
 

@@ -97,7 +97,7 @@ impl<B: Backend> Watch<B> {
             None => progress::as_it_stands(cluster, deploy),
         };
         for mut progress in told {
-            add_tail(&self.server.backend, &mut progress).await;
+            add_tail(&self.server, &mut progress).await;
             self.last = self.last.max(progress.id);
             self.out.item(&progress.id.to_string(), &progress).await?;
         }

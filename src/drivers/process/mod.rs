@@ -18,7 +18,7 @@ use thiserror::Error;
 pub use kept::Kept;
 pub use lock::Lock;
 pub use said::{SAID_BYTES_MAX, append_to, keep_small, older};
-pub use socket::listen;
+pub use socket::{listen, listener};
 pub use spawn::{Ended, FakeOther, Other, OtherProcess};
 
 /// Sends a signal to a process if it is the one that is meant. It is held before `is_it` looks, so that its number can't

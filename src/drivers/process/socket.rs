@@ -25,6 +25,13 @@ pub fn listen(path: &Path) -> Result<UnixListener, ProcessError> {
     bound(path).map_err(failed("listen at", path))
 }
 
+/// The process that listens at `path`, as the kernel noted it (`SO_PEERCRED`, unix(7)); `None`: nobody does.
+pub fn listener(path: &Path) -> Option<u32> {
+    let stream = std::os::unix::net::UnixStream::connect(path).ok()?;
+    let peer = rustix::net::sockopt::socket_peercred(stream).ok()?;
+    u32::try_from(peer.pid.as_raw_nonzero().get()).ok()
+}
+
 fn bound(path: &Path) -> io::Result<UnixListener> {
     if let Some(directory) = path.parent() {
         fs::DirBuilder::new().recursive(true).mode(0o755).create(directory)?;

@@ -43,6 +43,7 @@ async fn a_socket_is_roots_alone_and_replaces_a_dead_ones() {
         assert_eq!(mode & 0o777, 0o600);
         let (accepted, connected) = tokio::join!(listener.accept(), tokio::net::UnixStream::connect(&path));
         assert!(accepted.is_ok() && connected.is_ok());
+        assert_eq!(super::listener(&path), Some(std::process::id()));
         assert!(matches!(listen(&path), Err(ProcessError::Io { doing: "listen at", .. })), "another home's");
     }
     let long = directory.path().join("x".repeat(120));
