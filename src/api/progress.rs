@@ -71,8 +71,9 @@ pub enum Step {
     Pulled {
         /// Where.
         node: NodeName,
-        /// Bytes fetched.
-        bytes: u64,
+        /// Bytes fetched; `None`: it was here before anybody saw how many it would be.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        bytes: Option<u64>,
     },
     /// (alloc) Its container is being made.
     Starting {

@@ -145,7 +145,7 @@ impl<B: Backend> Watch<B> {
         let ended = self.pulls.keys().filter(|key| !under_way.contains_key(*key));
         for key in ended.cloned().collect::<Vec<_>>() {
             let (Some(last), came) = (self.pulls.get(&key), self.came(cluster, &key)) else { continue };
-            let bytes = last.bytes_total.max(last.bytes_done);
+            let bytes = Some(last.bytes_total.max(last.bytes_done)).filter(|bytes| *bytes > 0);
             if came == Came::NotSaid {
                 continue;
             }

@@ -94,7 +94,7 @@ async fn an_image_on_its_way_before_its_alloc_is_told_with_its_trouble_and_its_e
     room.fake.knows(fetching("web:2", id, failing, Some(20)));
     assert_eq!(pulling(&next_of_image(&mut stream).await), (20, None));
     room.fake.knows(fetching("web:2", id, FetchState::Here, None));
-    assert_eq!(next_of_image(&mut stream).await, Step::Pulled { node: node(), bytes: 100 });
+    assert_eq!(next_of_image(&mut stream).await, Step::Pulled { node: node(), bytes: Some(100) });
     assert_eq!(room.api().why(&workload("shop/web")).await.unwrap().reasons, []);
     room.act(|world| world.fetched.clear());
     room.settle();

@@ -238,7 +238,7 @@ impl Here<'_> {
             Step::Pulled { node, bytes } => {
                 let key = Key::Pull(node.clone());
                 let row = self.row(key.clone(), "pulling", node.to_string());
-                self.end(&key, Row { bytes: Some((*bytes, *bytes)), mood: Mood::Quiet, ..row })
+                self.end(&key, Row { bytes: bytes.map(|bytes| (bytes, bytes)), mood: Mood::Quiet, ..row })
             }
             _ => vec![],
         }

@@ -51,7 +51,7 @@ fn rollout() -> Vec<Progress> {
         (10, "db", Step::Unchanged),
         (20, "web", pulling(0)),
         (500, "web", pulling(20_000_000)),
-        (920, "web", Step::Pulled { node: "node-2".parse().unwrap(), bytes: 48_000_000 }),
+        (920, "web", Step::Pulled { node: "node-2".parse().unwrap(), bytes: Some(48_000_000) }),
         (930, "web-7k2f", starting()),
         (1030, "web-7k2f", Step::Running),
         (2230, "web-7k2f", Step::Healthy),
@@ -166,7 +166,7 @@ fn slow_pull() -> Vec<Progress> {
         steps.push((quarter * 250, "web", told(quarter)));
         steps.push((quarter * 250 + 10, "db", pulling(quarter)));
     }
-    steps.push((12_600, "web", Step::Pulled { node: "node-2".parse().unwrap(), bytes: 48_000_000 }));
+    steps.push((12_600, "web", Step::Pulled { node: "node-2".parse().unwrap(), bytes: Some(48_000_000) }));
     steps.push((12_700, "", Step::Finished { outcome: Outcome::Succeeded, took_ms: 12_700 }));
     script(steps)
 }
@@ -356,7 +356,7 @@ fn any_order_of_events_is_borne() {
 fn a_service_stays_shown_as_waiting_while_its_image_comes() {
     let mut board = Board::default();
     let waiting = Step::Waiting { on: vec!["db".parse().unwrap()] };
-    let pulled = Step::Pulled { node: "node-2".parse().unwrap(), bytes: 48_000_000 };
+    let pulled = Step::Pulled { node: "node-2".parse().unwrap(), bytes: Some(48_000_000) };
     let verbs = |board: &Board| board.open().iter().map(|row| row.verb).collect::<Vec<_>>();
     for (step, open) in [
         (waiting, vec!["waiting"]),
@@ -368,4 +368,18 @@ fn a_service_stays_shown_as_waiting_while_its_image_comes() {
     }
     board.apply(&script(vec![(0, "web-7k2f", starting())])[0]);
     assert_eq!(verbs(&board), ["starting"]);
+}
+
+#[test]
+fn an_image_that_came_before_its_size_was_seen_has_none() {
+    let mut board = Board::default();
+    let said: Vec<String> = script(vec![
+        (0, "web", Step::Pulling { node: "node-2".parse().unwrap(), pulling: Pulling::default() }),
+        (300, "web", Step::Pulled { node: "node-2".parse().unwrap(), bytes: None }),
+    ])
+    .iter()
+    .flat_map(|progress| board.apply(progress))
+    .map(|row| draw::line(&row, row.took, 3, &Terminal::plain()))
+    .collect();
+    assert!(said.len() == 1 && said[0].contains("node-2") && !said[0].contains(" B"), "{said:?}");
 }
