@@ -61,7 +61,6 @@ pub(crate) use exit::Exit;
 pub(crate) use node::NodeConfig;
 pub(crate) use plane::PlaneConfig;
 use reach::ReachArgs;
-use words::Word;
 
 /// Run containers on one to fifty machines
 #[derive(Debug, Parser)]
@@ -178,7 +177,7 @@ fn invocation(command: Command) -> Result<Invocation, CliError> {
     })
 }
 
-/// For a first word that is another tool's, or a later version's, a better answer than clap's.
+/// For a first word that is no command, a better answer than clap's.
 fn misread(wrong: &clap::Error, args: &[OsString]) -> Option<CliError> {
     if wrong.kind() != ErrorKind::InvalidSubcommand {
         return None;
@@ -186,19 +185,17 @@ fn misread(wrong: &clap::Error, args: &[OsString]) -> Option<CliError> {
     let Some(ContextValue::String(typed)) = wrong.get(ContextKind::InvalidSubcommand) else { return None };
     let words: Vec<String> = args
         .iter()
-        .filter_map(|arg| arg.to_str())
-        .skip_while(|arg| arg != typed)
-        .filter(|arg| !arg.starts_with('-'))
-        .map(str::to_owned)
+        .skip_while(|arg| arg.to_str() != Some(typed))
+        .filter(|arg| !is_option(arg))
+        .map(|arg| arg.to_string_lossy().into_owned())
         .collect();
-    Some(match words::look_up(&words)? {
-        Word::Later => CliError::usage(format!("`mill {typed}` is not yet in this version"))
-            .because("a later version of Mill has it")
-            .hint("`mill --help` lists what there is"),
-        Word::Called(here) => CliError::usage(format!("there is no `mill {typed}`"))
-            .because("Mill calls it something else")
-            .hint(format!("did you mean `{here}`?")),
-    })
+    let is_first = words.len() == args.iter().skip(1).filter(|arg| !is_option(arg)).count();
+    let slip = || is_first.then(|| words::slip_of(typed, &Cli::command()));
+    words::look_up(&words).or_else(slip).map(|word| word.answer(typed))
+}
+
+fn is_option(arg: &OsString) -> bool {
+    arg.to_str().is_some_and(|arg| arg.starts_with('-'))
 }
 
 /// Runs a command to its end.

@@ -1,13 +1,39 @@
 //! Words of other tools, and of later versions of Mill: what to say when someone types one.
 
+use clap::Command;
+use mill_api::names::closest;
+
+use super::CliError;
+
 /// What a first word that is no command deserves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Word {
     /// A command of a later version.
     Later,
     /// What another tool calls it; here it is this.
     Called(&'static str),
+    /// No tool's that is known: the commands, if any, that it is nearly one of.
+    Slip(Vec<String>),
 }
+
+impl Word {
+    /// What whoever typed it is told.
+    pub(crate) fn answer(&self, typed: &str) -> CliError {
+        let unknown = || CliError::usage(format!("there is no `mill {typed}`"));
+        match self {
+            Self::Later => CliError::usage(format!("`mill {typed}` is not yet in this version"))
+                .because("a later version of Mill has it")
+                .hint(LIST),
+            Self::Called(here) => {
+                unknown().because("Mill calls it something else").hint(format!("did you mean `{here}`?"))
+            }
+            Self::Slip(near) if near.is_empty() => unknown().hint(LIST),
+            Self::Slip(near) => unknown().hint(format!("did you mean {}?", near.join(" or "))),
+        }
+    }
+}
+
+const LIST: &str = "`mill --help` lists what there is";
 
 /// Commands that later versions have (product.md §8).
 const LATER: [&str; 32] = [
@@ -101,6 +127,21 @@ pub(crate) fn look_up(words: &[String]) -> Option<Word> {
         .or_else(|| called(first))
 }
 
+/// The commands of `program` that `typed` is a slip of, by their names, be it of another word for them.
+pub(crate) fn slip_of(typed: &str, program: &Command) -> Word {
+    let names = |command: &Command| -> Vec<String> {
+        std::iter::once(command.get_name()).chain(command.get_all_aliases()).map(str::to_owned).collect()
+    };
+    let near = closest(typed, program.get_subcommands().flat_map(names));
+    let mut ours: Vec<String> = near
+        .iter()
+        .filter_map(|word| program.find_subcommand(word))
+        .map(|command| format!("`mill {}`", command.get_name()))
+        .collect();
+    ours.dedup();
+    Word::Slip(ours)
+}
+
 #[cfg(test)]
 mod tests {
     use clap::Parser as _;
@@ -129,7 +170,7 @@ mod tests {
     #[test]
     fn what_is_suggested_exists_and_what_is_later_does_not() {
         let command = <Cli as clap::CommandFactory>::command();
-        let ours: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
+        let ours: Vec<&str> = command.get_subcommands().map(Command::get_name).collect();
         for (word, here) in CALLED {
             let target = here.split(' ').nth(1).unwrap();
             assert!(ours.contains(&target), "{word} leads to {here}");
