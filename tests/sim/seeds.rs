@@ -1,8 +1,8 @@
-//! Seeds that fail without what once mended them. They are played first, whatever is asked for. A seed tells the same
-//! story only as long as the simulation draws in the same order: whoever changes that takes each mend out by hand,
-//! and writes down the first seed that sees it.
+//! Seeds that have failed, played first, whatever is asked for. A seed tells the same story only as long as the
+//! simulation draws in the same order, so these may tell others by now: what keeps each bug away is a test of its own,
+//! in its room.
 
-/// With what each sees.
+/// With what each has found.
 pub(crate) const REGRESSIONS: &[(u64, &str)] = &[
     (1, "a rollback lowered the count that it was to keep"),
     (5, "a node with an old record was never believed again"),
