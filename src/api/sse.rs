@@ -1,8 +1,8 @@
 //! Server-sent events (WHATWG HTML §9.2), as far as Mill uses them: both ends.
 //!
 //! An event is `id`, maybe `event`, and one JSON `data`. Three names have a meaning: none (an item), [`END`] (the
-//! stream is complete: what stops without it was cut) and [`ERROR`] (an [`crate::ApiError`]; the stream ends). Comments keep
-//! the connection alive.
+//! stream is complete: what stops without it was cut) and [`ERROR`] (an [`crate::ApiError`]; the stream ends).
+//! Comments keep the connection alive.
 
 use bytes::Bytes;
 use serde::Serialize;

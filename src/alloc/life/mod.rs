@@ -4,10 +4,11 @@
 //! Make one with [`Life::new`] (just assigned) or [`Life::restore`] (from its record), ask the runtime for all
 //! containers of this alloc, and give them as [`Input::Resume`]: first thing, also when its actor starts again
 //! after a crash. One without a record, be it the first time or because the record is lost, is told before what was
-//! [`Input::Heard`] of it, so that no number is given twice. Carry out the effects of each step in their order; a [`Effect::Persist`] must be on disk
-//! before the effects behind it begin. If it can't be, answer the [`Effect::Start`] behind it with
-//! [`Input::StartFailed`]; the others may go on. So may the [`Effect::Report`] of an end, if the disk takes a mark of
-//! it instead ([`Record::over`]); if it takes neither, hold the report back and answer [`Input::NotKept`].
+//! [`Input::Heard`] of it, so that no number is given twice. Carry out the effects of each step in their order; a
+//! [`Effect::Persist`] must be on disk before the effects behind it begin. If it can't be, answer the
+//! [`Effect::Start`] behind it with [`Input::StartFailed`]; the others may go on. So may the [`Effect::Report`] of an
+//! end, if the disk takes a mark of it instead ([`Record::over`]); if it takes neither, hold the report back and
+//! answer [`Input::NotKept`].
 //!
 //! # Why
 //! - An *incarnation* is one attempt, pull included. Its number is on disk before its container exists, and

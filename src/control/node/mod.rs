@@ -307,7 +307,8 @@ impl Node {
         allocs
     }
 
-    /// Images that allocs here run or will run, and those that the leader wants here for allocs to come. Incomplete until the node has caught up: `None`.
+    /// Images that allocs here run or will run, and those that the leader wants here for allocs to come. Incomplete
+    /// until the node has caught up: `None`.
     pub fn images(&self) -> Option<BTreeSet<Digest>> {
         let live = self.allocs.values().filter(|entry| !entry.status.phase.is_terminal());
         let digests = live.filter_map(|entry| entry.assignment.container.image.digest.clone());

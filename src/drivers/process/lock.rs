@@ -1,4 +1,5 @@
-//! One of a kind: a lock on a file or directory (flock(2)). The kernel lets go of it with its process, however that ends.
+//! One of a kind: a lock on a file or directory (flock(2)). The kernel lets go of it with its process, however that
+//! ends.
 
 use std::fs::{DirBuilder, File, Metadata, OpenOptions};
 use std::io;

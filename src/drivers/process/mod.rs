@@ -21,8 +21,8 @@ pub use said::{SAID_BYTES_MAX, append_to, keep_small, older};
 pub use socket::{listen, listener};
 pub use spawn::{Ended, FakeOther, Other, OtherProcess};
 
-/// Sends a signal to a process if it is the one that is meant. It is held before `is_it` looks, so that its number can't
-/// become another's in between. One that has ended already is as good.
+/// Sends a signal to a process if it is the one that is meant. It is held before `is_it` looks, so that its number
+/// can't become another's in between. One that has ended already is as good.
 pub(crate) fn signal_if(pid: u32, signal: Signal, is_it: impl FnOnce() -> bool) {
     let held =
         i32::try_from(pid).ok().and_then(Pid::from_raw).map(|pid| pidfd_open(pid, PidfdFlags::empty()));

@@ -16,8 +16,8 @@ use super::{ProcessError, failed};
 /// Connections that wait to be accepted. Root's own tools: a handful.
 const BACKLOG: i32 = 64;
 
-/// Listens at `path`, mode 0600; what an earlier process left there is removed, unless one answers. Whoever calls holds a [`super::Lock`]
-/// that says there is no other.
+/// Listens at `path`, mode 0600; what an earlier process left there is removed, unless one answers. Whoever calls
+/// holds a [`super::Lock`] that says there is no other.
 ///
 /// # Errors
 /// The kernel's, and a path of more than 107 bytes.

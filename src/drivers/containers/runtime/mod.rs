@@ -1,9 +1,9 @@
 //! The real [`Containers`]: containerd's containers and tasks, runc below.
 //!
 //! One container has: a record and a writable snapshot of the same name, a task (a shim and a process), its FIFOs'
-//! writing ends in the shim, and a cgroup `PARENT/NAME`. While it is being made a lease holds the snapshot; the
-//! record holds it afterwards. runc keeps its own state of it in a directory. The record is made before the task and removed after it, so that whatever a kill -9
-//! leaves is found by name.
+//! writing ends in the shim, and a cgroup `PARENT/NAME`. While it is being made a lease holds the snapshot; the record
+//! holds it afterwards. runc keeps its own state of it in a directory. The record is made before the task and removed
+//! after it, so that whatever a kill -9 leaves is found by name.
 //!
 //! A removed snapshot's directory goes with containerd's next collection. That mostly follows at once, but was seen to
 //! miss one; `Images::remove_unused`, which forces a collection, gets the rest.
