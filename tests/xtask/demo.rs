@@ -60,7 +60,7 @@ impl Place {
 pub(crate) fn run(house: &House) -> Result<(), Trouble> {
     install::must_be_root()?;
     say("── what this machine lacks is installed, and Mill is built");
-    install::all(house)?;
+    install::packages()?;
     house.build()?;
     let place = Place::of(house);
     if place.folder.exists() {

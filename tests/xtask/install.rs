@@ -47,7 +47,8 @@ pub(crate) fn all(house: &House) -> Result<(), Trouble> {
     cargo_deny(house)
 }
 
-fn packages() -> Result<(), Trouble> {
+/// Installs what is missing to build Mill and to run it; what only looks at its text takes minutes to build.
+pub(crate) fn packages() -> Result<(), Trouble> {
     let missing: Vec<_> = NEEDED.iter().filter(|(needed, _)| !is_there(needed)).collect();
     if missing.is_empty() {
         return Ok(());

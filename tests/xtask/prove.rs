@@ -107,7 +107,7 @@ pub(crate) fn stories(house: &House, names: &[&str]) -> Result<ExitCode, Trouble
         return Ok(ExitCode::SUCCESS);
     }
     install::must_be_root()?;
-    install::all(house)?;
+    install::packages()?;
     house.build()?;
     let status = runner(house, "run", false)?.args(names).status()?;
     Ok(code(status.success()))
@@ -115,7 +115,7 @@ pub(crate) fn stories(house: &House, names: &[&str]) -> Result<ExitCode, Trouble
 
 pub(crate) fn bench(house: &House) -> Result<ExitCode, Trouble> {
     install::must_be_root()?;
-    install::all(house)?;
+    install::packages()?;
     house.build()?;
     benches(house, true).map(|_| ExitCode::SUCCESS)
 }
@@ -138,7 +138,7 @@ fn benches(house: &House, long: bool) -> Result<(usize, usize), Trouble> {
 }
 
 pub(crate) fn simulation(house: &House, args: &[&str]) -> Result<ExitCode, Trouble> {
-    install::all(house)?;
+    install::packages()?;
     if !has_simulation(house) {
         say("tests/sim has no program yet");
         return Ok(ExitCode::FAILURE);
