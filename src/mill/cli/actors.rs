@@ -3,6 +3,7 @@
 use clap::{Args, Subcommand};
 use mill_api::Api;
 use mill_api::actors::{Actor, ActorStatus, Actors};
+use mill_api::names::closest;
 use serde::Serialize;
 
 use super::error::CliError;
@@ -62,7 +63,7 @@ impl ActorsArgs {
 
 pub(crate) async fn run(ui: &mut Ui<'_>, api: &Api, args: &ActorsArgs) -> Result<(), CliError> {
     if let Some(Action::Restart(restart)) = &args.action {
-        api.restart_actor(&restart.path).await?;
+        restart_actor(api, &restart.path).await?;
         return match ui.json {
             true => ui.answer(&Restarted { path: &restart.path }, |_, _| String::new()),
             false => ui.say(&format!("{} is started again", restart.path)),
@@ -70,6 +71,34 @@ pub(crate) async fn run(ui: &mut Ui<'_>, api: &Api, args: &ActorsArgs) -> Result
     }
     let actors = api.actors().await?;
     ui.answer(&actors, |actors, terminal| render(actors, args.observed, terminal))
+}
+
+async fn restart_actor(api: &Api, path: &str) -> Result<(), CliError> {
+    let Err(error) = api.restart_actor(path).await else { return Ok(()) };
+    let error = CliError::from(error);
+    // Without the trees the error stands as it is.
+    let similar = api.actors().await.map(|actors| similar(&actors, path)).unwrap_or_default();
+    Err(match similar.is_empty() {
+        true => error,
+        false => error.hint(format!("did you mean {}?", similar.join(" or "))),
+    })
+}
+
+/// The actors whose paths end like one that isn't there, or nearly so.
+fn similar(actors: &Actors, typed: &str) -> Vec<String> {
+    fn paths<'a>(actor: &'a Actor, into: &mut Vec<&'a str>) {
+        into.push(&actor.path);
+        actor.children.iter().for_each(|child| paths(child, into));
+    }
+    let mut all = vec![];
+    std::iter::once(&actors.daemon).chain(&actors.plane).for_each(|root| paths(root, &mut all));
+    if all.contains(&typed) {
+        return vec![];
+    }
+    let name = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
+    let near = closest(&name(typed), all.iter().map(|path| name(path)));
+    let similar = all.iter().filter(|path| near.contains(&name(path)));
+    similar.take(3).map(|path| format!("`{path}`")).collect()
 }
 
 fn render(actors: &Actors, observed: bool, terminal: &Terminal) -> String {
@@ -157,6 +186,19 @@ mod tests {
     fn both_trees_are_drawn() {
         golden::check("actors", &render(&canned::actors(), false, &canned::terminal()));
         golden::check("actors_observed", &render(&canned::actors(), true, &canned::terminal()));
+    }
+
+    #[test]
+    fn a_path_that_is_not_there_is_answered_with_those_that_end_alike() {
+        let actors = canned::actors();
+        for (typed, similar_ones) in [
+            ("agent", vec!["`daemon/agent`"]),
+            ("daemon/agnet", vec!["`daemon/agent`"]),
+            ("daemon/agent", vec![]),
+            ("nonsense", vec![]),
+        ] {
+            assert_eq!(similar(&actors, typed), similar_ones, "{typed}");
+        }
     }
 
     #[test]
