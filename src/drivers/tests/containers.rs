@@ -86,19 +86,18 @@ async fn signals_memory_and_exit_codes_are_told_apart() {
     let (_, exit) = output_of(&host, shell("web-2222.1", &image, "exit 42")).await;
     assert_eq!((exit.code, exit.signal, exit.oom), (42, None, false));
 
-    let sleeper = shell("web-2222.2", &image, "trap 'exit 5' INT; while :; do sleep 0.02; done");
+    let told = host.dir.path().join("told");
+    std::fs::create_dir(&told).unwrap();
+    let mount = Mount { source: told.clone(), path: "/told".into(), read_only: false };
+    let script = "trap 'exit 5' INT; : > /told/trap; while :; do sleep 0.02; done";
+    let sleeper = Launch { mounts: vec![mount], ..shell("web-2222.2", &image, script) };
     runtime.start(&sleeper).await.unwrap();
     let signal = runtime.stop_signal(&sleeper.name).await.unwrap();
     assert_eq!(signal.to_string(), "SIGINT", "the image's");
-    // The trap may not be set yet: a first process without one ignores the signal.
-    let ended = runtime.wait(&sleeper.name);
-    tokio::pin!(ended);
-    let exit = loop {
-        let _ = runtime.signal(&sleeper.name, signal).await;
-        if let Ok(exit) = tokio::time::timeout(Duration::from_millis(50), &mut ended).await {
-            break exit.unwrap();
-        }
-    };
+    // A first process without a trap ignores the signal, and one that is in it already ends otherwise at a second.
+    until("the trap is set", async || told.join("trap").exists()).await;
+    runtime.signal(&sleeper.name, signal).await.unwrap();
+    let exit = runtime.wait(&sleeper.name).await.unwrap();
     assert_eq!((exit.code, exit.signal), (5, None));
     assert!(runtime.signal(&sleeper.name, Signal::TERM).await.unwrap_err().is_not_found(), "it has ended");
     runtime.remove(&sleeper.name).await.unwrap();
