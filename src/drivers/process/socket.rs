@@ -2,12 +2,14 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
 use rustix::fs::{Mode, fchmod};
 use rustix::net::{
-    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen as start_listening, socket_with,
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen as start_listening,
+    socket_with,
 };
 use tokio::net::UnixListener;
 
@@ -25,11 +27,24 @@ pub fn listen(path: &Path) -> Result<UnixListener, ProcessError> {
     bound(path).map_err(failed("listen at", path))
 }
 
-/// The process that listens at `path`, as the kernel noted it (`SO_PEERCRED`, unix(7)); `None`: nobody does.
+/// The process that listens at `path`, as the kernel noted it (`SO_PEERCRED`, unix(7)); `None`: nobody does, or it
+/// has hung and its queue of connections is full.
 pub fn listener(path: &Path) -> Option<u32> {
-    let stream = std::os::unix::net::UnixStream::connect(path).ok()?;
-    let peer = rustix::net::sockopt::socket_peercred(stream).ok()?;
+    let peer = rustix::net::sockopt::socket_peercred(connected(path).ok()?).ok()?;
     u32::try_from(peer.pid.as_raw_nonzero().get()).ok()
+}
+
+/// A connection to whoever listens at `path`. Never waits: one whose queue is full is [`io::ErrorKind::WouldBlock`]
+/// (unix(7): a blocking one would wait until it accepts, which may be never).
+fn connected(path: &Path) -> io::Result<OwnedFd> {
+    let socket = socket()?;
+    connect(&socket, &SocketAddrUnix::new(path)?)?;
+    Ok(socket)
+}
+
+fn socket() -> io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    Ok(socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?)
 }
 
 fn bound(path: &Path) -> io::Result<UnixListener> {
@@ -37,15 +52,16 @@ fn bound(path: &Path) -> io::Result<UnixListener> {
         fs::DirBuilder::new().recursive(true).mode(0o755).create(directory)?;
     }
     // A lock is one home's, a path can be given to two.
-    if std::os::unix::net::UnixStream::connect(path).is_ok() {
-        return Err(io::ErrorKind::AddrInUse.into());
+    match connected(path) {
+        Ok(_) => return Err(io::ErrorKind::AddrInUse.into()),
+        Err(full) if full.kind() == io::ErrorKind::WouldBlock => return Err(io::ErrorKind::AddrInUse.into()),
+        Err(_) => {}
     }
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    let socket = socket()?;
     // Before there is a name: a bound socket takes its mode from here (unix(7)), and nobody gets in between.
     fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
     bind(&socket, &SocketAddrUnix::new(path)?)?;

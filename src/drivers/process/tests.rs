@@ -51,6 +51,16 @@ async fn a_socket_is_roots_alone_and_replaces_a_dead_ones() {
 }
 
 #[tokio::test]
+async fn a_listener_that_has_hung_keeps_nobody_waiting_and_its_socket() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("plane.sock");
+    let _never_accepts = listen(&path).unwrap();
+    let answers: Vec<_> = (0..100).map(|_| listener(&path)).collect();
+    assert_eq!((answers.first(), answers.last()), (Some(&Some(std::process::id())), Some(&None)));
+    assert!(matches!(listen(&path), Err(ProcessError::Io { doing: "listen at", .. })));
+}
+
+#[tokio::test]
 async fn a_kept_state_is_whole_or_damaged() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("tables");
