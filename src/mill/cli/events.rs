@@ -30,17 +30,18 @@ pub(crate) struct EventsArgs {
 }
 
 pub(crate) async fn run(ui: &mut Ui<'_>, api: &Api, args: &EventsArgs) -> Result<(), CliError> {
-    let since = match args.lines {
-        None => args.since_id,
-        Some(lines) => before_last(lines, &api.events(args.since_id).await?).or(args.since_id),
-    };
     if !args.follow {
-        let events = api.events(since).await?;
+        let mut events = api.events(args.since_id).await?;
+        events.drain(..events.len().saturating_sub(args.lines.unwrap_or(usize::MAX)));
         return match ui.json {
             true => ui.answer(&events, |_, _| String::new()),
             false => events.iter().try_for_each(|event| ui.line(event, render)),
         };
     }
+    let since = match args.lines {
+        None => args.since_id,
+        Some(lines) => before_last(lines, &api.events(args.since_id).await?).or(args.since_id),
+    };
     let mut stream = api.follow_events(since).await?;
     let mut interrupted = std::pin::pin!(interrupted());
     let mut gone = std::pin::pin!(reader_gone());
