@@ -1,9 +1,10 @@
 //! `mill actors`
 
 use clap::{Args, Subcommand};
-use mill_api::Api;
 use mill_api::actors::{Actor, ActorStatus, Actors};
+use mill_api::client::ClientError;
 use mill_api::names::closest;
+use mill_api::{Api, Code};
 use serde::Serialize;
 
 use super::error::CliError;
@@ -75,7 +76,11 @@ pub(crate) async fn run(ui: &mut Ui<'_>, api: &Api, args: &ActorsArgs) -> Result
 
 async fn restart_actor(api: &Api, path: &str) -> Result<(), CliError> {
     let Err(error) = api.restart_actor(path).await else { return Ok(()) };
+    let is_unknown = matches!(&error, ClientError::Refused(refused) if refused.code == Code::NotFound);
     let error = CliError::from(error);
+    if !is_unknown {
+        return Err(error);
+    }
     // Without the trees the error stands as it is.
     let similar = api.actors().await.map(|actors| similar(&actors, path)).unwrap_or_default();
     Err(match similar.is_empty() {

@@ -185,6 +185,7 @@ fn misread(wrong: &clap::Error, args: &[OsString]) -> Option<CliError> {
     let Some(ContextValue::String(typed)) = wrong.get(ContextKind::InvalidSubcommand) else { return None };
     let words: Vec<String> = args
         .iter()
+        .skip(1)
         .skip_while(|arg| arg.to_str() != Some(typed))
         .filter(|arg| !is_option(arg))
         .map(|arg| arg.to_string_lossy().into_owned())

@@ -277,6 +277,7 @@ fn words_that_are_not_ours_are_answered_with_ours() {
         ("lgos", "there is no `mill lgos`", "did you mean `mill logs`?"),
         ("pss", "there is no `mill pss`", "did you mean `mill allocs`?"),
         ("frobnicate", "there is no `mill frobnicate`", "`mill --help` lists"),
+        ("mill status", "there is no `mill mill`", "`mill --help` lists"),
     ] {
         let error = answer(line).unwrap();
         assert_eq!((error.message.as_str(), error.exit), (message, Exit::Usage));
