@@ -6,6 +6,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 mod demo;
+mod failures;
 mod guard;
 mod house;
 mod install;

@@ -7,7 +7,7 @@ use std::time::Instant;
 use crate::house::{House, PROFILE};
 use crate::install;
 use crate::shell::{Shell, Trouble, say};
-use crate::tally::{Tally, counted, whole};
+use crate::tally::{Outcome, Tally, counted, whole};
 
 /// Seeds that the simulation plays.
 const SEEDS: &str = "2000";
@@ -25,8 +25,8 @@ fn all(house: &House, long: bool) -> Result<ExitCode, Trouble> {
     install::must_be_root()?;
     let begun = Instant::now();
     let mut tally = Tally::default();
-    tally.step("install", || install::all(house).map(|()| (1, 0)));
-    tally.step("build", || house.build().map(|()| (1, 0)));
+    tally.step("install", || install::all(house).map(|()| Outcome::passed()));
+    tally.step("build", || house.build().map(|()| Outcome::passed()));
     // Begun as early as can be: it mostly waits.
     let patient = runner(house, "run", long)?.args(["--patient"]);
     let patient = thread::spawn(move || counted(patient));
@@ -52,7 +52,7 @@ fn all(house: &House, long: bool) -> Result<ExitCode, Trouble> {
 pub(crate) fn check(house: &House) -> Result<ExitCode, Trouble> {
     let begun = Instant::now();
     let mut tally = Tally::default();
-    tally.step("install", || install::all(house).map(|()| (1, 0)));
+    tally.step("install", || install::all(house).map(|()| Outcome::passed()));
     look(house, &mut tally);
     tally
         .step("tidy", || counted(cargo(house).args(["test", "--package", "mill-tests", "--locked", "tidy"])));
@@ -91,7 +91,7 @@ fn look(house: &House, tally: &mut Tally) {
 }
 
 /// Unit, golden, cluster and tidy tests: by cargo-nextest where there is one, which runs and bounds each by itself.
-fn tests(house: &House) -> Result<(usize, usize), Trouble> {
+fn tests(house: &House) -> Result<Outcome, Trouble> {
     let nextest = Shell::new("cargo").args(["nextest", "--version"]).succeeds();
     let (program, rest): (&[&str], &[&str]) = match nextest {
         true => (&["nextest", "run"], &["--no-fail-fast", "--no-tests=fail"]),
@@ -122,7 +122,7 @@ pub(crate) fn bench(house: &House) -> Result<ExitCode, Trouble> {
 
 /// What the runner measures on machines of its own, then the examples that measure rooms of Mill. The short form has
 /// only the one that shares its build with the simulation: the others' would take longer than all measurements.
-fn benches(house: &House, long: bool) -> Result<(usize, usize), Trouble> {
+fn benches(house: &House, long: bool) -> Result<Outcome, Trouble> {
     runner(house, "bench", long)?.run()?;
     let example = |package: &str, name: &str| {
         let cargo = cargo(house).args(["run", "--locked", "--quiet", "--profile", PROFILE, "--package"]);
@@ -134,7 +134,7 @@ fn benches(house: &House, long: bool) -> Result<(usize, usize), Trouble> {
         example("mill-sim", "appends").args([&disk]).run()?;
         example("mill-tests", "proposals").args([&disk]).run()?;
     }
-    Ok((1, 0))
+    Ok(Outcome::passed())
 }
 
 pub(crate) fn simulation(house: &House, args: &[&str]) -> Result<ExitCode, Trouble> {

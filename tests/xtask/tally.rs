@@ -3,67 +3,84 @@
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
+use crate::failures::failures_of;
 use crate::shell::{Shell, Trouble, say};
 
 /// One thing that was to pass.
 #[derive(Debug)]
 struct Row {
     name: &'static str,
-    passed: usize,
-    failed: usize,
+    outcome: Outcome,
     took: Duration,
-    trouble: Option<String>,
 }
 
 /// All of them, in order.
 #[derive(Debug, Default)]
 pub(crate) struct Tally(Vec<Row>);
 
-/// What a step came to: checks that passed and that failed.
-pub(crate) type Counts = (usize, usize);
+/// What a step came to: checks that passed and that failed, and what there is to say of those.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    passed: usize,
+    failed: usize,
+    failures: Vec<String>,
+}
+
+impl Outcome {
+    /// One thing, which passed.
+    pub(crate) fn passed() -> Self {
+        Self { passed: 1, ..Self::default() }
+    }
+
+    fn trouble(trouble: &Trouble) -> Self {
+        Self { passed: 0, failed: 1, failures: vec![trouble.to_string()] }
+    }
+}
+
+type Counts = (usize, usize);
 
 impl Tally {
     /// Runs a step and notes what came of it. A step that can't run is one that failed; the next one runs anyway,
     /// so that one look shows all that is wrong.
-    pub(crate) fn step(&mut self, name: &'static str, run: impl FnOnce() -> Result<Counts, Trouble>) {
+    pub(crate) fn step(&mut self, name: &'static str, run: impl FnOnce() -> Result<Outcome, Trouble>) {
         say(&format!("\n── {name}"));
         let begun = Instant::now();
-        let (counts, trouble) = match run() {
-            Ok(counts) => (counts, None),
-            Err(trouble) => ((0, 1), Some(trouble.to_string())),
-        };
-        if let Some(trouble) = &trouble {
-            say(trouble);
-        }
-        self.0.push(Row { name, passed: counts.0, failed: counts.1, took: begun.elapsed(), trouble });
+        let outcome = run().unwrap_or_else(|trouble| {
+            say(&trouble.to_string());
+            Outcome::trouble(&trouble)
+        });
+        self.0.push(Row { name, outcome, took: begun.elapsed() });
     }
 
-    /// Prints the table; true if nothing failed.
+    /// Prints what failed once more, and the table; true if nothing failed.
     pub(crate) fn close(&self, begun: Instant) -> bool {
+        for row in &self.0 {
+            for failure in &row.outcome.failures {
+                say(&format!("\n── failed: {}\n{failure}", row.name));
+            }
+        }
         say("\nwhat ran            took   passed   failed");
         for row in &self.0 {
             let took = format!("{:.1} s", row.took.as_secs_f64());
-            let mark = if row.failed == 0 { "" } else { "   FAILED" };
-            say(&format!("{:<14} {took:>9} {:>8} {:>8}{mark}", row.name, row.passed, row.failed));
-            if let Some(trouble) = &row.trouble {
-                say(&format!("               {trouble}"));
-            }
+            let Outcome { passed, failed, .. } = row.outcome;
+            let mark = if failed == 0 { "" } else { "   FAILED" };
+            say(&format!("{:<14} {took:>9} {passed:>8} {failed:>8}{mark}", row.name));
         }
-        let sum = |count: fn(&Row) -> usize| self.0.iter().map(count).sum::<usize>();
-        let failed = sum(|row| row.failed);
+        let sum = |count: fn(&Outcome) -> usize| self.0.iter().map(|row| count(&row.outcome)).sum::<usize>();
+        let failed = sum(|outcome| outcome.failed);
         say(&format!("{:<14} {:>7.1} s\n", "all", begun.elapsed().as_secs_f64()));
-        say(&format!("{} passed, {failed} failed", sum(|row| row.passed)));
+        say(&format!("{} passed, {failed} failed", sum(|outcome| outcome.passed)));
         failed == 0
     }
 }
 
 /// A command that passes or fails as a whole.
-pub(crate) fn whole(shell: Shell) -> Result<Counts, Trouble> {
-    shell.run().map(|()| (1, 0))
+pub(crate) fn whole(shell: Shell) -> Result<Outcome, Trouble> {
+    shell.run().map(|()| Outcome::passed())
 }
 
 /// A command that counts its tests by itself: cargo's own test harness, cargo-nextest, or our runners.
-pub(crate) fn counted(shell: Shell) -> Result<Counts, Trouble> {
+pub(crate) fn counted(shell: Shell) -> Result<Outcome, Trouble> {
     let program = shell.shown().to_owned();
     let (status, lines) = shell.watch()?;
     let (passed, failed) = lines.iter().filter_map(|line| counts_of(line)).fold((0, 0), add);
@@ -72,7 +89,7 @@ pub(crate) fn counted(shell: Shell) -> Result<Counts, Trouble> {
         (false, _, 0) => Err(Trouble::Ended { program, status }),
         // a run without a test proves nothing
         (true, 0, 0) => Err(none(&program, status)),
-        _ => Ok((passed, failed)),
+        _ => Ok(Outcome { passed, failed, failures: failures_of(&lines) }),
     }
 }
 
@@ -139,7 +156,9 @@ mod tests {
 
     #[test]
     fn a_run_fails_by_its_counts_by_its_code_and_by_running_nothing() {
-        let shell = |script: &str| counted(Shell::new("sh").args(["-c", script]));
+        let shell = |script: &str| {
+            counted(Shell::new("sh").args(["-c", script])).map(|outcome| (outcome.passed, outcome.failed))
+        };
         assert_eq!(shell("echo 3 passed, 0 failed").unwrap(), (3, 0));
         assert_eq!(shell("echo 3 passed, 1 failed; exit 1").unwrap(), (3, 1));
         assert!(shell("echo 3 passed, 0 failed; exit 1").is_err());
@@ -149,10 +168,10 @@ mod tests {
     #[test]
     fn one_failure_fails_the_tally_and_the_rest_still_runs() {
         let mut tally = Tally::default();
-        tally.step("good", || Ok((3, 0)));
+        tally.step("good", || Ok(Outcome::passed()));
         assert!(tally.close(Instant::now()));
         tally.step("bad", || Err(Trouble::NotRoot));
-        tally.step("good", || Ok((1, 0)));
+        tally.step("good", || Ok(Outcome::passed()));
         assert!(!tally.close(Instant::now()));
         assert_eq!(tally.0.len(), 3);
     }
