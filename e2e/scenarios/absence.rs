@@ -12,7 +12,7 @@ use crate::harness::json::Fields as _;
 use crate::harness::processes::{self, Process};
 use crate::harness::until::let_pass;
 use crate::harness::world::endpoint;
-use crate::harness::{Context as _, Failed, World, http};
+use crate::harness::{Context as _, Failed, Look, World, http, until};
 
 pub(super) const SIGTERM: Story =
     Story { name: "sigterm_leaves_containers", pace: Pace::Brisk, tell: Tell::Node(sigterm) };
@@ -22,6 +22,8 @@ const ABSENCE: Duration = Duration::from_millis(1_500);
 /// Lines a second; and what must have come meanwhile of them at least, on a machine that is busy.
 const RATE: u64 = 100;
 const LINES_MEANWHILE: u64 = 100;
+/// What was written is in the files by then.
+const READ_WITHIN: Duration = Duration::from_secs(10);
 
 fn config() -> String {
     format!(
@@ -72,8 +74,11 @@ fn sigterm(world: &mut World) -> Result<(), Failed> {
     let now = lines.last().copied().unwrap_or_default();
     expect(now >= last_line + LINES_MEANWHILE, "lines of the absence are there", (last_line, now))?;
     // the two outputs are two files: one may be read a moment before the other
-    let lost: Vec<u64> = (1..now - RATE / 10).filter(|number| !lines.contains(number)).collect();
-    expect(lost.is_empty(), "and none is missing", (last_line, &lost, now))?;
+    until("and none is missing", READ_WITHIN, || {
+        let lines = numbers(world)?;
+        let lost: Vec<u64> = (1..now).filter(|number| !lines.contains(number)).collect();
+        Ok(Look::at(lost.is_empty(), (last_line, lost, now)))
+    })?;
     world.settled("shop", "web", 2)?;
     world.settled("shop", "chatter", 1)?;
     expect(runs(world)? == before.0, "the same runs of the same allocs", (runs(world)?, &before.0))?;

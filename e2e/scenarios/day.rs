@@ -19,7 +19,7 @@ pub(super) const DAY: Story =
 /// Longer than this story: a deploy that waits for it has to be called off.
 const FOR_EVER_MS: u64 = 600_000;
 /// Long enough to interrupt a command that waits for it.
-const A_WHILE_MS: u64 = 1_000;
+const A_WHILE_MS: u64 = 3_000;
 
 fn config(version: &str, healthy_after_ms: u64) -> String {
     format!(
@@ -231,7 +231,9 @@ fn looking(world: &World) -> Result<(), Failed> {
         expect(answer.is_object() || answer.is_array(), "and JSON to programs", &answer)?;
     }
     let report = mill.json(&["doctor"])?;
-    let ill = report.list("/findings")?.iter().find(|finding| !finding.is("/level", "ok"));
+    // how full the disk is that the story was given, is nobody's doing here
+    let is_ours = |finding: &&Value| !finding.is("/check", "disk");
+    let ill = report.list("/findings")?.iter().filter(is_ours).find(|finding| !finding.is("/level", "ok"));
     expect(ill.is_none(), "doctor finds nothing wrong here", ill)
 }
 

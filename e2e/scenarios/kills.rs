@@ -235,12 +235,15 @@ fn quiet(world: &World, wanted: &Wanted) -> Result<Vec<Value>, Failed> {
 
 /// The bystander numbered its lines over both outputs: every number up to the last is there.
 fn no_line_is_lost(world: &World) -> Result<(), Failed> {
-    let lines = world.log("bystander/chatter")?;
-    let numbers: BTreeSet<u64> =
-        lines.iter().filter_map(|line| line.strip_prefix("line ")?.parse().ok()).collect();
-    let last = numbers.last().copied().or_fail("the bystander wrote lines")?;
-    // one output may be read a moment before the other: the last few belong to the present
-    let settled = last.saturating_sub(100);
-    let lost: Vec<u64> = (1..=settled).filter(|number| !numbers.contains(number)).collect();
-    expect(lost.is_empty(), "no log line is lost", (lost.len(), lost.first(), lost.last(), last))
+    let numbers = || -> Result<BTreeSet<u64>, Failed> {
+        let lines = world.log("bystander/chatter")?;
+        Ok(lines.iter().filter_map(|line| line.strip_prefix("line ")?.parse().ok()).collect())
+    };
+    let last = numbers()?.last().copied().or_fail("the bystander wrote lines")?;
+    // one output may be read a moment before the other
+    until("no log line is lost", SETTLES_WITHIN, || {
+        let numbers = numbers()?;
+        let lost: Vec<u64> = (1..=last).filter(|number| !numbers.contains(number)).collect();
+        Ok(Look::at(lost.is_empty(), (lost.len(), lost.first(), lost.last(), last)))
+    })
 }
