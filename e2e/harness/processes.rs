@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
+use rustix::time::{ClockId, clock_gettime};
 
 use super::{Context as _, Failed};
 
@@ -112,12 +113,33 @@ impl Memory {
 /// # Errors
 /// There is no such process.
 pub fn processor_time(pid: u32) -> Result<Duration, Failed> {
+    // user and system time
+    Ok(stat(pid, 14)? + stat(pid, 15)?)
+}
+
+/// When a process was made, as time since the machine's start, to a hundredth of a second.
+///
+/// # Errors
+/// There is no such process.
+pub fn made_at(pid: u32) -> Result<Duration, Failed> {
+    stat(pid, 22)
+}
+
+/// Time since the machine's start, as [`made_at`] tells it.
+pub fn now() -> Duration {
+    let now = clock_gettime(ClockId::Boottime);
+    let fine = Duration::try_from(now).unwrap_or_default();
+    Duration::from_millis(u64::try_from(fine.as_millis()).unwrap_or_default() / 10 * 10)
+}
+
+/// A field of `/proc/PID/stat` that is a time in jiffies (proc(5)), counted from 1 as there.
+fn stat(pid: u32, field: usize) -> Result<Duration, Failed> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).or_fail(format_args!("process {pid}"))?;
-    // the second field is a name in brackets and may hold blanks; user and system time are fields 14 and 15
+    // the second field is a name in brackets and may hold blanks
     let (_, rest) = stat.rsplit_once(')').or_fail("a name in /proc/PID/stat")?;
-    let jiffies =
-        rest.split_whitespace().skip(11).take(2).map(|field| field.parse::<u64>().unwrap_or_default());
-    Ok(Duration::from_millis(jiffies.sum::<u64>() * 1000 / JIFFIES_PER_SECOND))
+    let jiffies = rest.split_whitespace().nth(field.saturating_sub(3)).and_then(|field| field.parse().ok());
+    let jiffies: u64 = jiffies.or_fail(format_args!("field {field} of {stat}"))?;
+    Ok(Duration::from_millis(jiffies * 1000 / JIFFIES_PER_SECOND))
 }
 
 /// Processor time that the threads of a process have used so far which live now, to the nanosecond: for stretches that
@@ -137,6 +159,19 @@ pub fn threads_time(pid: u32) -> Result<Duration, Failed> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_was_made_between_what_was_before_and_what_is_after() {
+        let before = now();
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let made = made_at(child.id());
+        let after = now();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let made = made.unwrap();
+        assert!(before <= made && made <= after, "{before:?} {made:?} {after:?}");
+        assert!(made_at(child.id()).is_err(), "it is gone");
+    }
 
     #[test]
     fn a_process_finds_itself() {

@@ -37,7 +37,7 @@ fn crash_loop(world: &mut World) -> Result<(), Failed> {
     let crashes = if world.machine.long { PAUSES_MS.len() - 1 } else { 2 };
     let (daemon, begun) = (world.node.daemon(), Instant::now());
     let used_before = processor_time(daemon)?;
-    crash(world, crashes)?;
+    crash(crashes)?;
     let used = processor_time(daemon)?.saturating_sub(used_before).as_secs_f64();
     let share = used / begun.elapsed().as_secs_f64();
     expect(share < SHARE_MAX, "the daemon used less than 2 % of a core", share)
@@ -47,42 +47,33 @@ fn crash_loop(world: &mut World) -> Result<(), Failed> {
 fn forgiven(world: &mut World) -> Result<(), Failed> {
     world.deploy_ok(CONFIG)?;
     world.settled("shop", "web", 1)?;
-    crash(world, 2)?;
+    crash(2)?;
     world.settled("shop", "web", 1)?;
     let_pass(FORGOTTEN_AFTER + Duration::from_secs(5));
-    crash(world, 1).or_fail("after ten minutes of health")
+    crash(1).or_fail("after ten minutes of health")
 }
 
 /// So many crashes in a row, each with its pause.
-fn crash(world: &World, times: usize) -> Result<(), Failed> {
+fn crash(times: usize) -> Result<(), Failed> {
     let pauses = PAUSES_MS.iter().zip(PAUSES_MS.iter().skip(1));
-    pauses.take(times).try_for_each(|(pause, next)| crash_and_measure(world, *pause..*next))
+    pauses.take(times).try_for_each(|(pause, next)| crash_and_measure(*pause..*next))
 }
 
-/// Kills the program and waits for its next incarnation; fails unless that came after a pause of so many
-/// milliseconds. Looks at processes meanwhile: asking the daemon would be work for it.
-fn crash_and_measure(world: &World, pause_ms: Range<u64>) -> Result<(), Failed> {
+/// Kills the program and waits for its next incarnation; fails unless that was made after a pause of so many
+/// milliseconds. Looks at processes only: asking the daemon would be work for it.
+fn crash_and_measure(pause_ms: Range<u64>) -> Result<(), Failed> {
     let program = program().or_fail("the program runs")?;
-    let killed_at = now_ms()?;
+    let killed_at = processes::now();
     processes::kill_9(program.pid)?;
-    let deadline = Duration::from_millis(pause_ms.end);
-    until("the next incarnation starts", deadline, || {
-        let another = self::program().is_some_and(|process| process.pid != program.pid);
-        Ok(Look::at(another, "no other process"))
+    let next = until("the next incarnation starts", Duration::from_millis(pause_ms.end), || {
+        let another = self::program().filter(|process| process.pid != program.pid);
+        Ok(another.map_or_else(|| Look::No("no other process".to_owned()), Look::Yes))
     })?;
-    let started = until("it says when it started", deadline, || {
-        let last = world.moment("shop/web", "sleeper started")?;
-        Ok(if last >= killed_at { Look::Yes(last) } else { Look::No(format!("last started at {last}")) })
-    })?;
-    let waited = started.saturating_sub(killed_at);
+    let made_at = processes::made_at(u32::try_from(next.pid).or_fail("a process id")?)?;
+    let waited = u64::try_from(made_at.saturating_sub(killed_at).as_millis()).or_fail("a pause")?;
     expect(pause_ms.contains(&waited), &format!("started again after {pause_ms:?} ms"), waited)
 }
 
 fn program() -> Option<Process> {
     processes::all().into_iter().find(|process| process.args == ["/apps", "sleeper"])
-}
-
-fn now_ms() -> Result<u64, Failed> {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).or_fail("the clock")?;
-    u64::try_from(since.as_millis()).or_fail("the clock")
 }
