@@ -77,6 +77,17 @@ pub(super) enum NotWritten {
     Join(#[from] tokio::task::JoinError),
 }
 
+/// Why there is no snapshot.
+#[derive(Debug, thiserror::Error)]
+pub enum NotMade {
+    /// The task was ended by a panic.
+    #[error("the task that writes the state down has ended")]
+    Task(#[from] TaskPanicked),
+    /// Its thread was.
+    #[error("the thread that writes the state down has ended")]
+    Join(#[from] tokio::task::JoinError),
+}
+
 impl<K: Disk, C: Clock> Actor for Raft<K, C> {
     type Msg = Msg;
     type Args = Args<K, C>;

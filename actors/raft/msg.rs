@@ -29,7 +29,7 @@ pub enum Msg {
         /// As of this index.
         index: u64,
         /// The state.
-        data: Result<Vec<u8>, crate::kit::TaskPanicked>,
+        data: Result<Vec<u8>, super::NotMade>,
     },
 }
 

@@ -13,7 +13,7 @@ use mill_wal::{Batch, Recovery, recover};
 use serde_json::json;
 use tracing::{error, info, warn};
 
-use super::{Args, Msg, NotWritten, ProposeError, Raft, Role, Written};
+use super::{Args, Msg, NotMade, NotWritten, ProposeError, Raft, Role, Written};
 use crate::kit::{Crash, Me, Reply, Task, Timer};
 
 type Answer = Reply<Result<Done, ProposeError>>;
@@ -151,9 +151,10 @@ impl<K: Disk, C: Clock> State<K, C> {
         if effects.snapshot_wanted && self.halted.is_none() {
             let (cluster, index) = (self.cluster.clone(), self.applied);
             let made = async move { tokio::task::spawn_blocking(move || cluster.to_snapshot()).await };
-            let done = move |data: Result<Result<Vec<u8>, _>, _>| Msg::SnapshotMade {
+            // A state that can't be written down is never taken for an empty one.
+            let done = move |made: Result<Result<Vec<u8>, tokio::task::JoinError>, _>| Msg::SnapshotMade {
                 index,
-                data: data.map(|data| data.unwrap_or_default()),
+                data: made.map_err(NotMade::from).and_then(|data| Ok(data?)),
             };
             self.snapshot = Some(me.task("snapshot", made, done));
         }
