@@ -18,6 +18,7 @@ use thiserror::Error;
 pub use kept::Kept;
 pub use lock::Lock;
 pub use said::{SAID_BYTES_MAX, append_to, keep_small, older};
+pub(crate) use socket::listens;
 pub use socket::{listen, listener};
 pub use spawn::{Ended, FakeOther, Other, OtherProcess};
 

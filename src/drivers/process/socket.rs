@@ -30,8 +30,20 @@ pub fn listen(path: &Path) -> Result<UnixListener, ProcessError> {
 /// The process that listens at `path`, as the kernel noted it (`SO_PEERCRED`, unix(7)); `None`: nobody does, or it
 /// has hung and its queue of connections is full.
 pub fn listener(path: &Path) -> Option<u32> {
-    let peer = rustix::net::sockopt::socket_peercred(connected(path).ok()?).ok()?;
-    u32::try_from(peer.pid.as_raw_nonzero().get()).ok()
+    listens(path)?
+}
+
+/// As [`listener`], and `Some(None)` where somebody listens who can't be asked who it is, since it has hung.
+pub(crate) fn listens(path: &Path) -> Option<Option<u32>> {
+    match connected(path) {
+        Ok(socket) => Some(
+            rustix::net::sockopt::socket_peercred(socket)
+                .ok()
+                .and_then(|peer| u32::try_from(peer.pid.as_raw_nonzero().get()).ok()),
+        ),
+        Err(full) if full.kind() == io::ErrorKind::WouldBlock => Some(None),
+        Err(_) => None,
+    }
 }
 
 /// A connection to whoever listens at `path`. Never waits: one whose queue is full is [`io::ErrorKind::WouldBlock`]
@@ -52,10 +64,8 @@ fn bound(path: &Path) -> io::Result<UnixListener> {
         fs::DirBuilder::new().recursive(true).mode(0o755).create(directory)?;
     }
     // A lock is one home's, a path can be given to two.
-    match connected(path) {
-        Ok(_) => return Err(io::ErrorKind::AddrInUse.into()),
-        Err(full) if full.kind() == io::ErrorKind::WouldBlock => return Err(io::ErrorKind::AddrInUse.into()),
-        Err(_) => {}
+    if listens(path).is_some() {
+        return Err(io::ErrorKind::AddrInUse.into());
     }
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

@@ -3,11 +3,9 @@
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{major, minor};
-use rustix::net::sockopt::socket_peercred;
 
 use super::{Owner, SweepError, system};
 use crate::process;
@@ -76,11 +74,9 @@ fn holder(file: &File, proc: &Path) -> Option<u32> {
     line.split_whitespace().nth(4)?.parse().ok().filter(|pid| *pid > 0)
 }
 
-/// Who answers at a socket.
+/// Who listens at a socket, also if it has hung.
 pub(super) fn listener(socket: &Path, proc: &Path) -> Option<Owner> {
-    let stream = UnixStream::connect(socket).ok()?;
-    let pid =
-        socket_peercred(stream).ok().and_then(|peer| u32::try_from(peer.pid.as_raw_nonzero().get()).ok());
+    let pid = process::listens(socket)?;
     Some(owner(pid, proc, || format!("whoever listens at {}", socket.display())))
 }
 
@@ -167,6 +163,10 @@ mod tests {
         assert_eq!(listener(&socket, Path::new("/proc")), None);
         let listening = UnixListener::bind(&socket).unwrap();
         assert_eq!(listener(&socket, Path::new("/proc")).unwrap().pid, Some(std::process::id()));
+        // One that accepts nobody has hung; it lives all the same, and nobody waits for it.
+        rustix::net::listen(&listening, 1).unwrap();
+        let answers: Vec<_> = (0..10).map(|_| listener(&socket, Path::new("/proc")).unwrap().pid).collect();
+        assert_eq!(answers.last(), Some(&None), "{answers:?}");
         drop(listening);
         assert!(socket.exists());
         assert_eq!(listener(&socket, Path::new("/proc")), None);
