@@ -11,10 +11,11 @@ use mill_fsm::{Cluster, Command, Done, Entry, Halt};
 use mill_model::{NodeId, Tempo, Term};
 use mill_wal::{Batch, Recovery, recover};
 use serde_json::json;
+use tokio::task::JoinError;
 use tracing::{error, info, warn};
 
 use super::{Args, Msg, NotMade, NotWritten, ProposeError, Raft, Role, Written};
-use crate::kit::{Crash, Me, Reply, Task, Timer};
+use crate::kit::{Crash, Me, Reply, Task, TaskPanicked, Timer};
 
 type Answer = Reply<Result<Done, ProposeError>>;
 
@@ -151,11 +152,7 @@ impl<K: Disk, C: Clock> State<K, C> {
         if effects.snapshot_wanted && self.halted.is_none() {
             let (cluster, index) = (self.cluster.clone(), self.applied);
             let made = async move { tokio::task::spawn_blocking(move || cluster.to_snapshot()).await };
-            // A state that can't be written down is never taken for an empty one.
-            let done = move |made: Result<Result<Vec<u8>, tokio::task::JoinError>, _>| Msg::SnapshotMade {
-                index,
-                data: made.map_err(NotMade::from).and_then(|data| Ok(data?)),
-            };
+            let done = move |made| Msg::SnapshotMade { index, data: written_down(made) };
             self.snapshot = Some(me.task("snapshot", made, done));
         }
         Ok(())
@@ -234,7 +231,7 @@ impl<K: Disk, C: Clock> State<K, C> {
             };
             tokio::task::spawn_blocking(perform).await
         };
-        let done = move |result: Result<Result<Result<K::Directory, _>, tokio::task::JoinError>, _>| {
+        let done = move |result: Result<Result<Result<K::Directory, _>, JoinError>, _>| {
             let result = match result {
                 Ok(Ok(Ok(directory))) => Ok(Box::new(directory) as Box<dyn std::any::Any + Send>),
                 Ok(Ok(Err(error))) => Err(NotWritten::Disk(error)),
@@ -267,6 +264,11 @@ struct Lost {
     directory: std::path::PathBuf,
 }
 
+/// A state that can't be written down is never taken for an empty one.
+fn written_down(made: Result<Result<Vec<u8>, JoinError>, TaskPanicked>) -> Result<Vec<u8>, NotMade> {
+    Ok(made??)
+}
+
 fn is_idle(effects: &Effects) -> bool {
     effects.write.is_none()
         && effects.install.is_none()
@@ -284,5 +286,17 @@ fn not_taken(error: NotTaken) -> ProposeError {
         NotTaken::TooLong { length, limit } => ProposeError::TooLong { length, limit },
         // An entry always has its stamp.
         NotTaken::Empty => ProposeError::Uncertain,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_state_that_can_not_be_written_down_is_not_an_empty_one() {
+        let panicked = tokio::task::spawn_blocking(|| -> Vec<u8> { panic!("on purpose") }).await;
+        assert!(matches!(written_down(Ok(panicked)), Err(NotMade::Join(_))));
+        assert_eq!(written_down(Ok(Ok(vec![7]))).unwrap(), [7]);
     }
 }

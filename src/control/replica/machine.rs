@@ -1,7 +1,7 @@
 //! The machine.
 
 use super::{
-    Batch, Bytes, Change, ChangeRefused, Config, Effects, EntryView, FIRST_INDEX, Gathered, Machine,
+    Batch, Bytes, Change, ChangeRefused, Config, Effects, EntryView, FIRST_INDEX, Fault, Gathered, Machine,
     Membership, MessageError, OpenError, ProposeError, Proposed, ReadError, Recovered, Replica, Restored,
     Role, Snapshot, Work, Writer, consensus, wal,
 };
@@ -287,13 +287,18 @@ impl Replica {
         self.effects.write = Some(batch);
     }
 
-    /// Takes work from the machine; false when the log can't hold it.
+    /// Takes work from the machine; false when that can't be done.
     fn take(&mut self, work: Work) -> bool {
         self.effects.send.extend(work.messages);
         if let Some(mark) = work.install {
             // The state came with the message that caused this.
             let data = self.incoming.take_if(|(index, _)| *index == mark.index).map(|(_, data)| data);
-            let snapshot = wal::Snapshot { mark: to_wal_mark(&mark), data: data.unwrap_or_default() };
+            // Never an empty one in its place.
+            let Some(data) = data else {
+                self.effects.fault = Some(Fault::NoState { index: mark.index });
+                return false;
+            };
+            let snapshot = wal::Snapshot { mark: to_wal_mark(&mark), data };
             self.writer.install(&snapshot);
             self.last_snapshot_bytes = snapshot.data.len() as u64;
             self.gathered.install = Some(Snapshot { index: mark.index, data: snapshot.data });
@@ -310,7 +315,7 @@ impl Replica {
             })
             .collect();
         if let Err(long) = self.writer.append(&views) {
-            self.effects.fault = Some(long);
+            self.effects.fault = Some(long.into());
             return false;
         }
         if let Some(state) = work.hard_state {

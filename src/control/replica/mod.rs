@@ -91,8 +91,22 @@ pub struct Effects {
     pub role: Option<(Role, u64)>,
     /// Make a snapshot of what is applied and hand it to [`Replica::snapshot_made`]. Asked once until then.
     pub snapshot_wanted: bool,
-    /// The log can't take an entry that the consensus let in: their limits differ. The replica stands still.
-    pub fault: Option<Oversized>,
+    /// The replica stands still.
+    pub fault: Option<Fault>,
+}
+
+/// Why a replica can't go on.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Fault {
+    /// The log can't take an entry that the consensus let in: their limits differ.
+    #[error(transparent)]
+    Oversized(#[from] Oversized),
+    /// The consensus wants a state installed that didn't come with the message that announced it.
+    #[error("the state as of index {index} is to be installed and isn't there")]
+    NoState {
+        /// Its last index.
+        index: u64,
+    },
 }
 
 /// Why a log can't be gone on with.
