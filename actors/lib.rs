@@ -6,6 +6,7 @@
 pub mod agent;
 pub mod alloc;
 pub mod containerd;
+pub mod datapath;
 pub mod dispatch;
 pub mod http;
 pub mod images;

@@ -22,6 +22,7 @@ use mill_control::fetch::Fetched;
 use mill_control::node::{Effect, Node};
 use mill_drivers::bundle::Drivers;
 use mill_drivers::clock::Clock as _;
+use mill_drivers::datapath::Datapath as _;
 use mill_drivers::records::Records as _;
 use mill_drivers::sockets::{Sockets as _, Wanted};
 use mill_model::limits::MAPPED_PORTS;
@@ -174,7 +175,8 @@ impl<D: Drivers> Actor for Agent<D> {
         let images = images::Args { drivers: args.home.drivers.clone(), pulls: args.pulls.clone() };
         let images = me.child::<Images<D>>("images", images, Restart::OnCrash)?;
         let mut state = State {
-            node: Node::new(first_port(args.home.drivers.clock().now().0)),
+            node: Node::new(first_port(args.home.drivers.clock().now().0))
+                .with_loopbacks(args.home.drivers.datapath().mode().is_kernel()),
             home: args.home,
             images,
             addresses: BTreeMap::new(),

@@ -1,8 +1,8 @@
 //! A health check, made where *this* alloc listens.
 //!
 //! # Why
-//! Without the kernel's mapping a program may ignore `PORT` and bind what it always binds. So the mapped port is
-//! tried first, and if nothing listens there, the kernel's tables say where a process of this container does: on the
+//! With the kernel's mapping a program listens on the mapped port of the node's address, or, if it speaks IPv6 alone, on
+//! that of another. Without it one may ignore `PORT` and bind what it always binds. So the mapped port is tried first, and if nothing listens there, the kernel's tables say where a process of this container does: on the
 //! mapped port at another address, or on the declared one. What another replica or program has on the declared port
 //! is never asked: its health isn't ours. It is named instead, if this alloc listens nowhere.
 
@@ -31,6 +31,8 @@ pub(super) struct Checker<D> {
     pub(super) address: IpAddr,
     pub(super) name: ContainerName,
     pub(super) ports: Vec<MappedPort>,
+    /// Whether the kernel maps them: then nobody else can hold what it declares.
+    pub(super) is_mapped: bool,
 }
 
 /// A check over the network, its references filled in.
@@ -154,6 +156,9 @@ impl<D: Drivers> Checker<D> {
     }
 
     fn nowhere(&self, declared: u16, mapped: u16, other: Option<&Listener>) -> CheckFailure {
+        if self.is_mapped {
+            return CheckFailure { seen: format!("it doesn't listen on port {declared}"), clash: None };
+        }
         let seen = format!("it listens neither on port {mapped} ($PORT) nor on port {declared}");
         let clash = other.map(|other| Clash { port: declared, holder: other.to_string() });
         CheckFailure { seen, clash: clash.filter(|_| declared != mapped) }
@@ -161,6 +166,9 @@ impl<D: Drivers> Checker<D> {
 
     /// Who else holds a declared port, now that the program has ended.
     pub(super) async fn clash(&self) -> Option<Clash> {
+        if self.is_mapped {
+            return None;
+        }
         let declared = self.ports.iter().map(|port| port.declared.number.get());
         let own: Vec<u16> = self.ports.iter().map(|port| port.mapped.get()).collect();
         let sought = declared.filter(|port| !own.contains(port)).collect();

@@ -6,6 +6,7 @@ use mill_alloc::{Check, CheckFailure, Effect, Exit, Input, Record};
 use mill_drivers::bundle::Drivers;
 use mill_drivers::clock::Clock as _;
 use mill_drivers::containers::{ContainerName, Containers as _, Signal};
+use mill_drivers::datapath::{Datapath as _, Mapping};
 use mill_drivers::records::Records as _;
 use mill_drivers::volumes::Scratch as _;
 use mill_model::{Failure, Incarnation, Tempo};
@@ -95,7 +96,14 @@ impl<D: Drivers> State<D> {
             address: self.home.address,
             name: self.name(incarnation),
             ports: self.life.status().ports.clone(),
+            is_mapped: self.mapping().is_some(),
         }
+    }
+
+    /// How the kernel maps its ports: if it can, and could when the alloc came here.
+    fn mapping(&self) -> Option<Mapping> {
+        let loopback = self.life.loopback().filter(|_| self.home.drivers.datapath().mode().is_kernel());
+        loopback.map(|loopback| Mapping::new(loopback, &self.life.status().ports))
     }
 
     fn pull(&mut self, me: &Me<Alloc<D>>, incarnation: Incarnation) {
@@ -114,11 +122,12 @@ impl<D: Drivers> State<D> {
         let name = self.name(incarnation);
         let (home, assignment) = (self.home.clone(), self.life.assignment().clone());
         let (ports, tempo) = (self.life.status().ports.clone(), me.tempo().clone());
+        let mapping = self.mapping();
         let start = async move {
             let make = async {
                 let mounts = mounts(home.drivers.scratch(), &assignment).await?;
                 let pipes = open(&home.streams, &name, &tempo).await?;
-                let outside = Outside { pipes, mounts, address: home.address };
+                let outside = Outside { pipes, mounts, address: home.address, mapping };
                 let launch = launch(&name, &assignment, &home.node, &ports, outside)?;
                 home.drivers.containers().start(&launch).await.map_err(|error| Failure::from(&error))
             };

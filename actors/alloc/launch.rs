@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use mill_alloc::Assignment;
-use mill_alloc::env::{Facts, Unfillable};
+use mill_alloc::env::{Facts, Told, Unfillable};
 use mill_drivers::containers::{ContainerName, Launch, Mount};
+use mill_drivers::datapath::Mapping;
 use mill_drivers::volumes::{Scratch, ScratchError};
 use mill_model::ports::MappedPort;
 use mill_model::spec::VolumeKind;
@@ -45,6 +46,8 @@ pub(super) struct Outside {
     pub(super) mounts: Vec<Mount>,
     /// Where its mapped ports are reached.
     pub(super) address: IpAddr,
+    /// How the kernel maps them, if it does.
+    pub(super) mapping: Option<Mapping>,
 }
 
 /// Makes the directories that a container sees, or finds them as an earlier run of the alloc left them.
@@ -77,13 +80,14 @@ pub(super) fn launch(
     if let Some(secret) = spec.secrets.first() {
         return Err(LaunchError::Secret { name: secret.name.clone() });
     }
+    let told = if outside.mapping.is_some() { Told::Declared } else { Told::Mapped };
     let argv = |templates: &Option<Vec<_>>| templates.as_deref().map(|argv| facts.fill_all(argv)).transpose();
     Ok(Launch {
         name: name.clone(),
         image: spec.image.clone(),
         entrypoint: argv(&spec.entrypoint)?,
         command: argv(&spec.command)?,
-        env: facts.env(&spec.env, ports)?,
+        env: facts.env(&spec.env, ports, told)?,
         resources: spec.resources,
         user: spec.user.clone(),
         workdir: spec.workdir.clone(),
@@ -99,6 +103,7 @@ pub(super) fn launch(
         hostname: assignment.alloc.to_string(),
         address: outside.address,
         resolv_conf: None,
+        mapping: outside.mapping,
     })
 }
 

@@ -191,8 +191,8 @@ async fn revive<D: Drivers>(me: &Me<Alloc<D>>, args: &Args<D>) -> Result<(Life, 
     Ok(match record {
         Some(record) => (Life::restore(record, tempo, now), true),
         None => {
-            let Begin { assignment, ports, heard } = args.begin.clone();
-            (Life::new(assignment, ports, heard, tempo, now), false)
+            let Begin { assignment, ports, loopback, heard } = args.begin.clone();
+            (Life::new(assignment, ports, heard, tempo, now).with_loopback(loopback), false)
         }
     })
 }

@@ -25,6 +25,8 @@ pub struct Moment {
     pub ahead: BTreeMap<NodeName, Fetched>,
     /// What its containers use.
     pub used: Arc<Used>,
+    /// Why its kernel maps no ports; `None`: it does.
+    pub unmapped: Option<String>,
 }
 
 impl Moment {

@@ -34,6 +34,7 @@ async fn start(fakes: &Fakes, container: &str, cpu_millis: u32) {
         hostname: "web".to_owned(),
         address: [127, 0, 0, 1].into(),
         resolv_conf: None,
+        mapping: None,
     };
     fakes.containers.start(&launch).await.unwrap();
 }

@@ -9,6 +9,7 @@ use mill_api::doctor::Finding;
 use mill_api::{ApiError, Code};
 use mill_drivers::bundle::{Drivers, Outside};
 use mill_drivers::clock::Clock as _;
+use mill_drivers::datapath::{Datapath as _, Mode};
 use mill_model::Timestamp;
 
 use tokio::sync::watch;
@@ -56,7 +57,12 @@ impl<O: Outside> Backend for NodeBackend<O> {
     }
 
     fn moment(&self) -> Moment {
-        Moment { pulls: self.pulls.now(), ahead: self.pulls.ahead(), used: Arc::clone(&self.used.borrow()) }
+        let unmapped = match self.outside.drivers().datapath().mode() {
+            Mode::Kernel => None,
+            Mode::Fallback { reason } => Some(reason),
+        };
+        let used = Arc::clone(&self.used.borrow());
+        Moment { pulls: self.pulls.now(), ahead: self.pulls.ahead(), used, unmapped }
     }
 
     async fn init(&self, request: InitRequest) -> Result<Initialized, ApiError> {

@@ -15,6 +15,7 @@ mod register;
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -23,6 +24,7 @@ use mill_api::daemon::{InitRequest, Initialized};
 use mill_drivers::bundle::{Drivers, Outside};
 use mill_drivers::clock::Clock;
 use mill_drivers::containers::own::OwnConfig;
+use mill_drivers::datapath::{Datapath as _, NodeNet};
 use mill_drivers::home::{Home, Identity};
 use mill_drivers::random::Random as _;
 use mill_model::{NodeName, Resources, Tempo};
@@ -32,6 +34,7 @@ use tokio::sync::watch;
 use crate::agent::{self, Agent};
 use crate::alloc;
 use crate::containerd::Containerd;
+use crate::datapath::{self, Datapath};
 use crate::http::{self, Http, Member};
 use crate::images::Pulls;
 use crate::kit::{
@@ -231,6 +234,7 @@ impl<O: Outside> State<O> {
             address: identity.advertise,
             streams,
         };
+        self.map_ports(me, identity.advertise)?;
         let args = agent::Args { home, pulls: self.pulls.clone() };
         let agent = me.child::<Agent<O::Drivers>>("agent", args, Restart::OnCrash)?;
         let args = metrics::Args { drivers: self.args.outside.drivers().clone(), used: self.used.clone() };
@@ -242,6 +246,18 @@ impl<O: Outside> State<O> {
         self.log.send_replace(Some(raft.clone()));
         self.rooms = Some(Rooms { raft, agent });
         self.identity = Some(identity);
+        Ok(())
+    }
+
+    /// Where the kernel can: before there is anything to map.
+    fn map_ports(&self, me: &Me<Node<O>>, address: IpAddr) -> Result<(), Crash> {
+        let drivers = self.args.outside.drivers();
+        let own = NonZeroU16::new(self.args.settings.listen.port()).into_iter().collect();
+        drivers.datapath().settle(NodeNet { address, own });
+        if drivers.datapath().mode().is_kernel() {
+            let args = datapath::Args { drivers: drivers.clone() };
+            me.child::<Datapath<O::Drivers>>("datapath", args, Restart::Forever)?;
+        }
         Ok(())
     }
 

@@ -17,6 +17,15 @@ pub struct Facts<'a> {
     pub node: &'a NodeName,
 }
 
+/// Which of its numbers a program is told of a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// What the config declares: the kernel maps it, and the program may bind what it always binds.
+    Declared,
+    /// What stands for it on the node: the program must bind that.
+    Mapped,
+}
+
 /// A reference that this node can't fill in. A deploy refuses these before anything changes, so that meeting
 /// one means an order from a version that knows more.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -63,13 +72,18 @@ impl Facts<'_> {
         templates.iter().map(|template| self.fill(template)).collect()
     }
 
-    /// All variables of a container: `PORT` and `MILL_PORT_<NAME>`, then the config's, which win. Without the
-    /// kernel's mapping the former carry the mapped port (product.md §4), and the program must obey them.
+    /// All variables of a container: `PORT` and `MILL_PORT_<NAME>`, then the config's, which win. The former carry
+    /// the declared port, or, without the kernel's mapping, the mapped one (product.md §4).
     ///
     /// # Errors
     /// The first reference that can't be filled in.
-    pub fn env(&self, vars: &[EnvVar], ports: &[MappedPort]) -> Result<Vec<(String, String)>, Unfillable> {
-        let mut env = port_env(ports);
+    pub fn env(
+        &self,
+        vars: &[EnvVar],
+        ports: &[MappedPort],
+        told: Told,
+    ) -> Result<Vec<(String, String)>, Unfillable> {
+        let mut env = port_env(ports, told);
         for var in vars {
             let value = self.fill(&var.value)?;
             match env.iter_mut().find(|(name, _)| *name == var.name) {
@@ -81,11 +95,15 @@ impl Facts<'_> {
     }
 }
 
-fn port_env(ports: &[MappedPort]) -> Vec<(String, String)> {
-    let first = ports.first().map(|port| ("PORT".to_owned(), port.mapped.to_string()));
+fn port_env(ports: &[MappedPort], told: Told) -> Vec<(String, String)> {
+    let number = |port: &MappedPort| match told {
+        Told::Declared => port.declared.number.to_string(),
+        Told::Mapped => port.mapped.to_string(),
+    };
+    let first = ports.first().map(|port| ("PORT".to_owned(), number(port)));
     let named = ports.iter().map(|port| {
         let label = port.declared.label().to_ascii_uppercase().replace('-', "_");
-        (format!("MILL_PORT_{label}"), port.mapped.to_string())
+        (format!("MILL_PORT_{label}"), number(port))
     });
     first.into_iter().chain(named).collect()
 }
@@ -109,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_is_told_its_mapped_ports_and_the_config_has_the_last_word() {
+    fn a_program_is_told_its_ports_and_the_config_has_the_last_word() {
         let (alloc, node) = ("web-7k2f".parse().unwrap(), "node-1".parse().unwrap());
         let facts = Facts { alloc: &alloc, index: 2, node: &node };
         let ports = [port(None, 3000, 20_001), port(Some("admin-ui"), 9090, 20_002)];
@@ -117,22 +135,25 @@ mod tests {
             var("WHO", vec![Part::AllocId, Part::Text("/".into()), Part::AllocIndex, Part::NodeName]),
             var("MILL_PORT_3000", vec![Part::Text("mine".into())]),
         ];
-        let env = facts.env(&vars, &ports).unwrap();
-        let expected = [
-            ("PORT", "20001"),
-            ("MILL_PORT_3000", "mine"),
-            ("MILL_PORT_ADMIN_UI", "20002"),
-            ("WHO", "web-7k2f/2node-1"),
-        ];
-        assert_eq!(env, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
-        assert_eq!(facts.env(&[], &[]), Ok(vec![]));
+        for (told, first, second) in [(Told::Mapped, "20001", "20002"), (Told::Declared, "3000", "9090")] {
+            let env = facts.env(&vars, &ports, told).unwrap();
+            let expected = [
+                ("PORT", first),
+                ("MILL_PORT_3000", "mine"),
+                ("MILL_PORT_ADMIN_UI", second),
+                ("WHO", "web-7k2f/2node-1"),
+            ];
+            assert_eq!(env, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+            assert_eq!(facts.env(&[], &[], told), Ok(vec![]));
+        }
     }
 
     #[test]
     fn what_this_version_has_not_is_named_and_never_left_blank() {
         let (alloc, node) = ("web-7k2f".parse().unwrap(), "node-1".parse().unwrap());
         let facts = Facts { alloc: &alloc, index: 0, node: &node };
-        let filled = facts.env(&[var("A", vec![Part::Secret("db.password".into())])], &[]);
+        let vars = [var("A", vec![Part::Secret("db.password".into())])];
+        let filled = facts.env(&vars, &[], Told::Mapped);
         assert_eq!(filled, Err(Unfillable::Secret { name: "db.password".into() }));
         assert!(filled.unwrap_err().to_string().contains("${secret(db.password)}"));
     }

@@ -11,6 +11,7 @@
 pub mod assignment;
 pub mod env;
 pub mod life;
+pub mod loopbacks;
 pub mod ports;
 pub mod record;
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use mill_model::ports::Loopback;
 use mill_model::{AllocStatus, Ended, Failure, Phase, Timestamp};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -18,6 +19,10 @@ pub struct Record {
     pub assignment: Arc<Assignment>,
     /// What was last said about it: phase, incarnation, failures, ports, last end.
     pub status: AllocStatus,
+    /// Its private loopback on this node; `None`: it was taken on where the kernel couldn't map ports, and lives so to
+    /// its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loopback: Option<Loopback>,
     /// Why its container is to end, once that is decided.
     pub ending: Option<Ending>,
     /// Whether its container has had the stop signal: it must not have a second one, which some programs

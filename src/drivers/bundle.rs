@@ -5,6 +5,7 @@ use mill_model::Timestamp;
 
 use crate::clock::{Clock, FakeClock};
 use crate::containers::{Containers, FakeContainers};
+use crate::datapath::{Datapath, FakeDatapath};
 use crate::disk::Disk;
 use crate::images::{FakeImages, Images};
 use crate::logs::Logs;
@@ -106,6 +107,8 @@ pub trait Drivers: Clone + Send + Sync + 'static {
     type Clock: Clock;
     /// What is kept of allocs.
     type Records: Records;
+    /// What maps ports.
+    type Datapath: Datapath;
 
     /// Containers.
     fn containers(&self) -> &Self::Containers;
@@ -121,6 +124,8 @@ pub trait Drivers: Clone + Send + Sync + 'static {
     fn clock(&self) -> &Self::Clock;
     /// What is kept of allocs.
     fn records(&self) -> &Self::Records;
+    /// What maps ports.
+    fn datapath(&self) -> &Self::Datapath;
 }
 
 /// The fakes of all of them. Clones share state, which outlives the actors that use it, as a machine does.
@@ -140,6 +145,8 @@ pub struct Fakes {
     pub clock: FakeClock,
     /// What is kept of allocs.
     pub records: FakeRecords,
+    /// What maps ports.
+    pub datapath: FakeDatapath,
 }
 
 impl Default for Fakes {
@@ -153,6 +160,7 @@ impl Default for Fakes {
             probes: FakeProbes::default(),
             clock: FakeClock::at(Timestamp(0)),
             records: FakeRecords::default(),
+            datapath: FakeDatapath::default(),
         }
     }
 }
@@ -165,6 +173,7 @@ impl Drivers for Fakes {
     type Probes = FakeProbes;
     type Clock = FakeClock;
     type Records = FakeRecords;
+    type Datapath = FakeDatapath;
 
     fn containers(&self) -> &FakeContainers {
         &self.containers
@@ -192,5 +201,9 @@ impl Drivers for Fakes {
 
     fn records(&self) -> &FakeRecords {
         &self.records
+    }
+
+    fn datapath(&self) -> &FakeDatapath {
+        &self.datapath
     }
 }

@@ -6,6 +6,7 @@ pub mod cgroups;
 pub mod clock;
 pub mod containerd;
 pub mod containers;
+pub mod datapath;
 pub mod disk;
 mod files;
 pub mod home;

@@ -164,3 +164,6 @@ pub const BLOB_STEP_BYTES_MIN: u64 = 1 << 20;
 
 /// Characters of what a failed check or an attempt to pull saw: a line or two on a terminal. It is replicated.
 pub const SEEN_CHARS_MAX: usize = 240;
+
+/// Private loopbacks of a node, counted from 1: what two bytes hold. Allocs without ports have one too.
+pub const LOOPBACKS_MAX: u16 = u16::MAX - 1;

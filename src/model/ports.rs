@@ -28,6 +28,17 @@ impl fmt::Display for Protocol {
     }
 }
 
+/// An alloc's private loopback on its node, by number: where ports go that it binds and doesn't declare (product.md §4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Loopback(pub NonZeroU16);
+
+impl fmt::Display for Loopback {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
 /// A port that a program listens on, as its config declares it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Port {

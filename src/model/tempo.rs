@@ -58,6 +58,9 @@ pub struct Tempo {
     pub images_kept: Duration,
     /// How often unused images and leftovers are looked for.
     pub collect_every: Duration,
+    /// How often it is looked whether ports are still mapped as they should be: somebody's `rm` is rare, and nothing that
+    /// runs is hurt by it, only what binds next.
+    pub datapath_every: Duration,
     /// How long a daemon that was told to stop waits for its actors before it leaves anyway.
     pub shutdown_deadline: Duration,
     /// How long the client of the API waits for a connection: a node at the other end of the world answers in
@@ -151,6 +154,7 @@ impl Default for Tempo {
             ended_kept: secs(24 * 3600),
             images_kept: secs(3600),
             collect_every: secs(60),
+            datapath_every: secs(30),
             shutdown_deadline: secs(5),
             api_connect_deadline: secs(5),
             api_read_deadline: secs(15),

@@ -2,6 +2,7 @@
 
 mod fetches;
 mod lives;
+mod mapped;
 mod orders;
 mod restarts;
 

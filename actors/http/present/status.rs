@@ -31,6 +31,9 @@ fn warnings(view: &View<'_>, now: Timestamp) -> Vec<String> {
     if let Some(halt) = &view.halted {
         warnings.push(format!("this node applies the log no more: {halt}"));
     }
+    if let Some(reason) = &view.moment.unmapped {
+        warnings.push(format!("this node's kernel maps no ports: programs must listen on $PORT ({reason})"));
+    }
     let jump = view.jump.filter(|jump| now.since(jump.at) < view.tempo.jump_told_for);
     if let Some(Jump { at, by_ms }) = jump {
         let by = humantime::format_duration(Duration::from_millis(by_ms.unsigned_abs() / 1000 * 1000));

@@ -43,7 +43,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mill_model::ports::MappedPort;
+use mill_model::ports::{Loopback, MappedPort};
 use mill_model::{AllocStatus, Failure, Incarnation, Phase, Tempo, Timestamp};
 
 use crate::assignment::Assignment;
@@ -135,6 +135,7 @@ impl Life {
         let record = Record {
             assignment,
             status,
+            loopback: None,
             ending: None,
             signalled: false,
             started_at: None,
@@ -143,6 +144,13 @@ impl Life {
             marked: false,
         };
         Self::over(record, tempo, now)
+    }
+
+    /// The same with a private loopback, where the kernel maps ports.
+    #[must_use]
+    pub fn with_loopback(mut self, loopback: Option<Loopback>) -> Self {
+        self.record.loopback = loopback;
+        self
     }
 
     /// The life of an alloc that this node had before its daemon or the alloc's actor started.
@@ -206,6 +214,11 @@ impl Life {
     /// What is said about it.
     pub const fn status(&self) -> &AllocStatus {
         &self.record.status
+    }
+
+    /// Its private loopback, if it has one.
+    pub const fn loopback(&self) -> Option<Loopback> {
+        self.record.loopback
     }
 
     /// What it was made from.

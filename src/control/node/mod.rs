@@ -12,9 +12,10 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use mill_alloc::loopbacks::Loopbacks;
 use mill_alloc::ports::{Clashes, Pool};
 use mill_alloc::{Assignment, Ending, Heard, Record};
-use mill_model::ports::MappedPort;
+use mill_model::ports::{Loopback, MappedPort};
 use mill_model::{AllocId, AllocStatus, Digest, ImageRef, Incarnation, Phase, Term, Timestamp};
 
 use crate::dispatch::{Ack, Held, Inventory, Order, Outcome, Refusal};
@@ -75,6 +76,8 @@ pub struct Begin {
     pub assignment: Arc<Assignment>,
     /// Its mapped ports.
     pub ports: Vec<MappedPort>,
+    /// Its private loopback; `None`: the kernel can't map its ports.
+    pub loopback: Option<Loopback>,
     /// What the leader heard of it, should its record be lost.
     pub heard: Heard,
 }
@@ -95,6 +98,9 @@ pub struct Node {
     caught_up: bool,
     allocs: BTreeMap<AllocId, Entry>,
     pool: Pool,
+    loopbacks: Loopbacks,
+    /// Whether allocs that are taken on from now on have a private loopback.
+    gives_loopbacks: bool,
     reports: Reports,
     errands: Errands,
 }
@@ -113,6 +119,12 @@ impl Node {
         Self { pool: Pool::default().starting_at(first_port), ..Self::default() }
     }
 
+    /// The same where the kernel maps ports: allocs have private loopbacks. Those that it has already live on as they are.
+    #[must_use]
+    pub fn with_loopbacks(self, gives_loopbacks: bool) -> Self {
+        Self { gives_loopbacks, ..self }
+    }
+
     /// Takes over what the node had before this daemon started.
     ///
     /// # Errors
@@ -125,9 +137,13 @@ impl Node {
             true => Ok(()),
             false => self.pool.adopt(&id, &status.ports),
         };
+        if let Some(loopback) = record.loopback.filter(|_| !status.phase.is_terminal()) {
+            self.loopbacks.adopt(&id, loopback);
+        }
         let begin = Begin {
             assignment: Arc::clone(&record.assignment),
             ports: status.ports.clone(),
+            loopback: record.loopback,
             heard: Heard { incarnation: status.incarnation, revision: status.revision },
         };
         let stopping = record.ending == Some(Ending::Ordered) || record.last_phase == Some(Phase::Stopped);
@@ -241,8 +257,9 @@ impl Node {
         };
         let entry =
             Entry { assignment: Arc::clone(&assignment), status, stopping: false, heard: above(heard) };
+        let loopback = if self.gives_loopbacks { self.loopbacks.give(&id) } else { None };
         self.allocs.insert(id, entry);
-        (Outcome::Accepted, vec![Effect::Begin(Begin { assignment, ports, heard })])
+        (Outcome::Accepted, vec![Effect::Begin(Begin { assignment, ports, loopback, heard })])
     }
 
     fn stop(&mut self, alloc: AllocId) -> (Outcome, Vec<Effect>) {
@@ -263,6 +280,7 @@ impl Node {
             Some(_) => {
                 self.allocs.remove(&alloc);
                 self.pool.release(&alloc);
+                self.loopbacks.release(&alloc);
                 self.reports.forget(&alloc);
                 (Outcome::Accepted, vec![Effect::Forget { alloc }])
             }

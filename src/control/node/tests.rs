@@ -236,8 +236,9 @@ fn a_restarted_daemon_has_the_same_allocs_ports_and_orders() {
             last_end: None,
             ailment: None,
         };
-        let (signalled, started_at, deadline, last_phase) = (false, None, None, None);
-        Record { assignment, status, ending, signalled, started_at, deadline, last_phase, marked: false }
+        let (loopback, signalled, started_at, deadline, last_phase) = (None, false, None, None, None);
+        let marked = false;
+        Record { assignment, status, loopback, ending, signalled, started_at, deadline, last_phase, marked }
     };
     let mut node = Node::new(20_000);
     let healthy = record("web-aaaa", 20_000, Phase::Healthy, None);
@@ -255,6 +256,47 @@ fn a_restarted_daemon_has_the_same_allocs_ports_and_orders() {
     let stopping: Vec<bool> = inventory.allocs.iter().map(|held| held.stopping).collect();
     assert_eq!(stopping, [false, true, false, false]);
     assert_eq!(node.batch().unwrap().statuses.len(), 4, "what was acknowledged before isn't known");
+}
+
+#[test]
+fn where_the_kernel_maps_ports_each_alloc_has_a_private_loopback_until_it_is_forgotten() {
+    let loopback = |effects: &[Effect]| match effects {
+        [Effect::Begin(begin)] => begin.loopback.map(|loopback| loopback.0.get()),
+        _ => panic!("{effects:?}"),
+    };
+    let mut node = Node::new(20_000);
+    let _ = node.open(TERM).unwrap();
+    assert_eq!(loopback(&give(&mut node, run(TERM, "web-aaaa", 1)).1), None, "the kernel can't");
+
+    let mut node = Node::new(20_000).with_loopbacks(true);
+    let _ = node.open(TERM).unwrap();
+    assert_eq!(loopback(&give(&mut node, run(TERM, "web-bbbb", 1)).1), Some(1));
+    assert_eq!(loopback(&give(&mut node, run(TERM, "web-cccc", 1)).1), Some(2));
+
+    let (_, effects) = give(&mut node, run(TERM, "web-dddd", 1));
+    let [Effect::Begin(begin)] = &effects[..] else { panic!("{effects:?}") };
+    let life = mill_alloc::Life::new(
+        Arc::clone(&begin.assignment),
+        begin.ports.clone(),
+        begin.heard,
+        Arc::default(),
+        NOW,
+    );
+    let mut life = life.with_loopback(begin.loopback);
+    let effects = life.step(NOW, mill_alloc::Input::Resume { found: vec![] });
+    let kept = effects.into_iter().find_map(|effect| match effect {
+        mill_alloc::Effect::Persist(record) => Some(Record::decode(&record.encode().unwrap()).unwrap()),
+        _ => None,
+    });
+    let mut restarted = Node::new(20_000).with_loopbacks(true);
+    let (effect, ports) = restarted.restore(&kept.unwrap());
+    assert_eq!((loopback(&[effect]), ports), (Some(3), Ok(())), "its record knows");
+    let _ = restarted.open(TERM).unwrap();
+    let given: Vec<_> = ["web-eeee", "web-ffff", "web-gggg"]
+        .iter()
+        .map(|name| loopback(&give(&mut restarted, run(TERM, name, 1)).1))
+        .collect();
+    assert_eq!(given, [Some(1), Some(2), Some(4)], "to nobody else");
 }
 
 #[test]

@@ -126,6 +126,11 @@ impl Cgroups {
         &self.parent
     }
 
+    /// Where the parent is, or would be, in the unified hierarchy; `None`: there is none.
+    pub fn unified_parent(&self) -> Option<PathBuf> {
+        self.unified.as_deref().map(|root| below(root, &self.parent))
+    }
+
     /// Which hierarchies the node has.
     pub fn hierarchy(&self) -> Hierarchy {
         match (self.controllers.contains_key("memory"), &self.unified) {

@@ -12,6 +12,7 @@ use super::ContainerName;
 use super::oci::SpecError;
 use crate::cgroups::CgroupError;
 use crate::containerd::{RuntimeError, chain};
+use crate::datapath::DatapathError;
 use crate::images::PullError;
 
 /// Why a container can't be started.
@@ -73,6 +74,9 @@ pub enum StartError {
         /// Why.
         source: Box<ContainerError>,
     },
+    /// The kernel doesn't map its ports.
+    #[error("its ports can't be mapped")]
+    Datapath(#[from] DatapathError),
     /// containerd or runc failed.
     #[error("the runtime can't start the container")]
     Runtime(#[from] RuntimeError),
@@ -106,6 +110,7 @@ impl StartError {
             | Self::Rootfs { .. }
             | Self::Hosts { .. }
             | Self::Leftover { .. }
+            | Self::Datapath(_)
             | Self::Runtime(_) => false,
         }
     }
@@ -171,6 +176,9 @@ pub enum ContainerError {
     /// The cgroup can't be read or removed.
     #[error("the container's cgroup can't be used")]
     Cgroup(#[from] CgroupError),
+    /// It can't be said whose ports are mapped, or they can't be taken away.
+    #[error("the container's mapped ports can't be used")]
+    Datapath(#[from] DatapathError),
     /// It was killed and doesn't end.
     #[error("`{name}` was killed and hasn't ended within {} s", after.as_secs_f64())]
     WontDie {

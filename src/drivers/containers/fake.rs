@@ -13,6 +13,7 @@ use super::{
     State, Usage,
 };
 use crate::containerd::RuntimeError;
+use crate::datapath::Mapping;
 
 /// How a program behaves.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -336,6 +337,13 @@ impl Containers for FakeContainers {
         self.state().containers.remove(name);
         self.changed();
         Ok(())
+    }
+
+    async fn mapped(&self) -> Result<BTreeMap<ContainerName, Mapping>, ContainerError> {
+        self.ask("list containers").await?;
+        let state = self.state();
+        let mapped = state.containers.iter();
+        Ok(mapped.filter_map(|(name, fake)| Some((name.clone(), fake.launch.mapping.clone()?))).collect())
     }
 
     async fn leftovers(

@@ -13,6 +13,7 @@ use std::time::Duration;
 use mill_model::{AllocId, ImageRef, Resources, Timestamp};
 
 pub use crate::cgroups::Usage;
+use crate::datapath::Mapping;
 pub use error::{ContainerError, Missing, StartError};
 pub use fake::{FakeContainers, Script};
 pub use name::{ContainerName, ContainerNameError};
@@ -72,7 +73,12 @@ pub trait Containers: Clone + Send + Sync + 'static {
     /// Removes a container and all that belongs to it: kills it if need be. None there is as good.
     fn remove(&self, name: &ContainerName) -> impl Future<Output = Result<(), ContainerError>> + Send;
 
-    /// What there is of Mill's containers other than `known`: records, tasks, snapshots, leases, cgroups.
+    /// How the ports of containers were mapped when they were started, ended ones that weren't removed included. Those
+    /// that were started without a mapping aren't among them.
+    fn mapped(&self)
+    -> impl Future<Output = Result<BTreeMap<ContainerName, Mapping>, ContainerError>> + Send;
+
+    /// What there is of Mill's containers other than `known`: records, tasks, snapshots, leases, cgroups, mapped ports.
     /// [`Containers::remove`] takes away all of it.
     fn leftovers(
         &self,
@@ -123,6 +129,8 @@ pub struct Launch {
     pub address: IpAddr,
     /// What it sees as `/etc/resolv.conf`; `None`: the node's.
     pub resolv_conf: Option<PathBuf>,
+    /// How the kernel maps its ports; `None`: not at all.
+    pub mapping: Option<Mapping>,
 }
 
 /// A directory or file of the node within a container.

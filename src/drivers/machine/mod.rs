@@ -9,6 +9,7 @@ use mill_model::Tempo;
 use crate::bundle::Drivers;
 use crate::clock::SystemClock;
 use crate::containers::{ContainerError, Runtime, RuntimeConfig};
+use crate::datapath::KernelDatapath;
 use crate::images::Store;
 use crate::probes::NetProbes;
 use crate::records::DiskRecords;
@@ -53,6 +54,7 @@ impl Drivers for Machine {
     type Probes = NetProbes;
     type Clock = SystemClock;
     type Records = DiskRecords;
+    type Datapath = KernelDatapath;
 
     fn containers(&self) -> &Runtime {
         &self.containers
@@ -80,5 +82,9 @@ impl Drivers for Machine {
 
     fn records(&self) -> &DiskRecords {
         &self.records
+    }
+
+    fn datapath(&self) -> &KernelDatapath {
+        self.containers.datapath()
     }
 }

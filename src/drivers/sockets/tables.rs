@@ -55,7 +55,8 @@ fn address_of(hex: &str) -> Option<IpAddr> {
     for (index, chunk) in bytes.chunks_mut(4).enumerate() {
         chunk.copy_from_slice(&word(hex.get(index * 8..index * 8 + 8)?)?);
     }
-    (hex.len() == 32).then(|| Ipv6Addr::from(bytes).into())
+    // A socket that speaks both and is bound to one address of IPv4.
+    (hex.len() == 32).then(|| Ipv6Addr::from(bytes).to_canonical())
 }
 
 #[cfg(test)]
@@ -82,5 +83,8 @@ mod tests {
             rows(UDP6, Protocol::Udp).map(|row| (row.address.to_string(), row.port, row.inode)).collect();
         assert_eq!(found, [("::1".into(), 53, 42)]);
         assert_eq!(rows(UDP6, Protocol::Tcp).count(), 0);
+        let mapped = UDP6.replace("00000000000000000000000001000000", "0000000000000000FFFF00000100007F");
+        let found: Vec<_> = rows(&mapped, Protocol::Udp).map(|row| row.address.to_string()).collect();
+        assert_eq!(found, ["127.0.0.1"], "an address of IPv4, whoever speaks it");
     }
 }

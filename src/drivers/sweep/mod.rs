@@ -29,6 +29,7 @@ use crate::cgroups::CgroupError;
 use crate::containerd::RuntimeError;
 use crate::containers::ContainerError;
 use crate::containers::own::OwnError;
+use crate::datapath::DatapathError;
 use crate::process::signal_if;
 
 pub use fake::FakeSweep;
@@ -87,6 +88,8 @@ pub enum Kind {
     Process,
     /// A cgroup without a container, or the one that holds all of them.
     Cgroup,
+    /// What maps ports in the kernel: programs, entries, addresses, the reservation of the pool.
+    Datapath,
     /// A mount.
     Mount,
     /// A lease of containerd.
@@ -108,6 +111,7 @@ impl Kind {
             Self::Container => "container",
             Self::Process => "process",
             Self::Cgroup => "cgroup",
+            Self::Datapath => "datapath",
             Self::Mount => "mount",
             Self::Lease => "lease",
             Self::Image => "image",
@@ -188,6 +192,12 @@ pub enum SweepError {
     Cgroup {
         /// Why.
         source: CgroupError,
+    },
+    /// Ports stay mapped.
+    #[error("mapped ports can't be taken away")]
+    Datapath {
+        /// Why.
+        source: DatapathError,
     },
     /// A file, directory, mount or process refuses.
     #[error("failed to {doing} {}", path.display())]

@@ -13,6 +13,7 @@ use crate::cgroups::{CgroupError, Cgroups};
 use crate::containerd::{Containerd, claimed_at};
 use crate::containers::own::{Own, OwnConfig, OwnError};
 use crate::containers::{ContainerName, Containers as _, Runtime, RuntimeConfig};
+use crate::datapath::KernelDatapath;
 use crate::mounts::{resolved, resolved_place};
 use crate::process;
 
@@ -262,6 +263,8 @@ impl Sweep for MachineSweep {
         if strangers.is_empty() && (has_parent || !known.is_empty()) {
             found.left.push(Left::of(Kind::Cgroup, cgroups.parent()));
         }
+        let datapath = KernelDatapath::new(&cgroups, &self.place.containers());
+        found.left.extend(datapath.left().map(|name| Left::of(Kind::Datapath, name)));
         found.left.extend(files::find_mounts(&self.place)?);
         found.left.append(&mut after);
         if let Some(own) = self.own.as_ref().filter(|_| self.place.own_containerd) {
@@ -282,6 +285,10 @@ impl Sweep for MachineSweep {
             Kind::Container => self.remove_container(left).await,
             Kind::Process => self.remove_process(&left.name).await,
             Kind::Cgroup => self.remove_cgroup(&left.name).await,
+            Kind::Datapath => {
+                let datapath = KernelDatapath::new(&self.cgroups()?, &self.place.containers());
+                datapath.clean().map_err(|source| SweepError::Datapath { source })
+            }
             Kind::Mount => files::remove_mount(Path::new(&left.name)),
             Kind::Lease | Kind::Image | Kind::Namespace => self.in_containerd(left).await,
             Kind::Directory | Kind::File => files::remove(&self.place, Path::new(&left.name)),

@@ -13,9 +13,10 @@ use mill_actors::node::{self, backend};
 use mill_actors::raft::Published;
 use mill_api::client::ClientError;
 use mill_api::daemon::InitRequest;
-use mill_drivers::bundle::Parts;
+use mill_drivers::bundle::{Drivers as _, Parts};
 use mill_drivers::clock::{Clock as _, SystemClock};
 use mill_drivers::containers::RuntimeConfig;
+use mill_drivers::datapath::{Datapath as _, KernelDatapath, Mode};
 use mill_drivers::disk::RealDisk;
 use mill_drivers::home::Home;
 use mill_drivers::host;
@@ -68,6 +69,7 @@ async fn live(config: &NodeConfig, dev: bool) -> Result<Exit, CliError> {
     let _claim = trouble::containerd(&found.socket)?;
     let args = arguments(config, Arc::new(home), found, &tempo)?;
     let published = args.published.clone();
+    choose_mapping(args.outside.drivers.datapath()).await;
     let tree = node::start(args, Arc::clone(&tempo)).await.map_err(|error| {
         failed("the daemon can't be started").source(&error).hint("`mill doctor` looks for the cause")
     })?;
@@ -173,8 +175,9 @@ fn arguments(
     let now = Arc::new(|| SystemClock.now());
     let logs = FileLogs::new(config.data_dir.join("allocs"), now, tempo.log_poll);
     let node = cli::doctor::Node { containerd: Some(socket), ..cli::doctor::Node::of(config) };
+    let datapath = drivers.datapath().clone();
     let doctor: backend::Doctor = Arc::new(move || {
-        let node = node.clone();
+        let node = cli::doctor::Node { mode: Some(datapath.mode()), ..node.clone() };
         Box::pin(async move { cli::doctor::findings(&node).await })
     });
     let plane = plane(config)?;
@@ -187,6 +190,16 @@ fn arguments(
         plane_socket: config.plane_socket.clone(),
         doctor,
     })
+}
+
+/// How ports are mapped, for as long as this daemon lives. What runs already stays as it was started.
+async fn choose_mapping(datapath: &KernelDatapath) {
+    match datapath.choose().await {
+        Mode::Kernel => tracing::info!("ports are mapped by the kernel"),
+        Mode::Fallback { reason } => {
+            tracing::warn!(reason, "the kernel maps no ports: programs must listen on $PORT");
+        }
+    }
 }
 
 /// How to start a plane if none is found: this very program, which says what goes wrong to a file.

@@ -33,7 +33,10 @@ impl World {
         let (life, is_recorded) = match kept.as_ref().and_then(Kept::read) {
             Some(Ok(record)) => (Life::restore(record, tempo, now), true),
             Some(Err(error)) => return broken(format!("a record can't be read: {error}")),
-            None => (Life::new(begin.assignment, begin.ports, begin.heard, tempo, now), false),
+            None => {
+                let life = Life::new(begin.assignment, begin.ports, begin.heard, tempo, now);
+                (life.with_loopback(begin.loopback), false)
+            }
         };
         let record = is_recorded.then(|| life.status().clone());
         let actor = Actor { life, looked: is_recorded, tasks: BTreeMap::new(), watched: None };

@@ -30,6 +30,7 @@ pub(crate) fn launch(name: &str, image: &str) -> Launch {
         hostname: "web-2222".to_owned(),
         address: [10, 0, 0, 1].into(),
         resolv_conf: None,
+        mapping: None,
     }
 }
 

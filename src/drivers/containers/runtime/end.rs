@@ -11,6 +11,7 @@ use super::{LEASE_PREFIX, Shared, not_found};
 use crate::cgroups::CgroupError;
 use crate::containerd::{NAMESPACE, RuntimeError, timestamp};
 use crate::containers::{ContainerError, ContainerName, Exit, Signal};
+use crate::datapath::Datapath as _;
 
 /// How containerd says that its connection with a shim has ended.
 const SHIM_CLOSED: &str = "ttrpc: closed";
@@ -68,8 +69,21 @@ impl Shared {
         self.containerd.remove_snapshot(&id).await?;
         self.containerd.release(&format!("{LEASE_PREFIX}{id}"), false).await?;
         self.remove_cgroup(name).await?;
+        self.unmap(name).await?;
         self.hosts.remove(name)?;
         self.remove_runc_state(name)
+    }
+
+    /// Entries outlive a kernel's willingness: where ports aren't mapped any more, one that stays is of a cgroup that is
+    /// gone, and hurts nobody.
+    async fn unmap(&self, name: &ContainerName) -> Result<(), ContainerError> {
+        match self.datapath.remove(name).await {
+            Err(error) if !self.datapath.mode().is_kernel() => {
+                tracing::debug!(container = %name, %error, "what is left of mapped ports stays");
+                Ok(())
+            }
+            removed => Ok(removed?),
+        }
     }
 
     async fn remove_task(&self, name: &ContainerName) -> Result<(), ContainerError> {

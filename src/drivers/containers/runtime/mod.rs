@@ -1,9 +1,9 @@
 //! The real [`Containers`]: containerd's containers and tasks, runc below.
 //!
 //! One container has: a record and a writable snapshot of the same name, a task (a shim and a process), its FIFOs'
-//! writing ends in the shim, and a cgroup `PARENT/NAME`. While it is being made a lease holds the snapshot; the record
-//! holds it afterwards. runc keeps its own state of it in a directory. The record is made before the task and removed
-//! after it, so that whatever a kill -9 leaves is found by name.
+//! writing ends in the shim, a cgroup `PARENT/NAME`, and an entry by which the kernel maps its ports. While it is being
+//! made a lease holds the snapshot; the record holds it afterwards. runc keeps its own state of it in a directory. The
+//! record is made before the task and removed after it, so that whatever a kill -9 leaves is found by name.
 //!
 //! A removed snapshot's directory goes with containerd's next collection. That mostly follows at once, but was seen to
 //! miss one; `Images::remove_unused`, which forces a collection, gets the rest.
@@ -27,6 +27,7 @@ use super::{
 };
 use crate::cgroups::{CgroupError, Cgroups, Usage};
 use crate::containerd::{Containerd, RuntimeError, timestamp};
+use crate::datapath::{Datapath as _, KernelDatapath, Mapping};
 use hosts::Hosts;
 
 mod bundle;
@@ -42,6 +43,9 @@ const SHIM: &str = "io.containerd.runc.v2";
 
 /// Label of a container's record: the number of the signal that asks it to stop.
 const STOP_LABEL: &str = "mill.stop-signal";
+
+/// Label of a container's record: how its ports are mapped. An entry that is lost is put back from it.
+const MAPPING_LABEL: &str = "mill.mapping";
 
 /// Prefix of the lease that holds a container's snapshot while it is being made.
 pub(crate) const LEASE_PREFIX: &str = "mill-start-";
@@ -76,6 +80,7 @@ struct Shared {
     runc_root: PathBuf,
     hosts: Hosts,
     bundles: bundle::Bundles,
+    datapath: KernelDatapath,
     /// Executed programs so far, with the time of this Mill's start as their names.
     execs: AtomicU64,
     born: Timestamp,
@@ -93,6 +98,7 @@ impl Runtime {
         exec::empty(&fifos)?;
         let shared = Shared {
             containerd: Containerd::new(&config.socket, tempo),
+            datapath: KernelDatapath::new(&cgroups, &config.state),
             cgroups,
             host,
             fifos,
@@ -114,6 +120,11 @@ impl Runtime {
     pub fn cgroups(&self) -> &Cgroups {
         &self.shared.cgroups
     }
+
+    /// What maps the containers' ports.
+    pub fn datapath(&self) -> &KernelDatapath {
+        &self.shared.datapath
+    }
 }
 
 impl Containers for Runtime {
@@ -128,7 +139,8 @@ impl Containers for Runtime {
             // Each by itself: for a list of all tasks containerd asks every shim of the node.
             let task = self.shared.task(&name).await?;
             let state = self.shared.state(&name, task.as_ref(), record.created_at);
-            let labels = record.labels.into_iter().filter(|(key, _)| key != STOP_LABEL).collect();
+            let is_kept = |(key, _): &(String, _)| key != STOP_LABEL && key != MAPPING_LABEL;
+            let labels = record.labels.into_iter().filter(is_kept).collect();
             found.push(Found { name, labels, state });
         }
         Ok(found)
@@ -169,6 +181,14 @@ impl Containers for Runtime {
         self.shared.remove(name).await
     }
 
+    async fn mapped(&self) -> Result<BTreeMap<ContainerName, Mapping>, ContainerError> {
+        let records = self.shared.containerd.records("").await?;
+        let mapped = records.into_iter().filter_map(|record| {
+            Some((record.id.parse().ok()?, record.labels.get(MAPPING_LABEL)?.parse().ok()?))
+        });
+        Ok(mapped.collect())
+    }
+
     async fn leftovers(
         &self,
         known: &BTreeSet<ContainerName>,
@@ -183,8 +203,12 @@ impl Containers for Runtime {
         texts.extend(shared.bundles.names()?);
         let leases = shared.containerd.held_leases().await?;
         texts.extend(leases.iter().filter_map(|id| id.strip_prefix(LEASE_PREFIX)).map(str::to_owned));
+        let mapped = match shared.datapath.mode().is_kernel() {
+            true => shared.datapath.entries().await?,
+            false => BTreeMap::new(),
+        };
         // What has no name of Mill's (unpacked layers, say) isn't a container.
-        let names = texts.iter().filter_map(|text| text.parse().ok());
+        let names = texts.iter().filter_map(|text| text.parse().ok()).chain(mapped.into_keys());
         Ok(names.filter(|name| !known.contains(name)).collect())
     }
 }

@@ -7,11 +7,12 @@ use containerd_client::services::v1::container::Runtime as ShimName;
 use containerd_client::types::Mount;
 use prost::Message as _;
 
-use super::{LEASE_PREFIX, SHIM, STOP_LABEL, Shared, host, string_map, text, told};
+use super::{LEASE_PREFIX, MAPPING_LABEL, SHIM, STOP_LABEL, Shared, host, string_map, text, told};
 use crate::containerd::{RuntimeError, SNAPSHOTTER};
 use crate::containers::oci::{self, Found, Spec};
 use crate::containers::rootfs::{self, Question};
 use crate::containers::{Launch, Running, StartError};
+use crate::datapath::Datapath as _;
 use crate::images;
 
 /// Type of a spec as containerd's own client names it.
@@ -68,6 +69,7 @@ impl Shared {
 
         let mut labels = string_map(&launch.labels);
         labels.insert(STOP_LABEL.to_owned(), stop_signal.number().to_string());
+        labels.extend(launch.mapping.iter().map(|mapping| (MAPPING_LABEL.to_owned(), mapping.to_string())));
         let record = api::Container {
             id: name.clone(),
             labels,
@@ -105,6 +107,10 @@ impl Shared {
         let mut tasks = self.containerd.tasks();
         let created = self.containerd.call("create a task", tasks.create(create)).await;
         let created = created.map_err(|error| start_error(launch, error))?;
+        if let Some(mapping) = &launch.mapping {
+            // Its cgroup is there, and its program doesn't run yet.
+            self.datapath.put(&launch.name, mapping).await?;
+        }
         let start = api::StartRequest { container_id: id, exec_id: String::new() };
         self.containerd
             .call("start a task", tasks.start(start))

@@ -314,6 +314,7 @@ pub(crate) fn shell(name: &str, image: &ImageRef, script: &str) -> Launch {
         hostname: "web-2222".to_owned(),
         address: [10, 9, 8, 7].into(),
         resolv_conf: None,
+        mapping: None,
     }
 }
 

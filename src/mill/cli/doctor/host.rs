@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use mill_drivers::datapath::{KernelDatapath, Mode};
 use mill_drivers::host::{self, Disk};
 use mill_drivers::sockets::{Listener, ProcSockets, Sockets as _, Wanted};
 use mill_model::Tempo;
@@ -37,6 +38,8 @@ pub(super) struct Host {
     pub(super) socket: Option<(PathBuf, Answers)>,
     /// The API's port, and who listens there; `Err`: that can't be seen.
     pub(super) port: (u16, Result<Option<Listener>, String>),
+    /// How ports are mapped, or would be.
+    pub(super) mapping: Mode,
 }
 
 /// Whether somebody answers at a socket.
@@ -86,6 +89,10 @@ pub(super) async fn look(node: &Node) -> Host {
             None => None,
         },
         port: (node.port, listener(node.port).await),
+        mapping: match &node.mode {
+            Some(mode) => mode.clone(),
+            None => KernelDatapath::probe().await,
+        },
         kernel,
     }
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use mill_api::doctor::Finding;
+use mill_drivers::datapath::Mode;
 use mill_drivers::host::Disk;
 use mill_drivers::sockets::Listener;
 use mill_model::Bytes;
@@ -37,6 +38,7 @@ pub(super) fn judge(host: &Host) -> Vec<Finding> {
     ];
     findings.extend(host.socket.as_ref().map(|(path, answers)| socket(path, *answers)));
     findings.push(port(host.port.0, &host.port.1));
+    findings.push(mapping(&host.mapping));
     findings
 }
 
@@ -191,6 +193,19 @@ fn port(port: u16, holder: &Result<Option<Listener>, String>) -> Finding {
     }
 }
 
+/// Without the kernel's help Mill works, but not any image does.
+fn mapping(mode: &Mode) -> Finding {
+    let check = "mapped ports";
+    match mode {
+        Mode::Kernel => Finding::ok(check, "by the kernel: programs bind what they always bind"),
+        Mode::Fallback { reason } => Finding::warn(
+            check,
+            format!("not by the kernel ({reason}): programs must listen on $PORT"),
+            "Linux 5.12 or later with BPF and cgroup v2, and a daemon that runs as root and may use both",
+        ),
+    }
+}
+
 #[cfg(test)]
 pub(super) mod tests {
     use mill_api::doctor::Level;
@@ -230,6 +245,7 @@ pub(super) mod tests {
             loops: true,
             socket: Some(("/run/containerd/containerd.sock".into(), Answers::Yes)),
             port: (4400, Ok(None)),
+            mapping: Mode::Kernel,
         }
     }
 
@@ -252,6 +268,7 @@ pub(super) mod tests {
             loops: false,
             socket: Some(("/run/containerd/containerd.sock".into(), Answers::No)),
             port: held(4400, Some((77, "nginx"))),
+            mapping: Mode::Fallback { reason: "no cgroup v2 hierarchy is mounted".into() },
         }
     }
 
@@ -266,8 +283,8 @@ pub(super) mod tests {
 
     #[test]
     fn a_machine_that_is_well_passes_and_a_broken_one_fails_everywhere() {
-        assert_eq!(levels(&well()), "oooooooooo");
-        assert_eq!(levels(&broken()), "wFFFFFwFwF");
+        assert_eq!(levels(&well()), "ooooooooooo");
+        assert_eq!(levels(&broken()), "wFFFFFwFwFw");
         for finding in judge(&broken()) {
             assert!(finding.fix.is_some(), "{finding:?} has no fix");
         }
@@ -276,21 +293,22 @@ pub(super) mod tests {
     #[test]
     fn each_check_sees_its_own_trouble() {
         type Change = fn(&mut Host);
-        let cases: [(&str, Change); 14] = [
-            ("wooooooooo", |host| host.is_root = false),
-            ("owoooooooo", |host| host.kernel = "custom".into()),
-            ("ooFooooooo", |host| host.containerd = Some("containerd x v1.5.9 abc".into())),
-            ("oowooooooo", |host| host.containerd = Some("hello".into())),
-            ("ooooFooooo", |host| host.cgroups = Cgroups::default()),
-            ("oooooowooo", |host| host.mkfs = false),
-            ("oooooowooo", |host| host.loops = false),
-            ("ooooooowoo", |host| host.disk = None),
-            ("ooooooowoo", |host| host.disk.as_mut().unwrap().inodes_free = 5),
-            ("oooooooowo", |host| host.socket.as_mut().unwrap().1 = Answers::Forbidden),
-            ("ooooooooo", |host| host.socket = None),
-            ("oooooooooo", |host| host.port = held(4400, Some((9, "mill")))),
-            ("oooooooooF", |host| host.port = held(4400, None)),
-            ("ooooooooow", |host| host.port = (4400, Err("can't read".into()))),
+        let cases: [(&str, Change); 15] = [
+            ("woooooooooo", |host| host.is_root = false),
+            ("owooooooooo", |host| host.kernel = "custom".into()),
+            ("ooFoooooooo", |host| host.containerd = Some("containerd x v1.5.9 abc".into())),
+            ("oowoooooooo", |host| host.containerd = Some("hello".into())),
+            ("ooooFoooooo", |host| host.cgroups = Cgroups::default()),
+            ("oooooowoooo", |host| host.mkfs = false),
+            ("oooooowoooo", |host| host.loops = false),
+            ("ooooooowooo", |host| host.disk = None),
+            ("ooooooowooo", |host| host.disk.as_mut().unwrap().inodes_free = 5),
+            ("oooooooowoo", |host| host.socket.as_mut().unwrap().1 = Answers::Forbidden),
+            ("oooooooooo", |host| host.socket = None),
+            ("ooooooooooo", |host| host.port = held(4400, Some((9, "mill")))),
+            ("oooooooooFo", |host| host.port = held(4400, None)),
+            ("ooooooooowo", |host| host.port = (4400, Err("can't read".into()))),
+            ("oooooooooow", |host| host.mapping = broken().mapping),
         ];
         for (expected, change) in cases {
             let mut host = well();
@@ -303,7 +321,7 @@ pub(super) mod tests {
         let mut hybrid = well();
         hybrid.cgroups.v1 = ["cpu", "memory", "pids"].map(str::to_owned).to_vec();
         hybrid.cgroups.v2_controllers.clear();
-        assert_eq!(levels(&hybrid), "oooooooooo");
+        assert_eq!(levels(&hybrid), "ooooooooooo");
     }
 
     #[test]

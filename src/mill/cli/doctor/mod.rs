@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use clap::Args;
 use mill_api::client;
 use mill_api::doctor::{Finding, Level, Report};
+use mill_drivers::datapath::Mode;
 
 use super::daemon::DaemonArgs;
 use super::error::CliError;
@@ -57,6 +58,8 @@ pub(crate) struct Node {
     pub(crate) containerd: Option<PathBuf>,
     /// Where its API listens.
     pub(crate) port: u16,
+    /// How its ports are mapped, if it runs and has chosen.
+    pub(crate) mode: Option<Mode>,
 }
 
 impl Node {
@@ -66,7 +69,7 @@ impl Node {
             Containerd::Socket(socket) | Containerd::Auto(socket) => Some(socket.clone()),
             Containerd::Own => None,
         };
-        Self { data_dir: config.data_dir.clone(), containerd, port: config.listen.port() }
+        Self { data_dir: config.data_dir.clone(), containerd, port: config.listen.port(), mode: None }
     }
 }
 
@@ -82,9 +85,8 @@ async fn here(args: &DoctorArgs) -> Report {
         Ok(config) => (Node::of(&config), None),
         Err(error) => {
             let data_dir = args.data_dir.as_deref().unwrap_or(DATA_DIR).into();
-            let node =
-                Node { data_dir, containerd: Some(CONTAINERD_SOCKET.into()), port: client::DEFAULT_PORT };
-            (node, Some(settings(&error)))
+            let (containerd, port) = (Some(CONTAINERD_SOCKET.into()), client::DEFAULT_PORT);
+            (Node { data_dir, containerd, port, mode: None }, Some(settings(&error)))
         }
     };
     Report { node: None, findings: wrong.into_iter().chain(findings(&node).await).collect() }
@@ -194,7 +196,8 @@ mod tests {
     #[tokio::test]
     async fn this_machine_can_be_looked_at_without_a_daemon() {
         let directory = tempfile::tempdir().unwrap();
-        let node = Node { data_dir: directory.path().to_owned(), containerd: None, port: 4400 };
+        let data_dir = directory.path().to_owned();
+        let node = Node { data_dir, containerd: None, port: 4400, mode: None };
         let findings = judge::judge(&host::look(&node).await);
         let of = |check: &str| findings.iter().find(|f| f.check == check).unwrap();
         assert!(of("kernel").what.contains('.'), "{:?}", of("kernel"));
