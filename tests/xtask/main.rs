@@ -5,6 +5,7 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
+mod bpf;
 mod demo;
 mod failures;
 mod guard;
@@ -26,6 +27,7 @@ cargo xtask install         what a build and the tests need, by apt-get
 cargo xtask check           format, lints, licences, documentation, the rules of the house: no tests of rooms
 cargo xtask e2e [NAME…]     end-to-end stories; `all`, or a name that `cargo xtask e2e list` gives
 cargo xtask sim [ARGS…]     the simulation; --seeds N, --seed S
+cargo xtask bpf             builds the programs for the kernel; needs clang and llvm
 cargo xtask bench           measurements beside the peers, printed
 cargo xtask prove-long      everything in full counts: an hour or more
 ";
@@ -51,6 +53,7 @@ fn run(house: &House, words: &[&str]) -> Result<ExitCode, Trouble> {
         ["install"] => install::all(house).map(|()| ExitCode::SUCCESS),
         ["e2e", names @ ..] => prove::stories(house, names),
         ["sim", args @ ..] => prove::simulation(house, args),
+        ["bpf"] => bpf::build(house).map(|()| ExitCode::SUCCESS),
         ["bench"] => prove::bench(house),
         _ => Err(Trouble::Usage(USAGE)),
     }

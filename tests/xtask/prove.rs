@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::Instant;
 
+use crate::bpf;
 use crate::house::{House, PROFILE};
 use crate::install;
 use crate::shell::{Shell, Trouble, say};
@@ -84,6 +85,7 @@ fn look(house: &House, tally: &mut Tally) {
         let shell = install::deny(house).within(&house.top);
         whole(shell.args(["--locked", "check", "--hide-inclusion-graph", "bans", "licenses", "sources"]))
     });
+    tally.step("bpf", || bpf::check(house).map(Outcome::all_of));
     tally.step("docs", || {
         let docs = ["doc", "--workspace", "--no-deps", "--locked", "--quiet"];
         whole(cargo(house).args(docs).env("RUSTDOCFLAGS", "-D warnings"))

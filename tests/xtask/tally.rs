@@ -32,6 +32,11 @@ impl Outcome {
         Self { passed: 1, ..Self::default() }
     }
 
+    /// So many things, which all passed.
+    pub(crate) fn all_of(passed: usize) -> Self {
+        Self { passed, ..Self::default() }
+    }
+
     fn trouble(trouble: &Trouble) -> Self {
         Self { passed: 0, failed: 1, failures: vec![trouble.to_string()] }
     }
