@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use crate::checked;
 use crate::life::{self, Asked};
 use crate::settings;
+use crate::tries;
 
 /// How often an idle connection looks whether the program is ending.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -132,6 +133,10 @@ impl Server {
                     ("200 OK", "healthy\n".to_owned())
                 }
                 _ => ("503 Service Unavailable", "not healthy\n".to_owned()),
+            },
+            _ if path.starts_with("/try/") => match path.strip_prefix("/try/").and_then(tries::answer) {
+                Some(came) => ("200 OK", came),
+                None => ("404 Not Found", String::new()),
             },
             _ => match path.strip_prefix("/env/").map(std::env::var) {
                 Some(Ok(value)) => ("200 OK", value),

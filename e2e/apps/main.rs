@@ -10,6 +10,8 @@ mod checked;
 mod hello;
 mod life;
 mod settings;
+mod sockets;
+mod tries;
 mod udp;
 mod works;
 
@@ -23,6 +25,11 @@ const PROGRAMS: &[Program] = &[
     ("never-healthy", "hello, whose /health never succeeds", hello::serve_never_healthy),
     ("tcp", "accepts connections on $PORT unless it is ill", checked::accept),
     ("grpc-health", "serves gRPC's health protocol on $PORT, not serving while it is ill", checked::grpc),
+    (
+        "sockets",
+        "measures what binding and connecting cost, says it, and sleeps until SIGTERM",
+        sockets::measure,
+    ),
     ("udp-echo", "sends back each datagram that reaches $PORT", udp::echo),
     ("exit", "ends after $AFTER_MS with $CODE, or by a signal if $HOW is `abort`", works::exit),
     ("hog", "takes $HOG_MB of memory after $AFTER_MS and keeps it", works::hog),

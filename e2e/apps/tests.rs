@@ -248,6 +248,37 @@ fn hog_holds_what_it_says() {
 }
 
 #[test]
+fn hello_tries_what_it_is_told_with_sockets() {
+    let port = free_port();
+    let mut hello = Running::start("hello", &[("PORT", &port.to_string())]);
+    hello.says("listening on");
+    let ask = |path: &str| {
+        let mut connection = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        get(&mut connection, path)
+    };
+    let bound = free_port();
+    assert!(ask(&format!("/try/bind/127.0.0.1:{bound}")).ends_with(&format!("127.0.0.1:{bound}")));
+    assert!(ask(&format!("/try/connect/127.0.0.1:{bound}")).ends_with(&format!("127.0.0.1:{bound}")));
+    assert!(ask(&format!("/try/bind/127.0.0.1:{bound}")).ends_with("AddrInUse"));
+    assert!(ask("/try/fly/127.0.0.1:1").starts_with("HTTP/1.1 404"));
+    let echo = free_port();
+    let mut server = Running::start("udp-echo", &[("PORT", &echo.to_string())]);
+    server.says("listening on");
+    assert!(ask(&format!("/try/echo/127.0.0.1:{echo}")).ends_with(&format!("127.0.0.1:{echo}")));
+}
+
+#[test]
+fn sockets_says_what_each_call_costs() {
+    let [port, side] = [free_port(), free_port()].map(|port| port.to_string());
+    let mut sockets = Running::start("sockets", &[("PORT", &port), ("SIDE_PORT", &side), ("ROUNDS", "3")]);
+    for call in ["bind, a declared port: ", "bind, any port: ", "connect to localhost and close: "] {
+        let line = sockets.says(call);
+        assert!(line.contains(" ns ["), "{line}");
+    }
+    sockets.says("measured");
+}
+
+#[test]
 fn udp_echo_returns_datagrams() {
     let port = free_port();
     let mut echo = Running::start("udp-echo", &[("PORT", &port.to_string())]);

@@ -14,6 +14,7 @@ mod deploy;
 mod figures;
 mod footprint;
 mod peers;
+mod sockets;
 mod start;
 mod writes;
 
@@ -25,6 +26,7 @@ pub const BENCHES: &[Story] = &[
     Story { name: "bench_deploy", pace: Pace::Brisk, tell: Tell::Node(deploy::cached_image) },
     Story { name: "bench_fifty", pace: Pace::Brisk, tell: Tell::Node(footprint::fifty_and_a_hundred) },
     Story { name: "bench_writes", pace: Pace::Brisk, tell: Tell::Node(writes::through_the_api) },
+    Story { name: "bench_sockets", pace: Pace::Brisk, tell: Tell::Node(sockets::bind_and_connect) },
     Story { name: "bench_start", pace: Pace::Brisk, tell: Tell::Node(start::to_ready) },
 ];
 

@@ -2,7 +2,8 @@
 //!
 //! `apt-get` fetches a package with everything it depends on into an empty system, `dpkg` unpacks it. What the
 //! packages' install scripts would have done, and an image needs, is done here and nothing else: the user list
-//! of base-passwd and the package's own user; nginx's default site switched on and its first page in place;
+//! of base-passwd and the package's own user; nginx's default site switched on and its first page in place, and two
+//! other sites that differ in what they listen on, for those who ask for them;
 //! redis' data and log directories.
 //! Programs and their configuration files are Debian's, byte for byte.
 
@@ -103,7 +104,14 @@ fn finish_nginx(root: &Path) -> Result<(), Failed> {
     let pages = root.join("var/www/html");
     fs::create_dir_all(&pages).or_fail("nginx's pages")?;
     let first = root.join("usr/share/nginx/html/index.html");
-    fs::copy(first, pages.join("index.nginx-debian.html")).or_fail("nginx's first page").map(drop)
+    fs::copy(first, pages.join("index.nginx-debian.html")).or_fail("nginx's first page")?;
+    for (name, listen) in [("dual", "[::]:80 ipv6only=off"), ("v6only", "[::]:80")] {
+        let config = format!(
+            "events {{}}\nhttp {{ server {{ listen {listen}; root /var/www/html; index index.nginx-debian.html; }} }}\n"
+        );
+        fs::write(root.join(format!("etc/nginx/{name}.conf")), config).or_fail("nginx's other sites")?;
+    }
+    Ok(())
 }
 
 fn finish_redis(root: &Path) -> Result<(), Failed> {

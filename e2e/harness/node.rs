@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -27,7 +27,21 @@ struct How {
     command: &'static str,
     data: PathBuf,
     log: PathBuf,
+    /// Whether it may use BPF.
+    may_bpf: bool,
 }
+
+/// Runs its arguments where bpf(2) answers EPERM, by a filter for system calls (seccomp(2)) that lets all others pass: in
+/// the kernel's own words, since perl is on every Debian and can say them.
+const WITHOUT_BPF: &str = r#"
+use POSIX qw(uname);
+my ($arch, $bpf, $seccomp) = (uname())[4] eq "aarch64" ? (0xC00000B7, 280, 277) : (0xC000003E, 321, 317);
+my @filter = ([0x20, 0, 0, 4], [0x15, 0, 3, $arch], [0x20, 0, 0, 0], [0x15, 0, 1, $bpf], [0x06, 0, 0, 0x00050001], [0x06, 0, 0, 0x7fff0000]);
+my $filter = join "", map { pack "SCCL", @$_ } @filter;
+my $program = pack "Sx6P", scalar @filter, $filter;
+syscall($seccomp, 1, 0, $program) == 0 or die "seccomp: $!";
+exec @ARGV or die "exec: $!";
+"#;
 
 impl Node {
     /// Starts one with its data in `folder` and waits until it takes writes.
@@ -35,14 +49,27 @@ impl Node {
     /// # Errors
     /// It doesn't.
     pub fn start(mill: &Mill, folder: &Path) -> Result<Self, Failed> {
-        let node = Self::spawn(How {
-            mill: mill.clone(),
-            command: "dev",
-            data: folder.join("mill"),
-            log: folder.join("mill.log"),
-        })?;
+        Self::start_with(mill, folder, true)
+    }
+
+    /// The same, where the kernel refuses it BPF.
+    ///
+    /// # Errors
+    /// It doesn't.
+    pub fn start_without_bpf(mill: &Mill, folder: &Path) -> Result<Self, Failed> {
+        Self::start_with(mill, folder, false)
+    }
+
+    fn start_with(mill: &Mill, folder: &Path, may_bpf: bool) -> Result<Self, Failed> {
+        let (data, log) = (folder.join("mill"), folder.join("mill.log"));
+        let node = Self::spawn(How { mill: mill.clone(), command: "dev", data, log, may_bpf })?;
         node.ready()?;
         Ok(node)
+    }
+
+    /// Gives BPF to the daemons that are started from now on, or takes it from them.
+    pub fn let_bpf(&mut self, may_bpf: bool) {
+        self.how.may_bpf = may_bpf;
     }
 
     /// Starts the daemon of a node with its data in `data`, and waits until it answers: one that belongs to no cluster
@@ -52,7 +79,7 @@ impl Node {
     /// It doesn't answer.
     pub fn start_idle(mill: &Mill, folder: &Path, data: &str) -> Result<Self, Failed> {
         let (data, log) = (folder.join(data), folder.join("mill.log"));
-        let node = Self::spawn(How { mill: mill.clone(), command: "daemon", data, log })?;
+        let node = Self::spawn(How { mill: mill.clone(), command: "daemon", data, log, may_bpf: true })?;
         until("the daemon answers", READY_WITHIN, || {
             let answer = mill.run(&["status"])?;
             Ok(Look::at(answer.err.contains("belongs to no cluster"), answer))
@@ -181,12 +208,29 @@ impl How {
         let log = fs::OpenOptions::new().create(true).append(true).open(&self.log);
         let log = log.or_fail("the node's log")?;
         let data = self.data.to_str().or_fail("a path that is text")?;
-        self.mill
-            .command(&[self.command, "--data-dir", data])
+        let command = self.mill.command(&[self.command, "--data-dir", data]);
+        let mut command = if self.may_bpf { command } else { without_bpf(&command) };
+        command
             .stdout(log.try_clone().or_fail("the node's log")?)
             .stderr(log)
             .stdin(Stdio::null())
             .spawn()
             .or_fail(format_args!("can't run `mill {}`", self.command))
     }
+}
+
+/// The same command where bpf(2) is refused.
+fn without_bpf(command: &Command) -> Command {
+    let mut without = Command::new("perl");
+    without.args(["-e", WITHOUT_BPF, "--"]).arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => without.env(name, value),
+            None => without.env_remove(name),
+        };
+    }
+    if let Some(folder) = command.get_current_dir() {
+        without.current_dir(folder);
+    }
+    without
 }

@@ -16,7 +16,7 @@ use crate::scenarios::{STORIES, Story, Tell};
 const LINES_SHOWN: usize = 40;
 
 /// What changes when images are built differently, so that those of an earlier version aren't used.
-const IMAGES_VERSION: u32 = 3;
+const IMAGES_VERSION: u32 = 4;
 
 /// What stories are run with.
 #[derive(Debug, Clone)]
@@ -124,6 +124,8 @@ pub fn tell(args: &[String]) -> Result<(), Failed> {
     match story.tell {
         Tell::Machine(tell) => tell(&mut machine),
         Tell::Node(tell) => tell(&mut World::start(machine)?),
+        Tell::Addressed(tell) => tell(&mut World::start_addressed(machine)?),
+        Tell::Unmapped(tell) => tell(&mut World::start_unmapped(machine)?),
     }
 }
 

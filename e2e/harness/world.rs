@@ -22,6 +22,9 @@ const REGISTRY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 50
 /// How long a deploy that is over may take to show in the list of allocs, and a killed part to come back.
 pub const SETTLES_WITHIN: Duration = Duration::from_secs(60);
 
+/// The address of a node that has one.
+pub const ADDRESS: &str = "10.77.0.1";
+
 /// A story's machine before there is a Mill on it.
 pub struct Machine {
     /// Files of the story.
@@ -79,6 +82,27 @@ impl World {
     pub fn start(machine: Machine) -> Result<Self, Failed> {
         let mill = machine.mill.clone();
         let node = Node::start(&mill, &machine.folder)?;
+        Ok(Self { machine, mill, node })
+    }
+
+    /// Starts a node on `machine` that is reached at [`ADDRESS`].
+    ///
+    /// # Errors
+    /// It doesn't come up.
+    pub fn start_addressed(machine: Machine) -> Result<Self, Failed> {
+        Tool::new("ip").args(["address", "add", &format!("{ADDRESS}/32"), "dev", "lo"]).run()?;
+        let mill = machine.mill.clone();
+        let node = Node::start(&mill.clone().with_env("MILL_ADVERTISE", ADDRESS), &machine.folder)?;
+        Ok(Self { machine, mill, node })
+    }
+
+    /// Starts a node on `machine` that may not use BPF.
+    ///
+    /// # Errors
+    /// It doesn't come up.
+    pub fn start_unmapped(machine: Machine) -> Result<Self, Failed> {
+        let mill = machine.mill.clone();
+        let node = Node::start_without_bpf(&mill, &machine.folder)?;
         Ok(Self { machine, mill, node })
     }
 

@@ -121,6 +121,7 @@ fn nothing_is_left(world: &World, empty: &Held) -> Result<(), Failed> {
         Ok(Look::at(shims.is_empty(), shims))
     })?;
     expect(!Path::new("/run/mill").exists(), "no socket", "/run/mill is there")?;
+    expect(!Path::new("/sys/fs/bpf/mill").exists(), "no program in the kernel", "/sys/fs/bpf/mill is there")?;
     let theirs = ctr_of(THEIRS, &["tasks", "ls"])?;
     expect(theirs.contains("RUNNING"), "somebody else's container runs on", &theirs)?;
     let image = world.machine.image("hello:v1");

@@ -13,6 +13,7 @@ mod hello;
 mod init;
 mod kills;
 mod machine;
+mod mapped;
 mod order;
 mod refusals;
 mod seen;
@@ -45,6 +46,10 @@ pub enum Tell {
     Machine(fn(&mut Machine) -> Result<(), Failed>),
     /// A machine with a node on it.
     Node(fn(&mut World) -> Result<(), Failed>),
+    /// The same, its address one of the network's and not of the loopback device's.
+    Addressed(fn(&mut World) -> Result<(), Failed>),
+    /// A machine with a node on it, where the kernel gives the node no BPF: programs must obey `PORT`.
+    Unmapped(fn(&mut World) -> Result<(), Failed>),
 }
 
 /// All of them, quick ones first.
@@ -63,6 +68,8 @@ pub const STORIES: &[Story] = &[
     refusals::CONFIGS,
     refusals::REQUESTS,
     clean::CLEAN,
+    mapped::PORTS,
+    mapped::NO_BPF,
     unmodified::NGINX_REDIS,
     unmodified::CLASH,
     seen::SLOW_REGISTRY,

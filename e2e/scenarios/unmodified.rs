@@ -9,8 +9,8 @@ use crate::harness::failed::expect;
 use crate::harness::{Context as _, Failed, Look, World, http, until};
 
 pub(super) const NGINX_REDIS: Story =
-    Story { name: "unmodified_nginx_redis", pace: Pace::Brisk, tell: Tell::Node(nginx_and_redis) };
-pub(super) const CLASH: Story = Story { name: "port_clash", pace: Pace::Brisk, tell: Tell::Node(clash) };
+    Story { name: "unmodified_nginx_redis", pace: Pace::Brisk, tell: Tell::Unmapped(nginx_and_redis) };
+pub(super) const CLASH: Story = Story { name: "port_clash", pace: Pace::Brisk, tell: Tell::Unmapped(clash) };
 
 /// It is looked for as soon as it is healthy.
 const SEEN_WITHIN: Duration = Duration::from_secs(10);
