@@ -64,7 +64,9 @@ impl KernelDatapath {
     /// Finds out whether this kernel can, by doing it: loads and attaches, or finds attached. What is chosen holds for as
     /// long as this process lives; only the first call chooses.
     pub async fn choose(&self) -> Mode {
-        let attached = self.off_thread(|shared| shared.attach().map(drop)).await;
+        // What is attached already says nothing of what this process may: entries are looked at.
+        let may = |shared: &Shared| shared.attach().and_then(|_| maps::addresses(&shared.pins));
+        let attached = self.off_thread(may).await.map(drop);
         let mode = match attached {
             Ok(()) => Mode::Kernel,
             Err(error) => Mode::Fallback { reason: chain(&error) },

@@ -22,6 +22,8 @@
 //!   private address. Port 0 can be bound so.
 //! - A datagram from a socket that isn't connected and speaks IPv6, to `::1`, where the program listens in IPv4 or both:
 //!   the kernel lets it change to no other family. It is refused; a connected one is sent.
+//! - What a multipath TCP socket's other end was called: to one that connected to a loopback address it is `127.0.0.1`
+//!   or `::1`, whichever of them was asked for. (Parts are what is bound and connected, and bear what is known.)
 //! - Protocols beside TCP (multipath too) and UDP are neither mapped nor refused.
 //!
 //! [`Containers::mapped`]: crate::containers::Containers::mapped
