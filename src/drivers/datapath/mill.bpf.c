@@ -407,6 +407,14 @@ INLINE int reach_own(struct place *place, const __be32 *v4, const __be32 *v6, in
 	return ALLOW;
 }
 
+/* Whether it is a datagram from a mapped port: an answer goes to whoever asked, on this machine too, though that one's
+ * address, like the node's, may be a loopback address. */
+INLINE int is_answer(struct bpf_sock_addr *ctx, __u8 protocol)
+{
+	struct belief *belief = protocol == IPPROTO_UDP ? bpf_sk_storage_get(&beliefs, ctx->sk, 0, 0) : 0;
+	return belief && belief->kind == IS_MAPPED;
+}
+
 INLINE int reach(struct bpf_sock_addr *ctx, struct place *place, int is_datagram)
 {
 	if (is_metadata(place->at))
@@ -433,7 +441,7 @@ INLINE int reach(struct bpf_sock_addr *ctx, struct place *place, int is_datagram
 		int has_v4 = has_bound(id, place->port, protocol, BOUND_V4);
 		int has_v6 = has_bound(id, place->port, protocol, BOUND_V6);
 		/* Somebody's mapped port, or a service of the node's. Its address may be a loopback address, all that it has. */
-		int others = own ? is_in_pool(node, place->port) : 1;
+		int others = own ? is_in_pool(node, place->port) || is_answer(ctx, protocol) : 1;
 		if (here && others && ((!has_v4 && !has_v6) || is_mills(node, place->port)))
 			return ALLOW;
 		/* Another container's private address. */

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use aya::programs::links::PinnedLink;
 use inside::{HERE, Machine, container, mapping, net, on_a_machine};
-use mill_drivers::datapath::{Datapath as _, KernelDatapath, Mended};
+use mill_drivers::datapath::{Datapath as _, KernelDatapath, Mended, NodeNet};
 use mill_drivers::sockets::{ProcSockets, Sockets as _, Wanted};
 
 /// Where a port is reached on this machine, by the kernel's own tables.
@@ -317,6 +317,43 @@ fn datagrams_find_their_way_there_and_back() {
         assert_eq!(client.told("receive v4"), "127.0.0.1:8125");
         neighbour.told(&format!("send out {HERE}:8125"));
         assert_eq!(dns.told("bind many udp 239.1.2.3:5353"), "239.1.2.3:5353");
+    });
+}
+
+#[test]
+fn a_node_may_have_no_address_but_a_loopback_one() {
+    on_a_machine("a_node_may_have_no_address_but_a_loopback_one", async |machine: Machine| {
+        let datapath = machine.datapath().await;
+        datapath.settle(NodeNet { address: [127, 0, 0, 1].into(), ..net() });
+        assert_eq!(datapath.keep().await.unwrap(), [Mended::Node]);
+        machine.container(&datapath, "web-2222.1", &[("80", 20_001), ("53/udp", 20_002)]).await;
+        machine.container(&datapath, "web-3333.2", &[("80", 20_003)]).await;
+        let mut web = machine.program(Some("web-2222.1"));
+        let mut other = machine.program(Some("web-3333.2"));
+        let mut node = machine.program(None);
+        node.told("bind own tcp 127.0.0.1:6000");
+        for program in [&mut web, &mut other] {
+            assert_eq!(program.told("bind 80 tcp 0.0.0.0:80"), "0.0.0.0:80");
+            assert_eq!(program.told("bind mq tcp 0.0.0.0:25672"), "0.0.0.0:25672");
+            assert_eq!(program.told("connect c tcp 127.0.0.1:25672"), "127.0.0.1:25672");
+            assert_eq!(program.told("connect c tcp 127.0.0.1:6000"), "ConnectionRefused");
+        }
+        assert_eq!(listens(20_001).await, ["127.0.0.1".parse().unwrap()].into());
+        assert_eq!(web.told("connect c tcp 127.0.0.1:20003"), "127.0.0.1:20003", "another's mapped port");
+        assert_eq!(web.told("connect c tcp 127.0.0.1:80"), "127.0.0.1:80");
+        assert_eq!(node.told("connect c tcp 127.0.0.1:20001"), "127.0.0.1:20001");
+
+        assert_eq!(web.told("bind 53 udp 0.0.0.0:53"), "0.0.0.0:53");
+        let mut inside = machine.program(Some("web-2222.1"));
+        for (client, at) in
+            [(&mut node, "127.0.0.1:20002"), (&mut other, "127.0.0.1:20002"), (&mut inside, "127.0.0.1:53")]
+        {
+            client.told("socket u udp 0.0.0.0:0");
+            assert_eq!(client.told(&format!("send u {at}")), "sent");
+            let from = web.told("receive 53");
+            web.told(&format!("send 53 {from}"));
+            assert_eq!(client.told("receive u"), at);
+        }
     });
 }
 
