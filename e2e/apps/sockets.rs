@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::ExitCode;
+use std::thread;
 use std::time::Instant;
 
 use crate::life::{self, Asked};
@@ -21,7 +22,9 @@ pub(crate) fn measure(mut asked: Asked) -> io::Result<ExitCode> {
     said("bind, a declared port", rounds, || bind(any(port)))?;
     said("bind, another port", rounds, || bind(any(side)))?;
     said("bind, any port", rounds, || bind(any(0)))?;
-    let _listener = TcpListener::bind(any(port))?;
+    let listener = TcpListener::bind(any(port))?;
+    // Else its queue is full after some hundred.
+    thread::spawn(move || while listener.accept().is_ok() {});
     said("connect a datagram socket to localhost", rounds, || {
         let socket = UdpSocket::bind(any(0))?;
         timed(|| socket.connect(own(side)))

@@ -27,7 +27,7 @@ struct Checked {
 
 const CHECKED: &[Checked] = &[
     Checked { name: "http", program: "hello", health: "path=\"/health\"", says: "503" },
-    Checked { name: "tcp", program: "tcp", health: "tcp=#true", says: "it listens neither on port" },
+    Checked { name: "tcp", program: "tcp", health: "tcp=#true", says: "it doesn't listen on port" },
     Checked { name: "grpc", program: "grpc-health", health: "grpc=#true", says: "NOT_SERVING" },
     Checked {
         name: "exec",
