@@ -137,6 +137,8 @@ codes! {
     BadExport "bad-export" "an NFS volume is named by its server and the directory that the server exports"
     /// Not the name of a secret.
     BadSecretName "bad-secret-name" "a secret's name has letters, digits, `.`, `_` and `-`, and at most 128 of them"
+    /// Not permission bits.
+    BadMode "bad-mode" "a mode is three or four octal digits that let somebody read, as `chmod` takes them"
     /// Not a cron expression.
     BadSchedule "bad-schedule" "a schedule has five parts: minute, hour, day of the month, month, day of the week"
     /// `${…}` that means nothing.

@@ -152,6 +152,8 @@ pub(crate) enum VolumeKind {
 pub(crate) struct SecretFile {
     pub(crate) name: Spanned<String>,
     pub(crate) path: Spanned<String>,
+    pub(crate) owner: Option<String>,
+    pub(crate) mode: u32,
 }
 
 #[derive(Debug, Clone)]

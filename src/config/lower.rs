@@ -91,7 +91,12 @@ fn volume(volume: &draft::Volume) -> Result<VolumeMount, Complained> {
 }
 
 fn secret(secret: &draft::SecretFile) -> SecretFile {
-    SecretFile { name: secret.name.value.clone(), path: secret.path.value.clone() }
+    SecretFile {
+        name: secret.name.value.clone(),
+        path: secret.path.value.clone(),
+        owner: secret.owner.clone(),
+        mode: secret.mode,
+    }
 }
 
 fn health(health: &draft::Health) -> HealthCheck {

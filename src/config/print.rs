@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use mill_model::ports::{Port, Protocol};
 use mill_model::spec::{
-    ContainerSpec, HealthCheck, Place, Probe, ProjectSpec, Route, ServiceSpec, TaskSpec, UpdateOrder,
-    VolumeKind, VolumeMount, defaults,
+    ContainerSpec, HealthCheck, Place, Probe, ProjectSpec, Route, SecretFile, ServiceSpec, TaskSpec,
+    UpdateOrder, VolumeKind, VolumeMount, defaults,
 };
 use mill_model::template::Template;
 
@@ -212,7 +212,15 @@ impl Page {
             self.volume(volume);
         }
         for secret in &container.secrets {
-            self.line("secret", &format!("{} path={}", text(&secret.name), text(&secret.path)));
+            let SecretFile { name, path, owner, mode } = secret;
+            let mut line = format!("{} path={}", text(name), text(path));
+            if let Some(owner) = owner {
+                line.push_str(&format!(" owner={}", text(owner)));
+            }
+            if *mode != defaults::SECRET_MODE {
+                line.push_str(&format!(" mode=\"{mode:04o}\""));
+            }
+            self.line("secret", &line);
         }
     }
 

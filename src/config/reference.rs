@@ -266,8 +266,12 @@ const VOLUMES: &[Field] = &[
     field("read-only", FLAG, "Whether it can't be written.", "read-only=#true").default("`#false`"),
 ];
 
-const SECRETS: &[Field] =
-    &[field("path", "a path", "Where the file is.", "path=\"/run/secrets/tls.key\"").default(REQUIRED)];
+const SECRETS: &[Field] = &[
+    field("path", "a path", "Where the file is.", "path=\"/run/secrets/tls.key\"").default(REQUIRED),
+    field("owner", "a user, with `:` and a group if need be", "Whose it is.", "owner=\"app\"")
+        .default("the user that the program runs as"),
+    field("mode", "octal digits", "Who may read it.", "mode=\"0440\"").default("0400"),
+];
 
 const STOP: &[Field] = &[
     field("signal", "the name of a signal", "What it is sent.", "signal=\"SIGQUIT\"")

@@ -117,8 +117,15 @@ fn volumes(persistent: bool) -> impl Strategy<Value = Vec<VolumeMount>> {
 }
 
 fn secrets() -> impl Strategy<Value = Vec<SecretFile>> {
-    vec(("[a-z0-9][a-zA-Z0-9._-]{0,8}", path()), 0..3).prop_map(|secrets| {
-        let secret = |(index, (name, path))| SecretFile { name, path: format!("/s{index}{path}") };
+    let owner = option::of("[a-z][a-z0-9]{0,4}(:[0-9]{1,4})?");
+    let mode = (0..=0o777_u32).prop_map(|mode| mode | 0o400);
+    vec(("[a-z0-9][a-zA-Z0-9._-]{0,8}", path(), owner, mode), 0..3).prop_map(|secrets| {
+        let secret = |(index, (name, path, owner, mode))| SecretFile {
+            name,
+            path: format!("/s{index}{path}"),
+            owner,
+            mode,
+        };
         secrets.into_iter().enumerate().map(secret).collect()
     })
 }

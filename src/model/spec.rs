@@ -209,6 +209,10 @@ pub struct SecretFile {
     pub name: String,
     /// Where, absolute.
     pub path: String,
+    /// Whose it is: `user`, `user:group`, by name or number; `None`: the user's that the program runs as.
+    pub owner: Option<String>,
+    /// Permission bits.
+    pub mode: u32,
 }
 
 /// How a container is asked to end.
@@ -352,6 +356,8 @@ pub mod defaults {
     pub const UPDATE_PARALLEL: u32 = 1;
     /// `update deadline`
     pub const UPDATE_DEADLINE: Duration = Duration::from_secs(600);
+    /// `mode` of a secret's file: its owner's alone.
+    pub const SECRET_MODE: u32 = 0o400;
     /// `timeout` of a task
     pub const TASK_TIMEOUT: Duration = Duration::from_secs(3600);
 }

@@ -114,7 +114,11 @@ fn container(spec: &ContainerSpec) -> Fields {
         fields.set(format!("volume {}", volume.name), format!("{} ({kind}{read_only})", volume.path));
     }
     for secret in &spec.secrets {
-        fields.set(format!("secret {}", secret.name), &secret.path);
+        let owner = secret.owner.as_ref().map(|owner| format!(" owner={owner}")).unwrap_or_default();
+        fields.set(
+            format!("secret {}", secret.name),
+            format!("{}{owner} mode={:04o}", secret.path, secret.mode),
+        );
     }
     fields.maybe("stop signal", spec.stop.signal.clone());
     fields.set("stop grace", time(spec.stop.grace));

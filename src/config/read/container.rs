@@ -19,7 +19,7 @@ use crate::finding::{Complained, Finding, Findings, quote};
 use crate::interpolate;
 use crate::kdl::{Entry, Node, Value, float, integer};
 use crate::span::Spanned;
-use crate::value::{capability, device, label, name, nfs, path, signal, user, variable};
+use crate::value::{capability, device, label, mode, name, nfs, path, signal, user, variable};
 
 pub(super) fn read(fields: &Fields<'_>, out: &mut Findings) -> Container {
     let (mut ports, mut ports_broken) = (vec![], None);
@@ -288,7 +288,11 @@ fn secret(field: &Field<'_>, owner: &str, out: &mut Findings) -> Result<SecretFi
     let inner = Fields::of(node, field.known, owner, out);
     let path = inner.required("path", out).and_then(|field| text(field, out));
     let path = path.and_then(|path| path::read_mount(path, out));
-    Ok(SecretFile { name: name?, path: path? })
+    let owner = inner.one("owner").map(|field| user::read(field, out)).transpose();
+    let mode =
+        inner.one("mode").map(|field| text(field, out).and_then(|text| mode::read(&text, out))).transpose();
+    let mode = mode?.map_or(defaults::SECRET_MODE, |mode| mode.value);
+    Ok(SecretFile { name: name?, path: path?, owner: owner?, mode })
 }
 
 fn default_stop() -> Stop {

@@ -53,7 +53,7 @@ fn every_example_of_a_property_is_accepted_as_property_and_as_child() {
         ("health", "health", "path=\"/h\""),
         ("route", "route \"a.b\"", ""),
         ("volume", "volume \"v\"", "path=\"/v\" ephemeral=#true"),
-        ("secret", "secret \"s\"", ""),
+        ("secret", "secret \"s\"", "path=\"/s\""),
         ("stop", "stop", ""),
         ("update", "update", ""),
     ] {

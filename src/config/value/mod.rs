@@ -4,6 +4,7 @@ pub(crate) mod capability;
 pub(crate) mod device;
 pub(crate) mod host;
 pub(crate) mod label;
+pub(crate) mod mode;
 pub(crate) mod name;
 pub(crate) mod nfs;
 pub(crate) mod path;

@@ -92,7 +92,10 @@ impl Wire for ContainerSpec {
     fn wire(&self) -> pb::ContainerSpec {
         let arguments = |list: &Option<Vec<Template>>| list.as_deref().map(arguments);
         let env = |var: &EnvVar| pb::EnvVar { name: var.name.clone(), value: Some(var.value.wire()) };
-        let secret = |file: &SecretFile| pb::SecretFile { name: file.name.clone(), path: file.path.clone() };
+        let secret = |file: &SecretFile| {
+            let SecretFile { name, path, owner, mode } = file.clone();
+            pb::SecretFile { name, path, owner, mode }
+        };
         pb::ContainerSpec {
             image: self.image.to_string(),
             entrypoint: arguments(&self.entrypoint),
@@ -130,7 +133,10 @@ fn container(message: pb::ContainerSpec) -> Result<ContainerSpec, Malformed> {
         resources: required(message.resources, "resources").map(resources)?,
         ports: each(message.ports, declared_port)?,
         volumes: each(message.volumes, volume)?,
-        secrets: each(message.secrets, |file| Ok(SecretFile { name: file.name, path: file.path }))?,
+        secrets: each(message.secrets, |file| {
+            let pb::SecretFile { name, path, owner, mode } = file;
+            Ok(SecretFile { name, path, owner, mode })
+        })?,
         stop: Stop { signal: stop.signal, grace: duration(stop.grace_ms), drain: duration(stop.drain_ms) },
         user: message.user,
         workdir: message.workdir,
