@@ -9,7 +9,8 @@ use mill_drivers::containers::{ContainerName, Launch, Mount};
 use mill_drivers::datapath::Mapping;
 use mill_drivers::volumes::{Scratch, ScratchError};
 use mill_model::ports::MappedPort;
-use mill_model::spec::VolumeKind;
+use mill_model::spec::{ContainerSpec, VolumeKind};
+use mill_model::template::Part;
 use mill_model::{Failure, NodeName};
 use thiserror::Error;
 
@@ -88,6 +89,8 @@ pub(super) fn launch(
         entrypoint: argv(&spec.entrypoint)?,
         command: argv(&spec.command)?,
         env: facts.env(&spec.env, ports, told)?,
+        confidential: is_confidential(spec),
+        files: vec![],
         resources: spec.resources,
         user: spec.user.clone(),
         workdir: spec.workdir.clone(),
@@ -105,6 +108,13 @@ pub(super) fn launch(
         resolv_conf: None,
         mapping: outside.mapping,
     })
+}
+
+/// Whether a secret is named in what the program is given.
+fn is_confidential(spec: &ContainerSpec) -> bool {
+    let lists = [&spec.entrypoint, &spec.command].into_iter().flatten().flatten();
+    let mut templates = lists.chain(spec.env.iter().map(|variable| &variable.value));
+    templates.any(|template| template.parts.iter().any(|part| matches!(part, Part::Secret(_))))
 }
 
 /// For people with `ctr`: Mill itself goes by the name.

@@ -22,6 +22,8 @@ fn launch(container: &str, mapping: Option<Mapping>) -> Launch {
         entrypoint: None,
         command: None,
         env: vec![],
+        confidential: false,
+        files: vec![],
         resources: Resources { cpu: Millicores(100), memory: Bytes(1 << 20) },
         user: None,
         workdir: None,

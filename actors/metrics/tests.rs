@@ -19,6 +19,8 @@ async fn start(fakes: &Fakes, container: &str, cpu_millis: u32) {
         entrypoint: None,
         command: None,
         env: vec![],
+        confidential: false,
+        files: vec![],
         resources: Resources { cpu: Millicores(1000), memory: Bytes(64 << 20) },
         user: None,
         workdir: None,

@@ -18,9 +18,10 @@ const ROWS: &[&[&str]] = &[
         "mill-wal",
     ],
     &["mill-control"],
+    &["mill-init"],
     &["mill-api", "mill-drivers", "mill-rpc"],
     &["mill-actors", "mill-sim"],
-    &["mill", "mill-init"],
+    &["mill"],
     &["mill-tests", "mill-e2e"],
 ];
 

@@ -66,6 +66,20 @@ pub enum StartError {
         /// The system's word.
         source: Arc<io::Error>,
     },
+    /// What it is to run, or a file of its own, can't be laid down in memory.
+    #[error("what it is to run can't be laid down at {path}")]
+    Memory {
+        /// Where.
+        path: PathBuf,
+        /// The system's word.
+        source: Arc<io::Error>,
+    },
+    /// Its first process didn't come to its program.
+    #[error("its first process failed: {said}")]
+    Unprepared {
+        /// Its own words.
+        said: String,
+    },
     /// A leftover of the same name can't be removed.
     #[error("what is left of `{name}` can't be removed")]
     Leftover {
@@ -109,6 +123,8 @@ impl StartError {
             | Self::NoSuchDevice { .. }
             | Self::Rootfs { .. }
             | Self::Hosts { .. }
+            | Self::Memory { .. }
+            | Self::Unprepared { .. }
             | Self::Leftover { .. }
             | Self::Datapath(_)
             | Self::Runtime(_) => false,
@@ -144,10 +160,20 @@ pub enum ContainerError {
         name: ContainerName,
     },
     /// The program to execute in it isn't there, or can't be executed.
-    #[error("`{command}` can't be run in the container")]
+    #[error("`{command}` can't be run in the container: {reason}")]
     NoSuchCommand {
         /// The program.
         command: String,
+        /// Why.
+        reason: Missing,
+    },
+    /// What is to execute a program didn't come to it.
+    #[error("`{command}` can't be run in the container: {said}")]
+    Unprepared {
+        /// The program.
+        command: String,
+        /// Its own words.
+        said: String,
     },
     /// The executed program was killed at its deadline.
     #[error("`{command}` ran longer than {} s and was killed", after.as_secs_f64())]

@@ -5,12 +5,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use mill_model::{AllocId, Bytes, Timestamp};
-use tokio::sync::watch;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::{
-    ContainerError, ContainerName, Containers, ExecOutcome, Exit, Found, Launch, Running, Signal, StartError,
-    State, Usage,
+    Ask, Attach, Attached, ContainerError, ContainerName, Containers, ExecOutcome, Exit, Found, Hand, Launch,
+    Missing, Running, Signal, StartError, State, Usage,
 };
 use crate::containerd::RuntimeError;
 use crate::datapath::Mapping;
@@ -30,6 +31,8 @@ pub struct Script {
     pub out_of_memory: bool,
     /// Thousandths of a core that it uses, all the time. Of its memory it uses half.
     pub cpu_millis: u32,
+    /// Programs that can't be executed in it.
+    pub lacks: Vec<String>,
 }
 
 impl Default for Script {
@@ -42,9 +45,13 @@ impl Default for Script {
             exec_takes: Duration::ZERO,
             out_of_memory: false,
             cpu_millis: 0,
+            lacks: vec![],
         }
     }
 }
+
+/// Bytes that a fake program's stream holds before somebody has to read.
+const STREAM_BYTES: usize = 4096;
 
 /// Containers of a node in a test. Clones share state; it outlives the Mill that uses it, as containerd does.
 #[derive(Debug, Clone)]
@@ -64,6 +71,9 @@ struct Inner {
     containers: BTreeMap<ContainerName, Fake>,
     hidden: BTreeSet<ContainerName>,
     started: Vec<(Launch, Timestamp)>,
+    attached: Vec<Attach>,
+    asked: Vec<Ask>,
+    let_go: usize,
     next_pid: u32,
     born: Instant,
 }
@@ -88,6 +98,9 @@ impl Default for FakeContainers {
             containers: BTreeMap::new(),
             hidden: BTreeSet::new(),
             started: vec![],
+            attached: vec![],
+            asked: vec![],
+            let_go: 0,
             next_pid: 1000,
             born: Instant::now(),
         };
@@ -157,6 +170,65 @@ impl FakeContainers {
     /// When each of them was, on [`FakeClock`](crate::clock::FakeClock)'s time if that began with this at 0.
     pub fn starts(&self) -> Vec<(ContainerName, Timestamp)> {
         self.state().started.iter().map(|(launch, at)| (launch.name.clone(), *at)).collect()
+    }
+
+    /// Every program that was executed with its streams in somebody's hands, in order.
+    pub fn attached(&self) -> Vec<Attach> {
+        self.state().attached.clone()
+    }
+
+    /// What was asked of those, in order, and how many of them were let go before their end.
+    pub fn asked(&self) -> (Vec<Ask>, usize) {
+        let state = self.state();
+        (state.asked.clone(), state.let_go)
+    }
+
+    /// A program that says what its script says to its errors, gives back what it reads, and ends when there is no more.
+    async fn echo(
+        self,
+        exec: ExecOutcome,
+        (mut input, mut output, mut errors): (DuplexStream, DuplexStream, DuplexStream),
+        mut asks: mpsc::Receiver<Ask>,
+        ended: oneshot::Sender<Result<u8, ContainerError>>,
+    ) {
+        // Whoever reads may have left.
+        let _ = errors.write_all(exec.output.as_bytes()).await;
+        drop(errors);
+        let mut buffer = [0; STREAM_BYTES];
+        let mut is_open = true;
+        let code = loop {
+            tokio::select! {
+                read = input.read(&mut buffer), if is_open => match read {
+                    Ok(count @ 1..) => {
+                        let _ = output.write_all(buffer.get(..count).unwrap_or_default()).await;
+                    }
+                    // Its end is said by asking.
+                    _ => is_open = false,
+                },
+                ask = asks.recv() => match ask {
+                    None => {
+                        self.state().let_go += 1;
+                        return;
+                    }
+                    Some(ask) => {
+                        self.state().asked.push(ask);
+                        match ask {
+                            Ask::Resize(_) => {}
+                            Ask::CloseInput => {
+                                // What was written before it was dropped is there to be read.
+                                let mut rest = vec![];
+                                let _ = input.read_to_end(&mut rest).await;
+                                let _ = output.write_all(&rest).await;
+                                break exec.code;
+                            }
+                            Ask::Signal(signal) => break 128 + signal.number(),
+                        }
+                    }
+                },
+            }
+        };
+        drop(output);
+        let _ = ended.send(Ok(code));
     }
 
     fn state(&self) -> MutexGuard<'_, Inner> {
@@ -319,6 +391,27 @@ impl Containers for FakeContainers {
         }
     }
 
+    async fn attach(&self, name: &ContainerName, wanted: &Attach) -> Result<Attached, ContainerError> {
+        self.ask("execute a program").await?;
+        let script = self.live(name, |fake| fake.script.clone())?;
+        let command = wanted.argv.first().cloned().unwrap_or_default();
+        if script.lacks.contains(&command) {
+            return Err(ContainerError::NoSuchCommand { command, reason: Missing::NotFound });
+        }
+        self.state().attached.push(wanted.clone());
+        let ((input, read), (written, output), (said, errors)) =
+            (duplex(STREAM_BYTES), duplex(STREAM_BYTES), duplex(STREAM_BYTES));
+        let ((hand, asks), (ended, ends)) = (Hand::new(), oneshot::channel());
+        tokio::spawn(self.clone().echo(script.exec, (read, written, said), asks, ended));
+        Ok(Attached {
+            input: Box::new(input),
+            output: Box::new(output),
+            errors: Box::new(errors),
+            hand,
+            ended: ends,
+        })
+    }
+
     async fn usage(&self) -> Result<BTreeMap<ContainerName, Usage>, ContainerError> {
         self.ask("tell what containers use").await?;
         let state = self.state();
@@ -391,10 +484,8 @@ mod tests {
         containers.start(&web).await.unwrap();
         containers.break_down();
         assert!(containers.list(&web.name.alloc).await.is_err());
-        let waiting = tokio::spawn({
-            let (containers, name) = (containers.clone(), web.name.clone());
-            async move { containers.wait(&name).await }
-        });
+        let (told, name) = (containers.clone(), web.name.clone());
+        let waiting = tokio::spawn(async move { told.wait(&name).await });
         tokio::task::yield_now().await;
         containers.end(&web.name, 3);
         tokio::task::yield_now().await;

@@ -5,6 +5,7 @@
 //! [`Containers::leftovers`].
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::future::Future;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ use mill_model::{AllocId, ImageRef, Resources, Timestamp};
 
 pub use crate::cgroups::Usage;
 use crate::datapath::Mapping;
+pub use attached::{Ask, Attach, Attached, Hand, Input, Output, Size};
 pub use error::{ContainerError, Missing, StartError};
 pub use fake::{FakeContainers, Script};
 pub use name::{ContainerName, ContainerNameError};
@@ -22,6 +24,7 @@ pub(crate) use runtime::LEASE_PREFIX as START_LEASE_PREFIX;
 pub use runtime::{Runtime, RuntimeConfig};
 pub use signal::{Signal, UnknownSignal};
 
+mod attached;
 mod error;
 mod fake;
 mod name;
@@ -66,6 +69,14 @@ pub trait Containers: Clone + Send + Sync + 'static {
         deadline: Duration,
     ) -> impl Future<Output = Result<ExecOutcome, ContainerError>> + Send;
 
+    /// Runs a program inside a container, as its user and with its environment, its streams in the caller's hands. It ends
+    /// when the [`Attached`] is dropped, and when this process does. Answers when it was executed.
+    fn attach(
+        &self,
+        name: &ContainerName,
+        wanted: &Attach,
+    ) -> impl Future<Output = Result<Attached, ContainerError>> + Send;
+
     /// What each container uses now, ended ones that weren't removed included: one look for all, cheap enough for every
     /// few seconds.
     fn usage(&self) -> impl Future<Output = Result<BTreeMap<ContainerName, Usage>, ContainerError>> + Send;
@@ -87,7 +98,7 @@ pub trait Containers: Clone + Send + Sync + 'static {
 }
 
 /// What to start.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Launch {
     /// Its name: an alloc's id and its incarnation.
     pub name: ContainerName,
@@ -97,8 +108,12 @@ pub struct Launch {
     pub entrypoint: Option<Vec<String>>,
     /// Replaces the image's command.
     pub command: Option<Vec<String>>,
-    /// Over the image's environment.
+    /// Over the image's environment. Neither this nor the arguments ever reach a disk: values may be secrets.
     pub env: Vec<(String, String)>,
+    /// Whether its environment or its arguments hold secrets: it then leaves no core.
+    pub confidential: bool,
+    /// Files that it alone sees, in memory. With any of them it leaves no core.
+    pub files: Vec<PrivateFile>,
     /// Its ceilings.
     pub resources: Resources,
     /// `user`, `user:group`, by name or number; `None`: the image's.
@@ -131,6 +146,38 @@ pub struct Launch {
     pub resolv_conf: Option<PathBuf>,
     /// How the kernel maps its ports; `None`: not at all.
     pub mapping: Option<Mapping>,
+}
+
+/// Values of the environment and the arguments aren't shown: they may be secrets.
+impl fmt::Debug for Launch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Launch").field("name", &self.name).field("image", &self.image).finish_non_exhaustive()
+    }
+}
+
+/// A file that only one container sees. It can't be written there, is on no disk, and goes with the container.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PrivateFile {
+    /// Where the container sees it, absolute. Directories are made if they are missing.
+    pub path: String,
+    /// What is in it.
+    pub bytes: Vec<u8>,
+    /// `user`, `user:group`, by name or number, as the image knows them; `None`: the program's.
+    pub owner: Option<String>,
+    /// Permission bits.
+    pub mode: u32,
+}
+
+/// What is in it isn't shown.
+impl fmt::Debug for PrivateFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { path, bytes: _, owner, mode } = self;
+        f.debug_struct("PrivateFile")
+            .field("path", path)
+            .field("owner", owner)
+            .field("mode", mode)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A directory or file of the node within a container.

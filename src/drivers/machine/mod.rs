@@ -32,10 +32,12 @@ impl Machine {
     /// The machine with its data under `data`, its containers at `runtime`.
     ///
     /// # Errors
-    /// The machine's cgroups can't be used.
+    /// The machine's cgroups can't be used, or nothing can be mounted.
     pub fn new(data: &Path, runtime: &RuntimeConfig, tempo: &Arc<Tempo>) -> Result<Self, ContainerError> {
+        let containers = Runtime::new(runtime, Arc::clone(tempo))?;
+        containers.prepare()?;
         Ok(Self {
-            containers: Runtime::new(runtime, Arc::clone(tempo))?,
+            containers,
             images: Store::new(&runtime.socket, BTreeSet::new(), Arc::clone(tempo)),
             scratch: LoopScratch::new(data.join("scratch")),
             sockets: ProcSockets::with_containers(&runtime.cgroup_parent),

@@ -173,7 +173,7 @@ async fn what_cannot_start_says_why_and_leaves_nothing() {
         (run(&["plain"]), "plain", Missing::NotExecutable),
         (run(&["/etc"]), "/etc", Missing::NotExecutable),
         (run(&["bad-script"]), "bad-script", bash),
-        // By runc's own word.
+        // By the first process's own word.
         (Launch { mounts: vec![volume.clone()], ..run(&["nope"]) }, "nope", Missing::NotFound),
         (
             Launch { mounts: vec![volume.clone()], ..run(&["/volume/nope"]) },
@@ -229,7 +229,12 @@ async fn programs_are_executed_inside_with_their_output_bounded_and_killed_at_th
     // A first process that reaps nobody leaves zombies: they have no command line.
     until("what the check started is dead", async || !runs("sleep 60123") && !runs("sleep 60124")).await;
     let error = runtime.exec(&service.name, &texts(&["nope"]), long).await.unwrap_err();
-    assert!(matches!(&error, ContainerError::NoSuchCommand { command } if command == "nope"), "{error:?}");
+    assert!(
+        matches!(&error, ContainerError::NoSuchCommand { command, .. } if command == "nope"),
+        "{error:?}"
+    );
+    // A shell says the same of a program that it doesn't find, and that is the shell's own end.
+    assert_eq!(exec("nope", long).await.unwrap().code, 127);
     assert_eq!(std::fs::read_dir(host.dir.path().join("run/exec")).unwrap().count(), 0);
     runtime.remove(&service.name).await.unwrap();
     assert!(exec("true", long).await.unwrap_err().is_not_found());

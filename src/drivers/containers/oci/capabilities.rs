@@ -87,10 +87,26 @@ pub(super) fn granted(
             None => granted.extend(ALL),
         }
     }
-    let is_held =
-        |name: &str| ALL.iter().position(|one| *one == name).is_some_and(|bit| held >> bit & 1 == 1);
-    granted.retain(|name| is_held(name));
+    granted.retain(|name| held & bit(name) != 0);
     Ok(granted)
+}
+
+/// What `mill-init` has over what is granted to the program, to make itself that program: it owns its streams, drops
+/// what is too much, and takes on user and groups. It ends what it has executed beside the container's own program.
+const BECOMING: [&str; 5] = ["CAP_CHOWN", "CAP_KILL", "CAP_SETGID", "CAP_SETPCAP", "CAP_SETUID"];
+
+/// The capabilities of the container's first process, before it becomes its program.
+pub(super) fn of_init(granted: &BTreeSet<&'static str>, held: u64) -> BTreeSet<&'static str> {
+    granted.iter().copied().chain(BECOMING).filter(|name| held & bit(name) != 0).collect()
+}
+
+/// Capabilities as a mask by number.
+pub(super) fn mask(names: &BTreeSet<&'static str>) -> u64 {
+    names.iter().fold(0, |mask, name| mask | bit(name))
+}
+
+fn bit(name: &str) -> u64 {
+    ALL.iter().position(|one| *one == name).map_or(0, |number| 1 << number)
 }
 
 /// The capability of this name, with or without `CAP_`; `None` for `ALL`.
@@ -134,6 +150,16 @@ mod tests {
     fn what_the_node_lacks_is_not_granted() {
         let granted = granted(&texts("ALL"), &[], 0b11).unwrap();
         assert_eq!(granted, ["CAP_CHOWN", "CAP_DAC_OVERRIDE"].into());
+    }
+
+    #[test]
+    fn the_first_process_has_what_it_takes_to_become_the_program_as_far_as_the_node_has_it() {
+        let none = granted(&[], &texts("ALL"), u64::MAX).unwrap();
+        assert_eq!(of_init(&none, u64::MAX), BECOMING.into());
+        assert_eq!(of_init(&none, 0b11), ["CAP_CHOWN"].into());
+        let defaults = granted(&[], &[], u64::MAX).unwrap();
+        assert_eq!(of_init(&defaults, u64::MAX), defaults, "which are among the usual ones");
+        assert_eq!((mask(&defaults), mask(&none)), (0xa804_05fb, 0));
     }
 
     #[test]

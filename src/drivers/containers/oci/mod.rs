@@ -3,10 +3,15 @@
 //! Pure: what has to be looked up (the user, devices, the node's limits) is handed in. The promise is product.md
 //! §2: no new privileges, Docker's usual capabilities less `NET_RAW`, its default seccomp profile, masked paths, the
 //! node's network, namespaces of its own otherwise.
+//!
+//! A spec ends on disks. So it names `mill-init` as the program, and says nothing of the environment and the arguments:
+//! those are in [`run`], which never leaves memory.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use mill_init::format::PROGRAM_PATH;
+use mill_init::{Run, START};
 use mill_model::limits;
 use serde_json::{Value, json};
 use thiserror::Error;
@@ -73,6 +78,12 @@ pub struct Found {
     pub devices: Vec<Device>,
     /// The file that it sees as `/etc/hosts`.
     pub hosts: PathBuf,
+    /// `mill-init`.
+    pub program: PathBuf,
+    /// The folder in which that finds what it is to become.
+    pub runs: PathBuf,
+    /// Where the launch's files are, in their order.
+    pub files: Vec<PathBuf>,
 }
 
 /// A runtime spec, as JSON.
@@ -85,6 +96,9 @@ pub enum SpecError {
     /// Neither the config nor the image says what to run.
     #[error("neither the config nor the image names a command")]
     NoCommand,
+    /// An argument or a variable that no program can be given.
+    #[error("an argument or a variable has a NUL in it")]
+    Nul,
     /// No such capability in Linux.
     #[error("there is no capability `{name}`")]
     UnknownCapability {
@@ -160,28 +174,18 @@ pub fn spec(
     host: &HostFacts,
 ) -> Result<Spec, SpecError> {
     let capabilities = capabilities::granted(&launch.cap_add, &launch.cap_drop, host.capabilities)?;
-    let mut environment = environment(launch, image);
-    environment.entry("HOME".to_owned()).or_insert_with(|| found.identity.home.clone());
-    let environment: Vec<String> =
-        environment.into_iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let of_init = capabilities::of_init(&capabilities, host.capabilities);
     let open_files = limits::OPEN_FILES_MAX.min(host.open_files_max);
     Ok(Spec(json!({
         "ociVersion": "1.0.2",
         "process": {
             "terminal": false,
-            "user": {
-                "uid": found.identity.uid,
-                "gid": found.identity.gid,
-                "additionalGids": found.identity.groups,
-            },
-            "args": arguments(launch, image)?,
-            "env": environment,
+            "user": { "uid": 0, "gid": 0 },
+            "args": init_arguments(START),
+            "env": [],
+            // runc makes it, while the root can still be written.
             "cwd": workdir(launch, image),
-            "capabilities": {
-                "bounding": capabilities,
-                "effective": capabilities,
-                "permitted": capabilities,
-            },
+            "capabilities": { "bounding": of_init, "effective": of_init, "permitted": of_init },
             "rlimits": [{ "type": "RLIMIT_NOFILE", "hard": open_files, "soft": open_files }],
             "noNewPrivileges": true,
             "oomScoreAdj": OOM_SCORE,
@@ -200,6 +204,41 @@ pub fn spec(
             "readonlyPaths": mounts::READ_ONLY,
         },
     })))
+}
+
+/// How `mill-init` is called: by which file it finds what it is to become.
+pub(super) fn init_arguments(id: &str) -> [&str; 2] {
+    [PROGRAM_PATH, id]
+}
+
+/// What `mill-init` is to become.
+///
+/// # Errors
+/// What the launch asks for doesn't exist in Linux, or it asks for nothing to run.
+pub fn run(
+    launch: &Launch,
+    image: &ImageConfig,
+    identity: &Identity,
+    host: &HostFacts,
+) -> Result<Run, SpecError> {
+    let granted = capabilities::granted(&launch.cap_add, &launch.cap_drop, host.capabilities)?;
+    let mut environment = environment(launch, image);
+    environment.entry("HOME".to_owned()).or_insert_with(|| identity.home.clone());
+    let run = Run {
+        argv: arguments(launch, image)?.into_iter().map(String::into_bytes).collect(),
+        env: environment.into_iter().map(|(name, value)| format!("{name}={value}").into_bytes()).collect(),
+        uid: identity.uid,
+        gid: identity.gid,
+        groups: identity.groups.clone(),
+        capabilities: capabilities::mask(&granted),
+        no_core: launch.confidential || !launch.files.is_empty(),
+        leased: false,
+        terminal: (0, 0),
+    };
+    match run.encode() {
+        Ok(_) => Ok(run),
+        Err(_) => Err(SpecError::Nul),
+    }
 }
 
 fn resources(launch: &Launch, devices: &[Device], host: &HostFacts) -> Value {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use mill_init::format::{FOLDER, PROGRAM_PATH};
 use serde_json::{Value, json};
 
 use super::{Found, HostFacts};
@@ -44,7 +45,20 @@ pub(super) fn all(launch: &Launch, found: &Found, host: &HostFacts) -> Vec<Value
     let mut volumes: Vec<_> = launch.mounts.iter().collect();
     volumes.sort_by_key(|mount| Path::new(&mount.path).components().count());
     mounts.extend(volumes.into_iter().map(|mount| bind(&mount.source, &mount.path, mount.read_only)));
+    // A file may be mounted into a volume. The first process comes last: nothing hides it.
+    mounts.extend(
+        launch.files.iter().zip(&found.files).map(|(file, source)| private(source, &file.path, true)),
+    );
+    mounts.push(private(&found.program, PROGRAM_PATH, false));
+    mounts.push(private(&found.runs, FOLDER, true));
     mounts
+}
+
+/// What only is read there.
+fn private(source: &Path, path: &str, is_data: bool) -> Value {
+    let mut options = vec!["bind", "rprivate", "ro", "nosuid", "nodev"];
+    options.extend(is_data.then_some("noexec"));
+    json!({ "destination": path, "type": "bind", "source": source, "options": options })
 }
 
 fn system() -> Vec<Value> {

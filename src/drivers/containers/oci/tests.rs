@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use mill_model::{Bytes, Millicores, Resources};
 
 use super::*;
-use crate::containers::Mount;
+use crate::containers::{Mount, PrivateFile};
 
 /// The plainest launch there is.
 pub(crate) fn launch(name: &str, image: &str) -> Launch {
@@ -15,6 +15,8 @@ pub(crate) fn launch(name: &str, image: &str) -> Launch {
         entrypoint: None,
         command: None,
         env: vec![],
+        confidential: false,
+        files: vec![],
         resources: Resources { cpu: Millicores(250), memory: Bytes(64 << 20) },
         user: None,
         workdir: None,
@@ -50,7 +52,14 @@ fn host() -> HostFacts {
 
 fn found() -> Found {
     let identity = Identity { uid: 70, gid: 71, groups: vec![101], home: "/var/lib/postgresql".to_owned() };
-    Found { identity, devices: vec![], hosts: "/run/hosts/web-2222.1".into() }
+    Found {
+        identity,
+        devices: vec![],
+        hosts: "/run/hosts/web-2222.1".into(),
+        program: "/run/memory/init-1".into(),
+        runs: "/run/memory/web-2222.1/run".into(),
+        files: vec![],
+    }
 }
 
 pub(in crate::containers) fn web() -> Launch {
@@ -90,9 +99,9 @@ fn entrypoint_and_command_merge_as_docker_does_it() {
 fn the_environment_is_the_images_under_ours_with_a_path_home_and_host_name() {
     let image = ImageConfig { env: Some(texts("A=1 B=2=3 PATH=/opt EMPTY=")), ..ImageConfig::default() };
     let launch = Launch { env: vec![("A".into(), "ours".into()), ("PORT".into(), "20001".into())], ..web() };
-    let spec = spec(&Launch { command: Some(texts("sh")), ..launch }, &image, &found(), &host()).unwrap();
-    let env: Vec<&str> =
-        spec.0["process"]["env"].as_array().unwrap().iter().map(|v| v.as_str().unwrap()).collect();
+    let launch = Launch { command: Some(texts("sh")), ..launch };
+    let run = run(&launch, &image, &found().identity, &host()).unwrap();
+    let env: Vec<&str> = run.env.iter().map(|variable| str::from_utf8(variable).unwrap()).collect();
     let wanted = [
         "A=ours",
         "B=2=3",
@@ -142,7 +151,7 @@ fn a_spec_shares_the_nodes_network_and_nothing_else_and_gains_no_privileges() {
         spec["linux"]["namespaces"].as_array().unwrap().iter().map(|n| &n["type"]).collect();
     assert_eq!(namespaces, ["pid", "ipc", "uts", "mount"]);
     assert_eq!(spec["process"]["noNewPrivileges"], true);
-    assert_eq!(spec["process"]["user"], json!({ "uid": 70, "gid": 71, "additionalGids": [101] }));
+    assert_eq!(spec["process"]["user"], json!({ "uid": 0, "gid": 0 }), "it becomes the image's by itself");
     assert_eq!(spec["linux"]["seccomp"]["defaultAction"], "SCMP_ACT_ERRNO");
     assert_eq!(spec["linux"]["cgroupsPath"], "/mill/web-2222.1");
     let bounding = spec["process"]["capabilities"]["bounding"].as_array().unwrap();
@@ -156,6 +165,61 @@ fn a_spec_shares_the_nodes_network_and_nothing_else_and_gains_no_privileges() {
         let mount = mounts.iter().find(|mount| mount["destination"] == path).unwrap();
         assert!(mount["options"].as_array().unwrap().contains(&json!("ro")), "{path} can be written");
     }
+}
+
+#[test]
+fn what_the_config_says_of_a_program_is_in_no_spec() {
+    let launch = Launch {
+        command: Some(texts("serve --password hunter2")),
+        env: vec![("PASSWORD".into(), "hunter2".into())],
+        files: vec![PrivateFile {
+            path: "/run/secrets/key".into(),
+            bytes: b"hunter2".to_vec(),
+            owner: None,
+            mode: 0o400,
+        }],
+        ..web()
+    };
+    let image = ImageConfig { user: Some("70:71".into()), ..ImageConfig::default() };
+    let found = Found { files: vec!["/run/memory/web-2222.1/files/0".into()], ..found() };
+    let spec = spec(&launch, &image, &found, &host()).unwrap().0;
+    assert!(!spec.to_string().contains("hunter2") && !spec.to_string().contains("PASSWORD"));
+    assert_eq!(spec["process"]["args"], json!(["/dev/mill/init", "start"]));
+    let mounts = spec["mounts"].as_array().unwrap();
+    let last: Vec<(&str, &str)> = mounts[mounts.len() - 3..]
+        .iter()
+        .map(|mount| (mount["source"].as_str().unwrap(), mount["destination"].as_str().unwrap()))
+        .collect();
+    let wanted = [
+        ("/run/memory/web-2222.1/files/0", "/run/secrets/key"),
+        ("/run/memory/init-1", "/dev/mill/init"),
+        ("/run/memory/web-2222.1/run", "/dev/mill/run"),
+    ];
+    assert_eq!(last, wanted);
+    assert!(
+        mounts[mounts.len() - 3..]
+            .iter()
+            .all(|mount| { mount["options"].as_array().unwrap().contains(&json!("ro")) })
+    );
+
+    let run = run(&launch, &image, &found.identity, &host()).unwrap();
+    let wanted: Vec<Vec<u8>> =
+        texts("serve --password hunter2").into_iter().map(String::into_bytes).collect();
+    assert_eq!((run.argv.clone(), run.uid, run.gid, run.groups.clone()), (wanted, 70, 71, vec![101]));
+    assert_eq!((run.capabilities, run.no_core, run.leased), (0xa804_05fb, true, false));
+    assert!(!format!("{launch:?}").contains("hunter2") && !format!("{run:?}").contains("hunter2"));
+    let broken = Launch { env: vec![("A".into(), "x\0y".into())], files: vec![], ..launch };
+    assert_eq!(super::run(&broken, &image, &found.identity, &host()), Err(SpecError::Nul));
+}
+
+#[test]
+fn the_first_process_may_become_what_the_image_wants_and_the_seccomp_profile_is_the_programs() {
+    let launch = Launch { command: Some(texts("sh")), cap_drop: texts("ALL"), ..web() };
+    let spec = spec(&launch, &ImageConfig::default(), &found(), &host()).unwrap().0;
+    let becoming = json!(["CAP_CHOWN", "CAP_KILL", "CAP_SETGID", "CAP_SETPCAP", "CAP_SETUID"]);
+    assert_eq!(spec["process"]["capabilities"]["effective"], becoming);
+    assert_eq!(run(&launch, &ImageConfig::default(), &found().identity, &host()).unwrap().capabilities, 0);
+    assert_eq!(spec["linux"]["seccomp"], seccomp::profile(&std::collections::BTreeSet::new()));
 }
 
 #[test]
@@ -191,7 +255,9 @@ fn volumes_are_mounted_outer_first_over_the_nodes_files() {
         .as_array()
         .unwrap()
         .iter()
-        .filter(|mount| mount["type"] == "bind")
+        .filter(|mount| {
+            mount["type"] == "bind" && !mount["destination"].as_str().unwrap().starts_with("/dev")
+        })
         .map(|mount| (mount["source"].as_str().unwrap(), mount["destination"].as_str().unwrap()))
         .collect();
     let wanted = [

@@ -1,7 +1,7 @@
 //! A look into a container's files before it starts: who is `postgres`, and is there a program to run?
 //!
-//! runc would say the latter too, but in a text that differs from version to version, and not at all for a script
-//! whose shell is missing: that one starts, and exits. Users it doesn't resolve by name.
+//! `mill-init` would say the latter too, but not which shell a script lacks, and only once all of a container is made.
+//! Users it doesn't resolve by name.
 //!
 //! The image's files are hostile: names are resolved by `openat2(RESOLVE_IN_ROOT)`, so no link leads out of them.
 
@@ -35,6 +35,17 @@ pub(super) struct Question {
     pub(super) workdir: String,
     /// Whether other files are mounted over the image's: then a program that isn't found may be in one of them.
     pub(super) has_mounts: bool,
+    /// Owners of the launch's files, as `user`; `None`: the program's user.
+    pub(super) owners: Vec<Option<String>>,
+}
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Answer {
+    /// Who the program runs as.
+    pub(super) identity: Identity,
+    /// The owners that were asked for, in their order.
+    pub(super) owners: Vec<Identity>,
 }
 
 impl Question {
@@ -47,20 +58,27 @@ impl Question {
             path,
             workdir: super::oci::workdir(launch, image),
             has_mounts: !launch.mounts.is_empty(),
+            owners: launch.files.iter().map(|file| file.owner.clone()).collect(),
         })
     }
 }
 
 /// Looks into the files of a snapshot that was prepared and isn't in use yet.
-pub(super) async fn look(mounts: Vec<Mount>, question: Question) -> Result<Identity, StartError> {
+pub(super) async fn look(mounts: Vec<Mount>, question: Question) -> Result<Answer, StartError> {
     view::with(mounts, move |files| answer(files, &question)).await
 }
 
-fn answer(files: &Files, question: &Question) -> Result<Identity, StartError> {
+fn answer(files: &Files, question: &Question) -> Result<Answer, StartError> {
     let identity = users::resolve(files, &question.user)?;
+    let owner = |name: &Option<String>| match name {
+        Some(name) => users::resolve(files, name),
+        None => Ok(identity.clone()),
+    };
+    let owners = question.owners.iter().map(owner).collect::<Result<_, _>>()?;
+    let found = Answer { identity, owners };
     match program::check(files, question) {
-        Ok(()) => Ok(identity),
-        Err(Missing::NotFound) if question.has_mounts => Ok(identity),
+        Ok(()) => Ok(found),
+        Err(Missing::NotFound) if question.has_mounts => Ok(found),
         Err(reason) => Err(StartError::NoSuchCommand { command: question.program.clone(), reason }),
     }
 }

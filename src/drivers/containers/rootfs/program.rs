@@ -14,7 +14,7 @@ const BINARY_HEAD_BYTES: u64 = 8 << 10;
 /// Scripts run by scripts: the kernel follows five.
 const INTERPRETERS_MAX: u32 = 5;
 
-/// Finds the program as runc and the kernel will.
+/// Finds the program as `mill-init` and the kernel will.
 pub(super) fn check(files: &Files, question: &Question) -> Result<(), Missing> {
     let program = &question.program;
     if program.contains('/') {
@@ -51,7 +51,7 @@ fn executable(files: &Files, path: &str) -> Result<(), Missing> {
         Ok(stat) if is_file(&stat) && stat.st_mode & 0o111 != 0 => Ok(()),
         Ok(_) => Err(Missing::NotExecutable),
         Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NAMETOOLONG) => Err(Missing::NotFound),
-        // Whatever this is, runc will say it better.
+        // Whatever this is, who executes it will say it better.
         Err(_) => Ok(()),
     }
 }

@@ -35,6 +35,7 @@ fn question(program: &str) -> Question {
         path: "/usr/bin:/bin:relative".to_owned(),
         workdir: "/srv".to_owned(),
         has_mounts: false,
+        owners: vec![],
     }
 }
 
@@ -92,12 +93,28 @@ fn programs_are_found_as_the_kernel_will_find_them_and_never_outside_the_image()
 }
 
 #[test]
-fn a_program_that_may_be_in_a_volume_is_left_to_runc() {
+fn a_program_that_may_be_in_a_volume_is_left_to_the_first_process() {
     let dir = tempfile::tempdir().unwrap();
     let files = Files::below(dir.path()).unwrap();
     let missing = answer(&files, &question("tool")).unwrap_err();
     assert!(matches!(missing, StartError::NoSuchCommand { reason: Missing::NotFound, .. }));
     assert!(answer(&files, &Question { has_mounts: true, ..question("tool") }).is_ok());
+}
+
+#[test]
+fn files_belong_to_the_programs_user_unless_somebody_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "bin/sh", b"static", 0o755);
+    write(dir.path(), "etc/passwd", b"app:x:1000:1001::/home/app:\ntls:x:70:71::/:\n", 0o644);
+    let files = Files::below(dir.path()).unwrap();
+    let asked = |owners: &[Option<&str>]| {
+        let owners = owners.iter().map(|owner| owner.map(str::to_owned)).collect();
+        answer(&files, &Question { user: "app".to_owned(), owners, ..question("sh") })
+    };
+    let found = asked(&[None, Some("tls"), Some("0:7")]).unwrap();
+    let ids: Vec<(u32, u32)> = found.owners.iter().map(|owner| (owner.uid, owner.gid)).collect();
+    assert_eq!(ids, [(1000, 1001), (70, 71), (0, 7)]);
+    assert!(matches!(asked(&[Some("nobody")]), Err(StartError::NoSuchUser { user }) if user == "nobody"));
 }
 
 #[test]

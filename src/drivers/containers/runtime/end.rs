@@ -71,6 +71,7 @@ impl Shared {
         self.remove_cgroup(name).await?;
         self.unmap(name).await?;
         self.hosts.remove(name)?;
+        self.memory.remove(name).map_err(self.in_state())?;
         self.remove_runc_state(name)
     }
 

@@ -1,9 +1,10 @@
 //! The real [`Containers`]: containerd's containers and tasks, runc below.
 //!
 //! One container has: a record and a writable snapshot of the same name, a task (a shim and a process), its FIFOs'
-//! writing ends in the shim, a cgroup `PARENT/NAME`, and an entry by which the kernel maps its ports. While it is being
-//! made a lease holds the snapshot; the record holds it afterwards. runc keeps its own state of it in a directory. The
-//! record is made before the task and removed after it, so that whatever a kill -9 leaves is found by name.
+//! writing ends in the shim, a cgroup `PARENT/NAME`, an entry by which the kernel maps its ports, and in memory what it
+//! is to become and its secrets' files. While it is being made a lease holds the snapshot; the record holds it
+//! afterwards. runc keeps its own state of it in a directory. The record is made before the task and removed after it,
+//! so that whatever a kill -9 leaves is found by name.
 //!
 //! A removed snapshot's directory goes with containerd's next collection. That mostly follows at once, but was seen to
 //! miss one; `Images::remove_unused`, which forces a collection, gets the rest.
@@ -22,19 +23,21 @@ use containerd_client::types::v1::{Process, Status};
 use mill_model::{AllocId, Tempo, Timestamp};
 
 use super::{
-    ContainerError, ContainerName, Containers, ExecOutcome, Exit, Found, Launch, Running, Signal, StartError,
-    State,
+    Attach, Attached, ContainerError, ContainerName, Containers, ExecOutcome, Exit, Found, Launch, Running,
+    Signal, StartError, State,
 };
 use crate::cgroups::{CgroupError, Cgroups, Usage};
 use crate::containerd::{Containerd, RuntimeError, timestamp};
 use crate::datapath::{Datapath as _, KernelDatapath, Mapping};
 use hosts::Hosts;
+use memory::Memory;
 
 mod bundle;
 mod end;
 mod exec;
 mod host;
 mod hosts;
+mod memory;
 mod start;
 mod told;
 
@@ -58,8 +61,8 @@ pub struct RuntimeConfig {
     /// The cgroup, from each hierarchy's root, that holds those of all containers: `/mill`. Two Mills on one machine
     /// need two: each takes what it doesn't know in its own for a leftover.
     pub cgroup_parent: String,
-    /// A directory of this Mill's own for what doesn't survive a reboot (`/run/mill/containers`): runc's state, and
-    /// the FIFOs of executed programs. The same after each restart.
+    /// A directory of this Mill's own for what doesn't survive a reboot (`/run/mill/containers`): runc's state, the
+    /// FIFOs of executed programs, and a memory file system. The same after each restart.
     pub state: PathBuf,
 }
 
@@ -79,6 +82,7 @@ struct Shared {
     /// Given to runc, whose own default is shared by all containerds of a machine: equal names would clash there.
     runc_root: PathBuf,
     hosts: Hosts,
+    memory: Memory,
     bundles: bundle::Bundles,
     datapath: KernelDatapath,
     /// Executed programs so far, with the time of this Mill's start as their names.
@@ -104,11 +108,25 @@ impl Runtime {
             fifos,
             runc_root: config.state.join("runc"),
             hosts: Hosts::at(config.state.join("hosts")),
+            memory: Memory::at(config.state.join("memory")),
             bundles: bundle::Bundles::of(&config.socket),
             execs: AtomicU64::new(0),
             born: std::time::SystemTime::now().into(),
         };
         Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Makes ready what containers are started with, so that the first of them needn't wait: a memory file system, and
+    /// the program that each of them begins with. To be called by whoever starts some, at any time, as often as one likes.
+    ///
+    /// # Errors
+    /// It can't be mounted or written.
+    pub fn prepare(&self) -> Result<(), ContainerError> {
+        let memory = &self.shared.memory;
+        memory.prepare().map_err(|source| ContainerError::State {
+            path: memory.folder().to_owned(),
+            source: Arc::new(source),
+        })
     }
 
     /// The connection, to ask for containerd's version.
@@ -136,6 +154,10 @@ impl Containers for Runtime {
         let mut found = vec![];
         for record in self.shared.containerd.records(&format!("{alloc}.")).await? {
             let Ok(name) = record.id.parse::<ContainerName>() else { continue };
+            // What a dead Mill left in it. That must keep nobody from knowing that it runs.
+            if let Err(error) = self.shared.forget_executed(&name).await {
+                tracing::warn!(container = %name, %error, "what an earlier daemon executed isn't forgotten");
+            }
             // Each by itself: for a list of all tasks containerd asks every shim of the node.
             let task = self.shared.task(&name).await?;
             let state = self.shared.state(&name, task.as_ref(), record.created_at);
@@ -169,6 +191,10 @@ impl Containers for Runtime {
         self.shared.exec(name, argv, deadline).await
     }
 
+    async fn attach(&self, name: &ContainerName, wanted: &Attach) -> Result<Attached, ContainerError> {
+        self.shared.attach(name, wanted).await
+    }
+
     async fn usage(&self) -> Result<BTreeMap<ContainerName, Usage>, ContainerError> {
         let shared = Arc::clone(&self.shared);
         // The kernel computes what is read, under locks of its own.
@@ -200,6 +226,7 @@ impl Containers for Runtime {
         texts.extend(shared.containerd.all_snapshots().await?.into_iter().map(|snapshot| snapshot.name));
         texts.extend(shared.runc_states()?);
         texts.extend(shared.hosts.names()?);
+        texts.extend(shared.memory.names().map_err(shared.in_state())?);
         texts.extend(shared.bundles.names()?);
         let leases = shared.containerd.held_leases().await?;
         texts.extend(leases.iter().filter_map(|id| id.strip_prefix(LEASE_PREFIX)).map(str::to_owned));
@@ -214,6 +241,10 @@ impl Containers for Runtime {
 }
 
 impl Shared {
+    fn in_state(&self) -> impl Fn(std::io::Error) -> ContainerError {
+        |source| ContainerError::State { path: self.memory.folder().to_owned(), source: Arc::new(source) }
+    }
+
     /// A container's task; `None`: it has none.
     async fn task(&self, name: &ContainerName) -> Result<Option<Process>, RuntimeError> {
         let request = api::GetRequest { container_id: name.to_string(), exec_id: String::new() };

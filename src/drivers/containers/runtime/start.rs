@@ -1,16 +1,20 @@
 //! Making and starting a container.
 
 use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
 
 use containerd_client::services::v1 as api;
 use containerd_client::services::v1::container::Runtime as ShimName;
 use containerd_client::types::Mount;
+use mill_init::START;
 use prost::Message as _;
 
+use super::memory::Laid;
 use super::{LEASE_PREFIX, MAPPING_LABEL, SHIM, STOP_LABEL, Shared, host, string_map, text, told};
 use crate::containerd::{RuntimeError, SNAPSHOTTER};
 use crate::containers::oci::{self, Found, Spec};
-use crate::containers::rootfs::{self, Question};
+use crate::containers::rootfs::{self, Answer, Question};
 use crate::containers::{Launch, Running, StartError};
 use crate::datapath::Datapath as _;
 use crate::images;
@@ -63,9 +67,16 @@ impl Shared {
             true => StartError::NoImage { image: launch.image.clone() },
             false => error.into(),
         })?;
-        let identity = rootfs::look(mounts.clone(), question).await?;
+        let command = question.program.clone();
+        let Answer { identity, owners } = rootfs::look(mounts.clone(), question).await?;
         let hosts = self.hosts.write(launch)?;
-        let spec = oci::spec(launch, &image.config, &Found { identity, devices, hosts }, &self.host)?;
+        let files =
+            self.memory.write_files(&launch.name, &launch.files, &owners).map_err(self.in_memory())?;
+        let run = oci::run(launch, &image.config, &identity, &self.host)?;
+        let laid = self.memory.lay(&launch.name, START, &run).map_err(self.in_memory())?;
+        let (program, runs) = (self.memory.program(), self.memory.runs(&launch.name));
+        let found = Found { identity, devices, hosts, program, runs, files };
+        let spec = oci::spec(launch, &image.config, &found, &self.host)?;
 
         let mut labels = string_map(&launch.labels);
         labels.insert(STOP_LABEL.to_owned(), stop_signal.number().to_string());
@@ -85,7 +96,26 @@ impl Shared {
         // The record holds the snapshot from here on. Nothing that runs has a lease, so a daemon that dies leaves none
         // beside it: what it leaves unstarted is removed with its lease.
         self.containerd.release(&lease_id, false).await?;
-        self.start_task(launch, mounts).await
+        let running = self.start_task(launch, mounts).await?;
+        self.becomes(launch, laid, &command).await.map(|()| running)
+    }
+
+    /// Waits until the container's first process has become its program.
+    async fn becomes(&self, launch: &Launch, mut laid: Laid, command: &str) -> Result<(), StartError> {
+        let after = self.containerd.tempo().runtime_deadline;
+        let became = tokio::select! {
+            became = laid.became() => became.map_err(self.in_memory())?,
+            // It may have been killed before it could say anything. How it ended is told to who asks for it.
+            _ended = self.wait(&launch.name) => laid.had_become(),
+            () = tokio::time::sleep(after) => {
+                return Err(RuntimeError::Deadline { asked: "execute a container's program", after }.into());
+            }
+        };
+        became.map_err(|failed| told::start_error(command, failed))
+    }
+
+    fn in_memory(&self) -> impl Fn(io::Error) -> StartError {
+        |source| StartError::Memory { path: self.memory.folder().to_owned(), source: Arc::new(source) }
     }
 
     fn shim_options(&self) -> prost_types::Any {
@@ -106,16 +136,13 @@ impl Shared {
         };
         let mut tasks = self.containerd.tasks();
         let created = self.containerd.call("create a task", tasks.create(create)).await;
-        let created = created.map_err(|error| start_error(launch, error))?;
+        let created = created?;
         if let Some(mapping) = &launch.mapping {
             // Its cgroup is there, and its program doesn't run yet.
             self.datapath.put(&launch.name, mapping).await?;
         }
         let start = api::StartRequest { container_id: id, exec_id: String::new() };
-        self.containerd
-            .call("start a task", tasks.start(start))
-            .await
-            .map_err(|error| start_error(launch, error))?;
+        self.containerd.call("start a task", tasks.start(start)).await?;
         Ok(Running { pid: created.pid })
     }
 }
@@ -125,19 +152,6 @@ fn stderr(launch: &Launch) -> &std::path::Path {
     match launch.stderr.as_os_str().is_empty() {
         true => &launch.stdout,
         false => &launch.stderr,
-    }
-}
-
-fn start_error(launch: &Launch, error: RuntimeError) -> StartError {
-    match told::missing_command(error.words()) {
-        Some((command, reason)) => StartError::NoSuchCommand {
-            command: match command.is_empty() {
-                true => launch.name.to_string(),
-                false => command,
-            },
-            reason,
-        },
-        None => StartError::Runtime(error),
     }
 }
 

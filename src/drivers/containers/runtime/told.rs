@@ -1,32 +1,18 @@
-//! What runc says when there is no program to run: the only way to know it for programs in volumes, and for programs
-//! executed in a running container. Wordings of runc 1.0 to 1.2, and of crun where they agree.
+//! What a container's first process says when there is no program to run: the only way to know it for programs in
+//! volumes, for those that the image's user may not execute, and for programs executed in a running container.
 
-use crate::containers::Missing;
+use mill_init::{Failed, Kind};
 
-/// The program and what is wrong with it, if that is what a failure's text says.
-pub(super) fn missing_command(text: &str) -> Option<(String, Missing)> {
-    let reason = if text.contains("executable file not found in") {
-        Missing::NotFound
-    } else if text.contains("exec: ") || text.contains("exec failed: ") {
-        match () {
-            () if text.contains("no such file or directory") => Missing::NotFound,
-            () if text.contains("permission denied") => Missing::NotExecutable,
-            () if text.contains("is a directory") => Missing::NotExecutable,
-            () if text.contains("exec format error") => Missing::NotExecutable,
-            () => return None,
-        }
-    } else {
-        return None;
-    };
-    Some((quoted(text).unwrap_or_default(), reason))
-}
+use crate::containers::{Missing, StartError};
 
-/// The program in `exec: "PROGRAM": …`, or in `stat PROGRAM: …`.
-fn quoted(text: &str) -> Option<String> {
-    let (_, rest) = text.rsplit_once("exec: ")?;
-    let rest = rest.trim_start_matches(['\\', '"']);
-    let end = rest.find(['"', '\\', ':'])?;
-    rest.get(..end).map(str::to_owned)
+/// What a start comes to whose program can't be run.
+pub(super) fn start_error(command: &str, failed: Failed) -> StartError {
+    let command = command.to_owned();
+    match failed.kind {
+        Kind::NotFound => StartError::NoSuchCommand { command, reason: Missing::NotFound },
+        Kind::NotExecutable => StartError::NoSuchCommand { command, reason: Missing::NotExecutable },
+        Kind::Unprepared => StartError::Unprepared { said: failed.said },
+    }
 }
 
 #[cfg(test)]
@@ -34,29 +20,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_runc_says_of_missing_programs_is_understood() {
-        let create = "failed to create shim task: OCI runtime create failed: runc create failed: unable to start \
-                      container process: ";
+    fn a_missing_program_is_told_as_one_that_was_looked_for() {
+        let failed = |kind| Failed { kind, said: "words".to_owned() };
         let table = [
-            (
-                r#"exec: "nope": executable file not found in $PATH: unknown"#,
-                Some(("nope", Missing::NotFound)),
-            ),
-            (
-                r#"exec: "/data/x": stat /data/x: no such file or directory: unknown"#,
-                Some(("/data/x", Missing::NotFound)),
-            ),
-            (
-                r#"exec: "/etc/passwd": permission denied: unknown"#,
-                Some(("/etc/passwd", Missing::NotExecutable)),
-            ),
-            (r#"exec: "/etc": is a directory: unknown"#, Some(("/etc", Missing::NotExecutable))),
-            (r#"error mounting "/x" to rootfs at "/y": mount: no such file or directory: unknown"#, None),
-            ("can't get final child's PID from pipe: EOF: unknown", None),
+            (Kind::NotFound, "`nope` can't be run: the image has no such file"),
+            (Kind::NotExecutable, "`nope` can't be run: it isn't executable"),
+            (Kind::Unprepared, "its first process failed: words"),
         ];
-        for (text, wanted) in table {
-            let got = missing_command(&format!("{create}{text}"));
-            assert_eq!(got, wanted.map(|(command, reason)| (command.to_owned(), reason)), "{text}");
+        for (kind, told) in table {
+            assert_eq!(start_error("nope", failed(kind)).to_string(), told);
         }
+        assert!(start_error("nope", failed(Kind::NotFound)).is_permanent());
+        assert!(!start_error("nope", failed(Kind::Unprepared)).is_permanent());
     }
 }

@@ -102,7 +102,9 @@ impl Host {
             cgroup_parent: self.cgroup_parent.clone(),
             state: self.dir.path().join("run"),
         };
-        Runtime::new(&config, Arc::new(Tempo::default())).unwrap()
+        let runtime = Runtime::new(&config, Arc::new(Tempo::default())).unwrap();
+        runtime.prepare().unwrap();
+        runtime
     }
 
     pub(crate) fn images(&self) -> Store {
@@ -143,6 +145,7 @@ impl Host {
         traces.extend(self.shims().into_iter().map(|pid| format!("shim {pid}")));
         for kind in [
             "run/exec",
+            "run/memory",
             "run/runc/mill",
             "state/io.containerd.runtime.v2.task/mill",
             "root/io.containerd.snapshotter.v1.overlayfs/snapshots",
@@ -299,6 +302,8 @@ pub(crate) fn shell(name: &str, image: &ImageRef, script: &str) -> Launch {
         entrypoint: None,
         command: Some(["sh", "-c", script].map(str::to_owned).to_vec()),
         env: vec![],
+        confidential: false,
+        files: vec![],
         resources: Resources { cpu: Millicores(1000), memory: Bytes(64 << 20) },
         user: None,
         workdir: None,
