@@ -9,6 +9,7 @@ use mill_api::daemon::{InitRequest, Initialized};
 use mill_api::doctor::Finding;
 use mill_api::pulling::{Layer, Pulling};
 use mill_control::fetch::Fetched;
+use mill_drivers::containers::Containers;
 use mill_drivers::images::{self, Images, Progress};
 use mill_drivers::logs::Logs;
 use mill_model::{ImageRef, NodeName, Timestamp};
@@ -58,12 +59,17 @@ pub trait Backend: Clone + Send + Sync + 'static {
     type Images: Images;
     /// The output of its containers.
     type Logs: Logs;
+    /// Its containers: programs are run in them.
+    type Containers: Containers;
 
     /// Its images.
     fn images(&self) -> &Self::Images;
 
     /// The output of its containers.
     fn logs(&self) -> &Self::Logs;
+
+    /// Its containers.
+    fn containers(&self) -> &Self::Containers;
 
     /// Wall time.
     fn now(&self) -> Timestamp;

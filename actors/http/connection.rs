@@ -67,7 +67,7 @@ pub(super) async fn serve<B: Backend>(
         .keep_alive_timeout(tempo.api_silence)
         .max_concurrent_streams(API_STREAMS_PER_CONNECTION_MAX)
         .max_header_list_size(u32::try_from(API_HEAD_BYTES_MAX).unwrap_or(u32::MAX));
-    let connection = builder.serve_connection(TokioIo::new(watched), service);
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(watched), service);
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = &mut connection => ended,

@@ -41,10 +41,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
+use mill_model::limits::EXEC_SESSIONS_MAX;
 use mill_model::{NodeName, Timestamp};
 use rustls::ServerConfig;
 use serde_json::{Value, json};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -165,6 +166,7 @@ impl<B: Backend> Actor for Http<B> {
             path: me.path().clone(),
             leaving: CancellationToken::new(),
             connections: AtomicUsize::new(0),
+            sessions: Arc::new(Semaphore::new(EXEC_SESSIONS_MAX)),
         });
         let open = TaskTracker::new();
         let mut state = State { server, socket: args.socket, open, tls: None, tasks: vec![] };

@@ -1,7 +1,7 @@
 //! Every route, and what answers those that aren't any.
 
 use axum::Router;
-use axum::routing::{delete, get, post};
+use axum::routing::{any, delete, get, post};
 use http::{Method, Uri};
 use mill_api::names::closest;
 use mill_api::{ApiError, Code, paths};
@@ -37,6 +37,7 @@ pub(super) fn router<B: Backend>(server: Server<B>) -> Router {
         .route(paths::PROGRESS, get(streams::progress::stream))
         .route(paths::CANCEL, post(writes::cancel))
         .route(paths::INSPECT, get(reads::inspect))
+        .route(paths::EXEC, any(streams::exec::open))
         .route(paths::LOGS, get(streams::logs::stream))
         .route(paths::EVENTS, get(streams::events::list_or_stream))
         .route(paths::ACTORS, get(actors::trees))

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicUsize;
 use mill_api::{ApiError, Code};
 use mill_fsm::{Cluster, Command, Done};
 use mill_model::{DeployId, NodeName, Tempo, Timestamp};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::backend::Backend;
@@ -37,6 +37,8 @@ pub(super) struct Inner<B> {
     pub(super) leaving: CancellationToken,
     /// Connections that are open, for people to see.
     pub(super) connections: AtomicUsize,
+    /// Programs that may still be run in containers for people.
+    pub(super) sessions: Arc<Semaphore>,
 }
 
 impl<B> Clone for Server<B> {

@@ -43,6 +43,7 @@ pub struct NodeBackend<O> {
 impl<O: Outside> Backend for NodeBackend<O> {
     type Images = <O::Drivers as Drivers>::Images;
     type Logs = O::Logs;
+    type Containers = <O::Drivers as Drivers>::Containers;
 
     fn images(&self) -> &Self::Images {
         self.outside.drivers().images()
@@ -50,6 +51,10 @@ impl<O: Outside> Backend for NodeBackend<O> {
 
     fn logs(&self) -> &O::Logs {
         self.outside.logs()
+    }
+
+    fn containers(&self) -> &Self::Containers {
+        self.outside.drivers().containers()
     }
 
     fn now(&self) -> Timestamp {

@@ -11,6 +11,7 @@
 
 mod api;
 mod deploy;
+mod exec;
 mod figures;
 mod footprint;
 mod peers;
@@ -24,6 +25,7 @@ use crate::scenarios::{Pace, Story, Tell};
 /// All of them. What they print is shown, pass or fail.
 pub const BENCHES: &[Story] = &[
     Story { name: "bench_deploy", pace: Pace::Brisk, tell: Tell::Node(deploy::cached_image) },
+    Story { name: "bench_exec", pace: Pace::Brisk, tell: Tell::Node(exec::latency) },
     Story { name: "bench_fifty", pace: Pace::Brisk, tell: Tell::Node(footprint::fifty_and_a_hundred) },
     Story { name: "bench_writes", pace: Pace::Brisk, tell: Tell::Node(writes::through_the_api) },
     Story { name: "bench_sockets", pace: Pace::Brisk, tell: Tell::Node(sockets::bind_and_connect) },

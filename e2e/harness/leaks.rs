@@ -11,6 +11,9 @@ use super::{Context as _, Failed, Look, space, until};
 /// Mill's pool of mapped ports (product.md §4).
 const POOL: std::ops::RangeInclusive<u16> = 20_000..=29_999;
 
+/// The node's own memory file system: it is there with the node, whatever that runs.
+const MEMORY: &str = "/run/mill/containers/memory";
+
 /// How long cleaning up may take: the node looks for leftovers once a minute, and what a deploy or a kill leaves
 /// should not have to wait for that.
 const GONE_WITHIN: Duration = Duration::from_secs(30);
@@ -27,7 +30,8 @@ impl Held {
     pub fn now(data: &Path) -> Result<Self, Failed> {
         let lines = |text: String| text.lines().map(str::to_owned).collect::<BTreeSet<_>>();
         let mounts = fs::read_to_string("/proc/self/mountinfo").or_fail("/proc/self/mountinfo")?;
-        let mount_point = |line: &str| line.split(' ').nth(4).map(str::to_owned);
+        let mount_point =
+            |line: &str| line.split(' ').nth(4).filter(|point| *point != MEMORY).map(str::to_owned);
         let mut fifos = BTreeSet::new();
         for root in [data, Path::new("/run")] {
             find_fifos(root, &mut fifos);

@@ -15,6 +15,7 @@ pub mod registry;
 pub mod runner;
 pub mod running;
 pub mod space;
+pub mod terminal;
 pub mod tool;
 pub mod until;
 pub mod world;

@@ -9,6 +9,7 @@ mod checks;
 mod clean;
 mod crash_loop;
 mod day;
+mod exec;
 mod hello;
 mod init;
 mod kills;
@@ -63,6 +64,7 @@ pub const STORIES: &[Story] = &[
     order::PROJECTS,
     checks::CHECKS,
     day::DAY,
+    exec::EXEC,
     init::INIT,
     absence::SIGTERM,
     refusals::CONFIGS,

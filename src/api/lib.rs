@@ -23,6 +23,7 @@ pub mod deploys;
 pub mod doctor;
 pub mod error;
 pub mod events;
+pub mod exec;
 pub mod inspect;
 pub mod logs;
 pub mod names;

@@ -37,6 +37,8 @@ pub const PROGRESS: &str = "/v1/deploys/{id}/progress";
 pub const CANCEL: &str = "/v1/deploys/{id}/cancel";
 /// `GET` → [`crate::inspect::Inspected`]
 pub const INSPECT: &str = "/v1/inspect/{anything}";
+/// `GET`, a WebSocket: [`crate::exec::ExecAsk`] and [`crate::exec::ExecTold`]
+pub const EXEC: &str = "/v1/exec/{name}";
 /// `GET` with [`crate::logs::LogQuery`] → stream of [`crate::logs::LogLine`]
 pub const LOGS: &str = "/v1/logs";
 /// `GET` with [`crate::events::EventQuery`] → `[`[`crate::events::Event`]`]`, or a stream of them
@@ -90,7 +92,7 @@ impl Route {
 pub const LOCAL: [&str; 2] = [DAEMON, INIT];
 
 /// Every route.
-pub const ROUTES: [Route; 24] = [
+pub const ROUTES: [Route; 25] = [
     get(STATUS, "the cluster on one page", "Status"),
     get(NODES, "the nodes", "list of Node"),
     get(SERVICES, "services and tasks", "list of Service"),
@@ -118,6 +120,7 @@ pub const ROUTES: [Route; 24] = [
         "all that is known about one thing: a node, project, service, task, alloc or deploy",
         "Inspected",
     ),
+    get(EXEC, "runs a program in a container; a WebSocket", "messages ExecTold").with("messages ExecAsk"),
     get(LOGS, "what programs wrote", "stream of LogLine")
         .with("query: name, follow, n, since, previous, all, stream"),
     get(EVENTS, "what happened in the cluster", "list of Event; with follow a stream of them")

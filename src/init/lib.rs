@@ -17,5 +17,8 @@ pub use maker::{START, Unwritable};
 /// The program: a static executable for this machine.
 pub const PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/mill-init"));
 
+/// What tells this program from that of another build.
+pub const ID: &str = env!("MILL_INIT_ID");
+
 #[cfg(test)]
 mod tests;

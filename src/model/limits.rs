@@ -167,3 +167,17 @@ pub const SEEN_CHARS_MAX: usize = 240;
 
 /// Private loopbacks of a node, counted from 1: what two bytes hold. Allocs without ports have one too.
 pub const LOOPBACKS_MAX: u16 = u16::MAX - 1;
+
+/// Bytes of a stream of an executed program that are on their way and not read yet: a second over a line of two
+/// megabits, and little enough for each of many to be held in memory.
+pub const EXEC_WINDOW_BYTES: usize = 256 << 10;
+
+/// One message of such a stream, and one of the command line's words to a program: what the kernel lets a program be
+/// given is 128 KiB for each word, and a message holds a few of them.
+pub const EXEC_MESSAGE_BYTES_MAX: usize = 1 << 20;
+
+/// Bytes read at a time of what an executed program writes.
+pub const EXEC_CHUNK_BYTES: usize = 16 << 10;
+
+/// Programs that people execute in one node's containers at a time: each is a handful of processes and pipes.
+pub const EXEC_SESSIONS_MAX: usize = 64;

@@ -7,6 +7,7 @@
 //! is cut ([`super::connection`]). Nothing is spawned, so nothing outlives the connection.
 
 pub(super) mod events;
+pub(super) mod exec;
 pub(super) mod logs;
 mod merge;
 pub(super) mod progress;

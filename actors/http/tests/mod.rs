@@ -7,6 +7,7 @@ pub(in crate::http) mod world;
 mod access;
 mod ahead;
 mod bad;
+mod exec;
 mod pulls;
 mod reading;
 mod streaming;

@@ -9,6 +9,7 @@ use mill_api::daemon::{InitRequest, Initialized};
 use mill_api::doctor::Finding;
 use mill_api::trust::Trust;
 use mill_api::{Api, ApiError, Code};
+use mill_drivers::containers::FakeContainers;
 use mill_drivers::images::FakeImages;
 use mill_drivers::logs::{FakeLogs, Line, Stream};
 use mill_model::{AllocId, Digest, Incarnation, Tempo, Timestamp};
@@ -28,6 +29,7 @@ use crate::raft;
 pub(super) struct Fake {
     pub(super) images: FakeImages,
     pub(super) logs: FakeLogs,
+    pub(super) containers: FakeContainers,
     state: Arc<Mutex<FakeState>>,
     actors: Arc<OnceLock<Introspect>>,
 }
@@ -75,6 +77,7 @@ pub(super) fn digest(digit: char) -> Digest {
 impl Backend for Fake {
     type Images = FakeImages;
     type Logs = FakeLogs;
+    type Containers = FakeContainers;
 
     fn images(&self) -> &FakeImages {
         &self.images
@@ -82,6 +85,10 @@ impl Backend for Fake {
 
     fn logs(&self) -> &FakeLogs {
         &self.logs
+    }
+
+    fn containers(&self) -> &FakeContainers {
+        &self.containers
     }
 
     fn now(&self) -> Timestamp {

@@ -1,16 +1,23 @@
 //! One request and its answer.
 
 use bytes::{Bytes, BytesMut};
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT};
-use http::{HeaderValue, Method};
+use http::header::{
+    ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
+    SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE, USER_AGENT,
+};
+use http::{HeaderValue, Method, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
+use hyper::upgrade::Upgraded;
 use mill_model::Tempo;
 use mill_model::limits::API_ANSWER_BYTES_MAX;
+use tokio_tungstenite::tungstenite::handshake::client::generate_key;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::error::{ClientError, Cut};
 use super::transport::{Sender, Transport};
 use crate::error::ApiError;
+use crate::exec::PROTOCOL;
 use crate::sse;
 
 /// What is asked.
@@ -43,12 +50,51 @@ pub(super) async fn open(
     let mut sender = transport.connect(tempo).await?;
     let response =
         sender.send_request(encode(transport, request)?).await.map_err(|source| cut(transport, source))?;
-    let (head, body) = response.into_parts();
-    if head.status.is_success() {
-        return Ok((sender, body));
+    match response.status().is_success() {
+        true => Ok((sender, response.into_body())),
+        false => Err(refused(transport, response).await?),
     }
+}
+
+/// A connection that became a WebSocket's (RFC 6455 §4.1).
+pub(super) async fn upgrade(
+    transport: &Transport,
+    tempo: &Tempo,
+    path: &str,
+) -> Result<Upgraded, ClientError> {
+    let mut sender = transport.connect(tempo).await?;
+    let request = Request { method: Method::GET, path, body: None, last_event_id: None };
+    let mut request = encode(transport, &request)?;
+    let key = generate_key();
+    let invalid = |wrong: http::header::InvalidHeaderValue| ClientError::Request {
+        source: serde::ser::Error::custom(wrong),
+    };
+    let headers = request.headers_mut();
+    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+    headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(PROTOCOL));
+    headers.insert(SEC_WEBSOCKET_KEY, HeaderValue::from_str(&key).map_err(invalid)?);
+    let response = sender.send_request(request).await.map_err(|source| cut(transport, source))?;
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        return Err(refused(transport, response).await?);
+    }
+    let accepted = response.headers().get(SEC_WEBSOCKET_ACCEPT).map(HeaderValue::as_bytes);
+    if accepted != Some(derive_accept_key(key.as_bytes()).as_bytes()) {
+        let status = response.status().as_u16();
+        return Err(ClientError::Unexplained { endpoint: transport.to_string(), status });
+    }
+    hyper::upgrade::on(response).await.map_err(|source| cut(transport, source))
+}
+
+/// Why an answer isn't what was asked for.
+async fn refused(
+    transport: &Transport,
+    response: http::Response<Incoming>,
+) -> Result<ClientError, ClientError> {
+    let (head, body) = response.into_parts();
     let body = collect(transport, body).await?;
-    Err(match serde_json::from_slice::<ApiError>(&body) {
+    Ok(match serde_json::from_slice::<ApiError>(&body) {
         Ok(error) => ClientError::Refused(Box::new(error)),
         Err(_) => ClientError::Unexplained { endpoint: transport.to_string(), status: head.status.as_u16() },
     })

@@ -110,6 +110,9 @@ pub enum Cut {
     /// It broke.
     #[error("the connection broke")]
     Broken(#[source] hyper::Error),
+    /// It broke after it had become a WebSocket.
+    #[error("the connection broke")]
+    Socket(#[source] Box<tokio_tungstenite::tungstenite::Error>),
     /// It ended in good order, but too early.
     #[error("the stream ended without its end")]
     Early,

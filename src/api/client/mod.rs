@@ -6,6 +6,7 @@
 mod address;
 mod call;
 mod error;
+mod exec;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -22,6 +23,7 @@ use serde::de::DeserializeOwned;
 
 pub use address::{Address, AddressError, DEFAULT_PORT};
 pub use error::{ClientError, Cut};
+pub use exec::{Exec, ExecHeard};
 pub use stream::{Follow, Heard};
 
 use crate::actors::{Actors, RestartActor};
@@ -225,6 +227,14 @@ impl Api {
     /// As every call.
     pub async fn logs(&self, query: &LogQuery) -> Result<Follow<LogLine>, ClientError> {
         self.follow(with_query(paths::LOGS, query)).await
+    }
+
+    /// Runs a program in a container: in an alloc, or in the only one that a service has.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn exec(&self, name: &str) -> Result<Exec, ClientError> {
+        Exec::open(&self.transport, &self.tempo, &fill(paths::EXEC, &[name])).await
     }
 
     /// What happened in the cluster, after event `since_id`.

@@ -115,7 +115,7 @@ impl Transport {
             .await
             .map_err(|source| ClientError::Cut { endpoint: self.to_string(), source: Cut::Broken(source) })?;
         // Ends by itself when the sender and the answer's body are dropped. Its errors come out of these two.
-        tokio::spawn(connection);
+        tokio::spawn(connection.with_upgrades());
         Ok(sender)
     }
 }

@@ -425,3 +425,26 @@ pub(crate) fn log_lines() -> Vec<LogLine> {
         line("web-7m3a", 6, "GET / 200"),
     ]
 }
+
+pub(super) fn exec_asks() -> Vec<mill_api::exec::ExecAsk> {
+    use mill_api::exec::{ExecAsk, TerminalSize};
+    let terminal = TerminalSize { columns: 80, rows: 24 };
+    vec![
+        ExecAsk::Begin { command: vec!["sh".into()], terminal: Some(terminal) },
+        ExecAsk::Read { bytes: 65_536 },
+        ExecAsk::Resize(TerminalSize { columns: 132, rows: 50 }),
+        ExecAsk::Signal { name: "SIGINT".into() },
+        ExecAsk::CloseInput,
+    ]
+}
+
+pub(super) fn exec_told() -> Vec<mill_api::exec::ExecTold> {
+    use mill_api::exec::ExecTold;
+    let error = mill_api::ApiError::new(mill_api::Code::NotFound, "nothing could be run in web-7k2f");
+    vec![
+        ExecTold::Began { alloc: "web-7k2f".parse().unwrap() },
+        ExecTold::Read { bytes: 65_536 },
+        ExecTold::Ended { code: 0 },
+        ExecTold::Failed { error, code: Some(127) },
+    ]
+}

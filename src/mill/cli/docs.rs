@@ -105,6 +105,8 @@ fn shapes() -> Vec<(&'static str, Value)> {
         ("Progress", value(serde_json::to_value(progress))),
         ("Why", value(serde_json::to_value(canned::why()))),
         ("Inspected", value(serde_json::to_value(canned::inspected()))),
+        ("ExecAsk", value(serde_json::to_value(canned::exec_asks()))),
+        ("ExecTold", value(serde_json::to_value(canned::exec_told()))),
         ("LogLine", first(value(serde_json::to_value(canned::log_lines())))),
         ("Event", first(value(serde_json::to_value(canned::events())))),
         ("Actors", value(serde_json::to_value(canned::actors()))),
@@ -172,7 +174,7 @@ fn api_reference() -> String {
             name.as_str().unwrap(),
             code.status().as_u16(),
             code.meaning(),
-            exit as u8
+            exit.code()
         );
     }
     text.push_str("\n## Shapes\n\nBy example: each is a value as a server sends it.\n");
@@ -233,7 +235,7 @@ fn all_commands_of_this_version_are_there() {
     names.sort_unstable();
     assert_eq!(
         names.join(" "),
-        "actors allocs clean completions daemon deploy dev doctor events history init inspect logs nodes plan plane \
+        "actors allocs clean completions daemon deploy dev doctor events exec history init inspect logs nodes plan plane \
          restart rollback scale services status undeploy why"
     );
 }

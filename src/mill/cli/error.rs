@@ -120,7 +120,7 @@ impl CliError {
             #[serde(flatten)]
             error: &'a CliError,
         }
-        let shown = Shown { exit_code: self.exit as u8, error: self };
+        let shown = Shown { exit_code: self.exit.code(), error: self };
         serde_json::json!({ "error": shown }).to_string()
     }
 

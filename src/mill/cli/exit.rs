@@ -9,17 +9,19 @@ use mill_api::client::ClientError;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
     /// Done.
-    Ok = 0,
+    Ok,
     /// It was tried and failed.
-    Failed = 1,
+    Failed,
     /// The command line or a config file is wrong; nothing was tried.
-    Usage = 2,
+    Usage,
     /// No daemon or cluster could be asked, or none answered.
-    Unreachable = 3,
+    Unreachable,
     /// The cluster was asked and said no.
-    Refused = 4,
+    Refused,
     /// Interrupted by the user; what was begun goes on.
-    Interrupted = 130,
+    Interrupted,
+    /// As a program ended that was run in a container.
+    Program(u8),
 }
 
 /// What `--help` says.
@@ -30,9 +32,24 @@ Exit codes:
   2    the command line or a config file is wrong; nothing was tried
   3    no daemon or cluster could be reached
   4    the cluster refused: token, conflict, no such thing
-  130  interrupted; what was begun goes on";
+  130  interrupted; what was begun goes on
+
+`mill exec` ends as its program did: 126 and 127 as in a shell, 128 + n for signal n.";
 
 impl Exit {
+    /// The number that the process ends with.
+    pub(crate) const fn code(self) -> u8 {
+        match self {
+            Self::Ok => 0,
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::Unreachable => 3,
+            Self::Refused => 4,
+            Self::Interrupted => 130,
+            Self::Program(code) => code,
+        }
+    }
+
     /// How a call that has no answer ends its command.
     pub(crate) fn of(error: &ClientError) -> Self {
         match error {
@@ -53,7 +70,7 @@ impl Exit {
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
-        Self::from(exit as u8)
+        Self::from(exit.code())
     }
 }
 
@@ -91,7 +108,7 @@ mod tests {
     fn the_help_names_every_code() {
         for exit in [Exit::Ok, Exit::Failed, Exit::Usage, Exit::Unreachable, Exit::Refused, Exit::Interrupted]
         {
-            let number = format!("\n  {:<3}  ", exit as u8);
+            let number = format!("\n  {:<3}  ", exit.code());
             assert!(HELP.contains(&number), "{exit:?}");
         }
     }

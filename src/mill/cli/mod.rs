@@ -15,6 +15,7 @@ mod dev;
 pub(crate) mod doctor;
 mod error;
 mod events;
+mod exec;
 mod exit;
 mod follow;
 mod history;
@@ -101,6 +102,7 @@ enum Command {
     #[command(alias = "log")]
     Logs(logs::LogsArgs),
     Events(events::EventsArgs),
+    Exec(exec::ExecArgs),
     Actors(actors::ActorsArgs),
 
     Init(init::InitArgs),
@@ -236,6 +238,7 @@ async fn run_on(ui: &mut ui::Ui<'_>, command: &Command) -> Result<(), CliError> 
         Command::Why(args) => why::run(ui, api, args).await,
         Command::Logs(args) => logs::run(ui, api, args).await,
         Command::Events(args) => events::run(ui, api, args).await,
+        Command::Exec(args) => exec::run(api, args).await,
         Command::Actors(args) => actors::run(ui, api, args).await,
         _ => Ok(()),
     }
@@ -271,6 +274,7 @@ impl Command {
             Self::Why(args) => &args.reach,
             Self::Logs(args) => &args.reach,
             Self::Events(args) => &args.reach,
+            Self::Exec(args) => &args.reach,
             Self::Actors(args) => args.reach(),
             Self::Init(args) => &args.reach,
             Self::Doctor(args) => &args.reach,

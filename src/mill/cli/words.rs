@@ -36,7 +36,7 @@ impl Word {
 const LIST: &str = "`mill --help` lists what there is";
 
 /// Commands that later versions have (product.md §8).
-const LATER: [&str; 32] = [
+const LATER: [&str; 31] = [
     "join",
     "leave",
     "upgrade",
@@ -51,7 +51,6 @@ const LATER: [&str; 32] = [
     "spawn",
     "kill",
     "top",
-    "exec",
     "port-forward",
     "secret",
     "volume",

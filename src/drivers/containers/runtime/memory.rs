@@ -12,13 +12,12 @@ use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use mill_init::format::{LEASE, TOLD};
 use mill_init::{Failed, Run, START};
 use rustix::fs::{CWD, Mode, mkfifoat, statfs};
 use rustix::mount::{MountFlags, mount};
-use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::pipe;
 
@@ -28,14 +27,8 @@ use crate::files::unless_gone;
 /// What statfs(2) says of a ramfs.
 const RAMFS: i64 = 0x8584_58f6;
 
-/// How the program's file begins; its hash follows, so that another version's is another file.
+/// How the program's file is called, but for what tells its build: another build's is another file.
 const PROGRAM: &str = "init-";
-
-/// What the program's file is called.
-static NAME: LazyLock<String> = LazyLock::new(|| {
-    let hash = Sha256::digest(mill_init::PROGRAM);
-    hash.iter().take(8).fold(PROGRAM.to_owned(), |name, byte| format!("{name}{byte:02x}"))
-});
 
 /// Bytes of what a process tells of its failure: a sentence, and a pipe's atomic write.
 const TOLD_BYTES_MAX: usize = 4096;
@@ -82,7 +75,7 @@ impl Memory {
 
     /// The first process of containers.
     pub(super) fn program(&self) -> PathBuf {
-        self.folder.join(&*NAME)
+        self.folder.join(format!("{PROGRAM}{}", mill_init::ID))
     }
 
     /// The folder in which a container's processes find what they are to become.
