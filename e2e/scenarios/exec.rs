@@ -1,4 +1,5 @@
-//! `mill exec`: pipes and a terminal, exit codes, who is meant; and whose end it is that the client, or the daemon, dies.
+//! `mill exec`: pipes and a terminal, exit codes, who is meant; and whose end it is that the client, or the daemon,
+//! dies.
 
 use std::io::Write as _;
 use std::process::{Child, Stdio};

@@ -6,11 +6,11 @@
 //! without one was cut; whoever leaves ends the program.
 //!
 //! # Why
-//! - **A WebSocket**, not a stream of HTTP/2: proxies that people have pass it on, the local socket's HTTP/1.1 has it, and
-//!   a browser can speak it. Bodies of requests that go on while the answer comes are held up by many a proxy.
+//! - **A WebSocket**, not a stream of HTTP/2: proxies that people have pass it on, the local socket's HTTP/1.1 has it,
+//!   and a browser can speak it. Bodies of requests that go on while the answer comes are held up by many a proxy.
 //! - **Windows.** Neither side sends more than [`EXEC_WINDOW_BYTES`] of stream data that the other hasn't said to have
-//!   read (`read` messages). So a side that waits for a slow reader still hears everything else, and can tell one that is
-//!   slow from one that is gone.
+//!   read (`read` messages). So a side that waits for a slow reader still hears everything else, and can tell one that
+//!   is slow from one that is gone.
 //!
 //! [`EXEC_WINDOW_BYTES`]: mill_model::limits::EXEC_WINDOW_BYTES
 

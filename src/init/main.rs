@@ -7,8 +7,8 @@
 //! # Why
 //! - **Root until it is somebody.** The file is root's alone; then everything is set as runc sets it, in its order
 //!   ([`identity`]), so that a program can't tell the difference.
-//! - **Nobody looks in meanwhile.** It isn't dumpable, so nothing in the container can trace it, read its memory or have
-//!   its core written.
+//! - **Nobody looks in meanwhile.** It isn't dumpable, so nothing in the container can trace it, read its memory or
+//!   have its core written.
 //! - **One thread, few calls.** What is done here is done between a container's start and its program's.
 
 #[expect(unreachable_pub, reason = "the library shares this file, and there it is reached")]

@@ -45,7 +45,8 @@ fn find(run: &Run) -> Result<PathBuf, Failed> {
     })
 }
 
-/// The first file of that name that may be executed; if none may be, the first of that name, so that the kernel says why.
+/// The first file of that name that may be executed; if none may be, the first of that name, so that the kernel says
+/// why.
 fn search(name: &Path, path: &[u8]) -> Option<PathBuf> {
     let folders = path.split(|byte| *byte == b':');
     // An empty one is the current directory, as for shells.

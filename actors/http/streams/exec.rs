@@ -3,8 +3,8 @@
 //! # Why
 //! - **One task, nothing that blocks it.** It always hears the client: windows bound what is on its way to either side,
 //!   so neither a program that doesn't read nor a person who doesn't is waited for.
-//! - **Whoever is gone ends the program.** A client that closes, is cut, or answers no ping for as long as a stream may be
-//!   silent has left; the program's hand is let go with this task.
+//! - **Whoever is gone ends the program.** A client that closes, is cut, or answers no ping for as long as a stream may
+//!   be silent has left; the program's hand is let go with this task.
 
 use std::io;
 use std::pin::pin;

@@ -183,7 +183,8 @@ impl FakeContainers {
         (state.asked.clone(), state.let_go)
     }
 
-    /// A program that says what its script says to its errors, gives back what it reads, and ends when there is no more.
+    /// A program that says what its script says to its errors, gives back what it reads, and ends when there is no
+    /// more.
     async fn echo(
         self,
         exec: ExecOutcome,

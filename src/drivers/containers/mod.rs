@@ -69,8 +69,8 @@ pub trait Containers: Clone + Send + Sync + 'static {
         deadline: Duration,
     ) -> impl Future<Output = Result<ExecOutcome, ContainerError>> + Send;
 
-    /// Runs a program inside a container, as its user and with its environment, its streams in the caller's hands. It ends
-    /// when the [`Attached`] is dropped, and when this process does. Answers when it was executed.
+    /// Runs a program inside a container, as its user and with its environment, its streams in the caller's hands. It
+    /// ends when the [`Attached`] is dropped, and when this process does. Answers when it was executed.
     fn attach(
         &self,
         name: &ContainerName,

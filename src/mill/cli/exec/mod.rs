@@ -20,8 +20,8 @@ use terminal::Raw;
 /// Run a program in a container
 ///
 /// As the container's user and with its environment, beside its own program. On a terminal the program has one too, and
-/// Ctrl-C is the program's to hear; elsewhere its input and both outputs are passed on as they are. Its exit code is this
-/// command's; it ends when this command does.
+/// Ctrl-C is the program's to hear; elsewhere its input and both outputs are passed on as they are. Its exit code is
+/// this command's; it ends when this command does.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  mill exec web-7k2f -- sh\n  mill exec db -- pg_dump -U postgres shop > shop.sql\n  tar c conf | mill exec web -- tar x -C /etc"

@@ -88,8 +88,8 @@ impl Shared {
         became.map(|()| laid).map_err(|failed| exec.failed(failed))
     }
 
-    /// Does what is asked until the hand is let go. The program is killed then, with all that it started: one that hears
-    /// only that its terminal is gone may go on without it.
+    /// Does what is asked until the hand is let go. The program is killed then, with all that it started: one that
+    /// hears only that its terminal is gone may go on without it.
     async fn obey(&self, exec: &Exec, asks: &mut mpsc::Receiver<Ask>) {
         while let Some(ask) = asks.recv().await {
             match ask {

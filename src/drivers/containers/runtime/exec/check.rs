@@ -19,7 +19,8 @@ const PIPE_READS_MAX: usize = 32;
 type Answer = oneshot::Sender<Option<Result<ExecOutcome, ContainerError>>>;
 
 impl Shared {
-    /// Runs a program in a task of its own: whoever waits may leave, and the program ends and is forgotten all the same.
+    /// Runs a program in a task of its own: whoever waits may leave, and the program ends and is forgotten all the
+    /// same.
     pub(in crate::containers::runtime) async fn exec(
         self: &Arc<Self>,
         name: &ContainerName,

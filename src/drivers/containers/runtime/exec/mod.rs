@@ -2,11 +2,11 @@
 //!
 //! # Why
 //! - **Its own first process.** What is executed is `mill-init`, called by a name; the arguments and the environment of
-//!   the container wait for it in memory ([`super::memory`]), so neither containerd's nor runc's files have them. It stays
-//!   as the program's parent.
-//! - **A lease.** This process holds a pipe open for each program. When it is let go, by a kill -9 too, that parent ends
-//!   the program and all that came of it. What then remains is a note in the shim, which the next Mill has forgotten by
-//!   the name of the file that was laid down ([`Shared::forget_executed`]).
+//!   the container wait for it in memory ([`super::memory`]), so neither containerd's nor runc's files have them. It
+//!   stays as the program's parent.
+//! - **A lease.** This process holds a pipe open for each program. When it is let go, by a kill -9 too, that parent
+//!   ends the program and all that came of it. What then remains is a note in the shim, which the next Mill has
+//!   forgotten by the name of the file that was laid down ([`Shared::forget_executed`]).
 //! - **Seen through.** A task of its own goes from a program's making to its last trace, whether or not somebody waits.
 
 use std::io;
