@@ -139,7 +139,10 @@ impl Host {
         let mut traces = BTreeSet::new();
         let dir = self.dir.path().display().to_string();
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
-        traces.extend(mounts.lines().filter(|line| line.contains(&dir)).map(|line| format!("mount {line}")));
+        // The memory file system is the host's own, and so is the program on it.
+        let memory = format!("{dir}/run/memory");
+        let ours = |line: &&str| line.contains(&dir) && line.split(' ').nth(4) != Some(&memory);
+        traces.extend(mounts.lines().filter(ours).map(|line| format!("mount {line}")));
         let cgroups = Cgroups::detect(&self.cgroup_parent).unwrap().names().unwrap();
         traces.extend(cgroups.into_iter().map(|name| format!("cgroup {name}")));
         traces.extend(self.shims().into_iter().map(|pid| format!("shim {pid}")));
@@ -151,7 +154,9 @@ impl Host {
             "root/io.containerd.snapshotter.v1.overlayfs/snapshots",
         ] {
             let Ok(entries) = std::fs::read_dir(self.dir.path().join(kind)) else { continue };
-            traces.extend(entries.map(|entry| format!("{kind} {}", entry.unwrap().file_name().display())));
+            let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+            traces
+                .extend(names.filter(|name| !name.starts_with("init-")).map(|name| format!("{kind} {name}")));
         }
         traces
     }
