@@ -20,4 +20,5 @@ pub mod outlet;
 pub mod plane;
 pub mod plane_link;
 pub mod raft;
+pub mod secrets;
 pub mod tables;

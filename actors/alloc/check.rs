@@ -15,12 +15,14 @@ use mill_drivers::bundle::Drivers;
 use mill_drivers::containers::{ContainerName, Containers as _, Found, State};
 use mill_drivers::probes::{ProbeFailure, Probes as _};
 use mill_drivers::sockets::{Listener, Sockets as _, Wanted};
-use mill_model::NodeName;
 use mill_model::ports::{MappedPort, Protocol};
 use mill_model::spec::Probe;
+use mill_model::template::{Part, Template};
+use mill_model::{Failure, NodeName, Opened};
 use tokio::time::Instant;
 
 use super::launch::facts;
+use crate::secrets::Sealed;
 
 /// All that a check needs to know.
 #[derive(Debug, Clone)]
@@ -33,6 +35,9 @@ pub(super) struct Checker<D> {
     pub(super) ports: Vec<MappedPort>,
     /// Whether the kernel maps them: then nobody else can hold what it declares.
     pub(super) is_mapped: bool,
+    pub(super) secrets: Sealed,
+    /// Longest wait for a state that knows them.
+    pub(super) patience: Duration,
 }
 
 /// A check over the network, its references filled in.
@@ -43,8 +48,29 @@ enum Question {
 }
 
 impl<D: Drivers> Checker<D> {
+    /// What a failed check saw is replicated and shown: secrets in it are covered.
     pub(super) async fn check(&self, check: Check, assignment: &Assignment) -> Result<(), CheckFailure> {
-        let facts = facts(assignment, &self.node);
+        let Err(failure) = self.asked(check, assignment).await else { return Ok(()) };
+        let seen = match self.open(assignment).await {
+            Ok(secrets) => secrets.cover(&failure.seen),
+            Err(_) => "it failed; what it said may hold a secret that can't be opened now".to_owned(),
+        };
+        Err(CheckFailure { seen, ..failure })
+    }
+
+    async fn open(&self, assignment: &Assignment) -> Result<Opened, Failure> {
+        self.secrets.open(self.drivers.seal(), &assignment.container.pins, self.patience).await
+    }
+
+    async fn asked(&self, check: Check, assignment: &Assignment) -> Result<(), CheckFailure> {
+        let secrets = match names_secrets(&check.what) {
+            true => self
+                .open(assignment)
+                .await
+                .map_err(|failure| CheckFailure { seen: failure.to_string(), clash: None })?,
+            false => Opened::default(),
+        };
+        let facts = facts(assignment, &self.node, &secrets);
         let (question, port) = match check.what {
             Asked::Probe(Probe::Exec { command }) => {
                 let argv = facts.fill_all(&command).map_err(plain)?;
@@ -184,13 +210,23 @@ impl<D: Drivers> Checker<D> {
     }
 }
 
+/// Whether a check can't be made without opening a secret: most can.
+fn names_secrets(asked: &Asked) -> bool {
+    let names = |template: &Template| template.references().any(|part| matches!(part, Part::Secret(_)));
+    match asked {
+        Asked::Probe(Probe::Exec { command }) => command.iter().any(names),
+        Asked::Probe(Probe::Http { path, .. }) => names(path),
+        Asked::Probe(Probe::Tcp { .. } | Probe::Grpc { .. }) | Asked::Port(_) | Asked::Runs => false,
+    }
+}
+
 /// A failure in words.
 fn plain(error: impl std::error::Error) -> CheckFailure {
     CheckFailure { seen: words(&error), clash: None }
 }
 
 /// An error and its sources.
-pub(super) fn words(error: &dyn std::error::Error) -> String {
+pub(crate) fn words(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {

@@ -13,7 +13,7 @@ use mill_model::{Failure, Incarnation, Tempo};
 use tracing::{debug, info, warn};
 
 use super::check::{Checker, words};
-use super::launch::{Outside, launch, mounts};
+use super::launch::{Outside, covered, launch, mounts};
 use super::streams::{Pipes, Streams};
 use super::{Alloc, Msg, State};
 use crate::kit::{Crash, Me, Reply};
@@ -89,7 +89,8 @@ impl<D: Drivers> State<D> {
         ContainerName { alloc: self.alloc().clone(), incarnation }
     }
 
-    fn checker(&self, incarnation: Incarnation) -> Checker<D> {
+    fn checker(&self, me: &Me<Alloc<D>>, incarnation: Incarnation) -> Checker<D> {
+        let patience = me.tempo().ask_deadline;
         Checker {
             drivers: self.home.drivers.clone(),
             node: self.home.node.clone(),
@@ -97,6 +98,8 @@ impl<D: Drivers> State<D> {
             name: self.name(incarnation),
             ports: self.life.status().ports.clone(),
             is_mapped: self.mapping().is_some(),
+            secrets: self.home.secrets.clone(),
+            patience,
         }
     }
 
@@ -125,11 +128,14 @@ impl<D: Drivers> State<D> {
         let mapping = self.mapping();
         let start = async move {
             let make = async {
+                let pins = &assignment.container.pins;
+                let secrets = home.secrets.open(home.drivers.seal(), pins, tempo.ask_deadline).await?;
                 let mounts = mounts(home.drivers.scratch(), &assignment).await?;
                 let pipes = open(&home.streams, &name, &tempo).await?;
-                let outside = Outside { pipes, mounts, address: home.address, mapping };
+                let outside = Outside { pipes, mounts, address: home.address, mapping, secrets: &secrets };
                 let launch = launch(&name, &assignment, &home.node, &ports, outside)?;
-                home.drivers.containers().start(&launch).await.map_err(|error| Failure::from(&error))
+                let started = home.drivers.containers().start(&launch).await;
+                started.map_err(|error| covered(Failure::from(&error), &secrets))
             };
             match tokio::time::timeout(tempo.runtime_deadline, make).await {
                 Ok(Ok(running)) => {
@@ -152,7 +158,7 @@ impl<D: Drivers> State<D> {
     }
 
     fn watch(&mut self, me: &Me<Alloc<D>>, incarnation: Incarnation) {
-        let (name, checker) = (self.name(incarnation), self.checker(incarnation));
+        let (name, checker) = (self.name(incarnation), self.checker(me, incarnation));
         let (drivers, tempo) = (self.home.drivers.clone(), me.tempo().clone());
         let watch = async move {
             let mut attempts: u32 = 0;
@@ -258,13 +264,13 @@ impl<D: Drivers> State<D> {
     }
 
     fn locate(&mut self, me: &Me<Alloc<D>>, incarnation: Incarnation) {
-        let checker = self.checker(incarnation);
+        let checker = self.checker(me, incarnation);
         let look = async move { Input::Located { incarnation, seen: checker.locate().await } };
         self.tasks.insert("locate", me.task("locate", look, Msg::Came));
     }
 
     fn check(&mut self, me: &Me<Alloc<D>>, incarnation: Incarnation, check: Check) {
-        let (checker, assignment) = (self.checker(incarnation), self.life.assignment().clone());
+        let (checker, assignment) = (self.checker(me, incarnation), self.life.assignment().clone());
         let limit = check.timeout.saturating_mul(2).saturating_add(me.tempo().check_margin);
         let ask = async move {
             let asked = tokio::time::timeout(limit, checker.check(check, &assignment)).await;

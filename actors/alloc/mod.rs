@@ -30,8 +30,10 @@ use tracing::{info, warn};
 
 use crate::kit::{Actor, Address, Crash, Me, Message, Task, TaskPanicked, Timer};
 use crate::outlet::Outlet;
+use crate::secrets::Sealed;
 use crate::{agent, images};
 
+pub(crate) use check::words;
 pub use streams::{Pipes, Streams};
 
 /// The room.
@@ -81,6 +83,8 @@ pub struct Home<D> {
     pub address: IpAddr,
     /// Who has the plane read containers' output.
     pub streams: Outlet<Streams>,
+    /// The secrets that containers run with.
+    pub secrets: Sealed,
 }
 
 /// What it starts with.
@@ -208,7 +212,7 @@ pub(crate) enum Unread {
 /// What a record says.
 pub(crate) fn read_record(kept: Result<Kept, RecordsError>) -> Result<Record, Unread> {
     let Kept { bytes, over } = kept.map_err(|error| match error.is_damage() {
-        true => Unread::Damaged(check::words(&error)),
+        true => Unread::Damaged(words(&error)),
         false => Unread::NotNow(error.into()),
     })?;
     match Record::decode(&bytes) {
@@ -218,7 +222,7 @@ pub(crate) fn read_record(kept: Result<Kept, RecordsError>) -> Result<Record, Un
         }),
         // Whoever went back a version should go forward again.
         Err(error @ RecordError::Version { .. }) => Err(Unread::NotNow(error.into())),
-        Err(error) => Err(Unread::Damaged(check::words(&error))),
+        Err(error) => Err(Unread::Damaged(words(&error))),
     }
 }
 

@@ -12,6 +12,7 @@ use mill_control::fetch::Fetched;
 use mill_drivers::containers::Containers;
 use mill_drivers::images::{self, Images, Progress};
 use mill_drivers::logs::Logs;
+use mill_drivers::seal::Seal;
 use mill_model::{ImageRef, NodeName, Timestamp};
 
 use crate::kit::{ActorInfo, Introspect};
@@ -59,6 +60,8 @@ pub trait Backend: Clone + Send + Sync + 'static {
     type Images: Images;
     /// The output of its containers.
     type Logs: Logs;
+    /// What seals and opens secrets.
+    type Seal: Seal;
     /// Its containers: programs are run in them.
     type Containers: Containers;
 
@@ -67,6 +70,9 @@ pub trait Backend: Clone + Send + Sync + 'static {
 
     /// The output of its containers.
     fn logs(&self) -> &Self::Logs;
+
+    /// What seals and opens secrets.
+    fn seal(&self) -> &Self::Seal;
 
     /// Its containers.
     fn containers(&self) -> &Self::Containers;

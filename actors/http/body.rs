@@ -2,6 +2,7 @@
 
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use bytes::Bytes;
 use http::request::Parts;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use mill_api::{ApiError, Code};
@@ -19,18 +20,40 @@ impl<T: DeserializeOwned, B: Backend> FromRequest<Server<B>> for Body<T> {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, server: &Server<B>) -> Result<Self, Refusal> {
-        let deadline = server.tempo.api_body_deadline;
-        let body = Limited::new(request.into_body(), API_REQUEST_BYTES_MAX).collect();
-        let bytes = match tokio::time::timeout(deadline, body).await {
-            Ok(Ok(body)) => body.to_bytes(),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(too_large().into()),
-            Ok(Err(error)) => return Err(unreadable().because(error.to_string()).into()),
-            Err(_) => return Err(unreadable().because(format!("it took longer than {deadline:?}")).into()),
-        };
+        let bytes = whole(request, server).await?;
         serde_json::from_slice(&bytes).map(Self).map_err(|error| {
             let why = ApiError::new(Code::BadRequest, "the request's body isn't what this route takes");
             why.because(error.to_string()).hint("a body is JSON; `mill --help` sends the right one").into()
         })
+    }
+}
+
+/// A body of JSON with something in it that no answer and no log may repeat. A parser's complaint would.
+pub(super) struct Private<T>(pub(super) T);
+
+impl<T: DeserializeOwned, B: Backend> FromRequest<Server<B>> for Private<T> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, server: &Server<B>) -> Result<Self, Refusal> {
+        let bytes = whole(request, server).await?;
+        serde_json::from_slice(&bytes).map(Self).map_err(|error| {
+            let why = ApiError::new(Code::BadRequest, "the request's body isn't what this route takes");
+            let place = format!("at line {}, column {}", error.line(), error.column());
+            why.because(format!("{place}; what stands there isn't repeated, it may be a secret"))
+                .hint("a body is JSON; `mill --help` sends the right one")
+                .into()
+        })
+    }
+}
+
+async fn whole<B: Backend>(request: Request, server: &Server<B>) -> Result<Bytes, Refusal> {
+    let deadline = server.tempo.api_body_deadline;
+    let body = Limited::new(request.into_body(), API_REQUEST_BYTES_MAX).collect();
+    match tokio::time::timeout(deadline, body).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large().into()),
+        Ok(Err(error)) => Err(unreadable().because(error.to_string()).into()),
+        Err(_) => Err(unreadable().because(format!("it took longer than {deadline:?}")).into()),
     }
 }
 

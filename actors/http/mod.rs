@@ -26,6 +26,7 @@ mod present;
 mod reads;
 mod refusal;
 mod routes;
+mod secrets;
 mod server;
 mod streams;
 mod submit;

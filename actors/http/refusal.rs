@@ -2,7 +2,7 @@
 
 use axum::response::{IntoResponse, Response};
 use mill_api::{ApiError, Code};
-use mill_fsm::Rejected;
+use mill_fsm::{Rejected, SecretUser};
 use mill_model::DeployId;
 
 use crate::kit::AskError;
@@ -97,6 +97,22 @@ fn rejected_write(rejected: &Rejected) -> ApiError {
         ),
         Rejected::KindChanged(_) => plain(Code::Conflict, "deploy without it first, then again with it"),
         Rejected::ProjectInUse(_) => plain(Code::Conflict, "`mill undeploy` stops it first"),
+        Rejected::NoSuchSecret(_) => plain(Code::NotFound, "`mill secret list` lists the secrets"),
+        Rejected::SecretGone(pin) => ApiError::new(Code::Conflict, said.clone())
+            .because("it was deleted since, and nothing can be started without it")
+            .hint(format!("set it anew and deploy: `mill secret set {}`", pin.secret)),
+        Rejected::SecretOfAnother(_) => {
+            plain(Code::Conflict, "a project uses its own secrets and shared ones: `mill secret list`")
+        }
+        Rejected::SecretUsed { users, .. } => ApiError::new(Code::Conflict, said.clone())
+            .because(format!("it is used by {}", listed(users)))
+            .hint("take it out of their config and deploy; then nothing can be without it"),
+        Rejected::SecretSize { .. } => {
+            plain(Code::TooLarge, "a larger file belongs into an image or a volume")
+        }
+        Rejected::TooManySecrets | Rejected::SecretsFull => {
+            plain(Code::Conflict, "`mill secret list` shows them; `mill secret delete` makes room")
+        }
         Rejected::NoCapacity { .. } => plain(Code::Unplaceable, "`mill nodes` shows what is free"),
         // What only the leader itself proposes, and what nothing proposes: a defect, in words.
         Rejected::DeployUnfinished(_)
@@ -112,12 +128,23 @@ fn rejected_write(rejected: &Rejected) -> ApiError {
     }
 }
 
+/// Most users of a secret that an answer names.
+const USERS_SHOWN: usize = 10;
+
+fn listed(users: &[SecretUser]) -> String {
+    let shown: Vec<String> = users.iter().take(USERS_SHOWN).map(|user| format!("`{user}`")).collect();
+    match users.len().saturating_sub(USERS_SHOWN) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use mill_fsm::{Broken, StepState};
-    use mill_model::NodeId;
+    use mill_model::{NodeId, Pin};
 
     use super::*;
     use crate::kit::Path;
@@ -125,6 +152,7 @@ mod tests {
     fn every_rejection() -> Vec<(Rejected, Code)> {
         let alloc = || "web-7k2f".parse().unwrap();
         let deploy = DeployId(7);
+        let secret = || "shop/db.password".parse().unwrap();
         vec![
             (Rejected::AlreadyBootstrapped, Code::Conflict),
             (Rejected::NotBootstrapped, Code::Unavailable),
@@ -144,6 +172,16 @@ mod tests {
             (Rejected::ProjectInUse("shop".parse().unwrap()), Code::Conflict),
             (Rejected::KindChanged("web".parse().unwrap()), Code::Conflict),
             (Rejected::WrongProject, Code::Conflict),
+            (Rejected::NoSuchSecret(secret()), Code::NotFound),
+            (Rejected::SecretGone(Pin { secret: secret(), version: 2 }), Code::Conflict),
+            (Rejected::SecretOfAnother(secret()), Code::Conflict),
+            (
+                Rejected::SecretUsed { secret: secret(), users: vec![SecretUser::Deploy(deploy)] },
+                Code::Conflict,
+            ),
+            (Rejected::SecretSize { length: 1 << 20 }, Code::TooLarge),
+            (Rejected::TooManySecrets, Code::Conflict),
+            (Rejected::SecretsFull, Code::Conflict),
             (Rejected::Invariant(Broken::Index), Code::Crashed),
         ]
     }

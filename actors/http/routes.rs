@@ -1,7 +1,7 @@
 //! Every route, and what answers those that aren't any.
 
 use axum::Router;
-use axum::routing::{any, delete, get, post};
+use axum::routing::{any, delete, get, post, put};
 use http::{Method, Uri};
 use mill_api::names::closest;
 use mill_api::{ApiError, Code, paths};
@@ -10,7 +10,7 @@ use mill_rpc::v1::introspect_server;
 use super::backend::Backend;
 use super::refusal::Refusal;
 use super::server::Server;
-use super::{actors, local, reads, streams, submit, writes};
+use super::{actors, local, reads, secrets, streams, submit, writes};
 use crate::introspect;
 
 /// All routes.
@@ -36,6 +36,17 @@ pub(super) fn router<B: Backend>(server: Server<B>) -> Router {
         .route(paths::DEPLOY, get(reads::deploy))
         .route(paths::PROGRESS, get(streams::progress::stream))
         .route(paths::CANCEL, post(writes::cancel))
+        .route(paths::SECRETS, get(secrets::list))
+        .route(paths::SHARED_SECRET, put(secrets::set))
+        .route(paths::SHARED_SECRET, get(secrets::history))
+        .route(paths::SHARED_SECRET, delete(secrets::delete))
+        .route(paths::SHARED_SECRET_VALUE, get(secrets::value))
+        .route(paths::SHARED_SECRET_ROLL, post(secrets::roll))
+        .route(paths::SECRET, put(secrets::set))
+        .route(paths::SECRET, get(secrets::history))
+        .route(paths::SECRET, delete(secrets::delete))
+        .route(paths::SECRET_VALUE, get(secrets::value))
+        .route(paths::SECRET_ROLL, post(secrets::roll))
         .route(paths::INSPECT, get(reads::inspect))
         .route(paths::EXEC, any(streams::exec::open))
         .route(paths::LOGS, get(streams::logs::stream))
@@ -51,12 +62,13 @@ pub(super) fn router<B: Backend>(server: Server<B>) -> Router {
 }
 
 /// Where something is that has no name in it.
-const PLAIN: [&str; 14] = [
+const PLAIN: [&str; 15] = [
     paths::STATUS,
     paths::NODES,
     paths::SERVICES,
     paths::ALLOCS,
     paths::PROJECTS,
+    paths::SECRETS,
     paths::PLAN,
     paths::DEPLOYS,
     paths::LOGS,
@@ -83,6 +95,6 @@ async fn no_such_method(method: Method, uri: Uri) -> Refusal {
     let method: String = method.as_str().chars().take(20).collect();
     ApiError::new(Code::BadRequest, format!("{path} doesn't take {method}"))
         .because("each route has its methods")
-        .hint("GET reads, POST begins something, DELETE on a project undeploys it")
+        .hint("GET reads, POST begins something, PUT sets a secret, DELETE on a project undeploys it")
         .into()
 }

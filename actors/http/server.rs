@@ -119,6 +119,13 @@ impl<B: Backend> Inner<B> {
         log.last_error.as_ref().map(|error| error.text.clone())
     }
 
+    /// The state once it is so; after the time that a write may take, the state as it is.
+    pub(super) async fn reaches(&self, is_so: impl FnMut(&Arc<Cluster>) -> bool) -> Arc<Cluster> {
+        let mut published = self.published.cluster.subscribe();
+        let there = tokio::time::timeout(self.tempo.write_deadline, published.wait_for(is_so)).await;
+        there.ok().and_then(Result::ok).map_or_else(|| self.cluster(), |cluster| Arc::clone(&cluster))
+    }
+
     /// Has a deploy begun, and waits until it can be read here.
     pub(super) async fn begin(&self, command: Command) -> Result<(Arc<Cluster>, DeployId), ApiError> {
         let Done::Deploy(id) = self.propose(command).await? else {

@@ -20,6 +20,7 @@ use super::images::{Unresolved, pin};
 use super::present;
 use super::present::plan::Notes;
 use super::reads::Answer;
+use super::secrets::shelf;
 use super::server::Server;
 use super::writes::{Wanted, begin};
 
@@ -72,6 +73,7 @@ async fn prepare<B: Backend>(server: &Server<B>, request: &DeployRequest) -> Res
     let warnings = warnings.collect();
     let pinned = pin(&server.backend, &server.tempo, &cluster, &mut parsed.spec).await;
     let notes = pinned.map_err(|unresolved| unresolvable(&parsed, request, &unresolved))?;
+    pin_secrets(&mut parsed, request, &cluster)?;
     Ok(Ready { target: Arc::new(parsed.spec), notes, warnings })
 }
 
@@ -97,6 +99,18 @@ fn read(request: &DeployRequest, cluster: &Cluster) -> Result<Parsed, ApiError> 
     }
 }
 
+/// From here on the spec says which version of each secret it means.
+fn pin_secrets(parsed: &mut Parsed, request: &DeployRequest, cluster: &Cluster) -> Result<(), ApiError> {
+    let pinned = mill_secrets::pin_all(&mut parsed.spec, &shelf(cluster));
+    // The file was held against the same state: its complaints said this already.
+    pinned.map_err(|unknown| {
+        let first = unknown.first().map(ToString::to_string).unwrap_or_default();
+        ApiError::new(Code::BadConfig, format!("{} can't be deployed as it is", request.file))
+            .because(first)
+            .hint("`mill secret list` lists the secrets")
+    })
+}
+
 fn facts(cluster: &Cluster, spec: &ProjectSpec) -> ClusterFacts {
     let elsewhere = cluster.projects.values().filter(|project| project.name != spec.name);
     let services = elsewhere.flat_map(|project| {
@@ -108,6 +122,7 @@ fn facts(cluster: &Cluster, spec: &ProjectSpec) -> ClusterFacts {
     ClusterFacts {
         nodes: cluster.nodes.values().map(|node| node.facts.capacity).collect(),
         services_elsewhere: services.collect(),
+        secrets: shelf(cluster).names_for(&spec.name),
     }
 }
 

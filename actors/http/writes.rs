@@ -182,13 +182,10 @@ pub(super) async fn cancel<B: Backend>(
     Named(id): Named<DeployId>,
 ) -> Answer<Deploy> {
     server.propose(Command::CancelDeploy { deploy: id, outcome: Outcome::Cancelled }).await?;
-    let mut published = server.published.cluster.subscribe();
     let cancelled = |cluster: &Arc<Cluster>| {
         cluster.deploys.get(&id).is_none_or(|deploy| deploy.cancelled.is_some() || deploy.outcome.is_some())
     };
-    let there = tokio::time::timeout(server.tempo.write_deadline, published.wait_for(cancelled)).await;
-    let cluster =
-        there.ok().and_then(Result::ok).map_or_else(|| server.cluster(), |cluster| Arc::clone(&cluster));
+    let cluster = server.reaches(cancelled).await;
     let deploy = cluster.deploys.get(&id).ok_or_else(|| super::refusal::no_such_deploy(id))?;
     Ok(Json(deploys::deploy(&cluster, deploy)))
 }

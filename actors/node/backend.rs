@@ -43,6 +43,7 @@ pub struct NodeBackend<O> {
 impl<O: Outside> Backend for NodeBackend<O> {
     type Images = <O::Drivers as Drivers>::Images;
     type Logs = O::Logs;
+    type Seal = <O::Drivers as Drivers>::Seal;
     type Containers = <O::Drivers as Drivers>::Containers;
 
     fn images(&self) -> &Self::Images {
@@ -51,6 +52,10 @@ impl<O: Outside> Backend for NodeBackend<O> {
 
     fn logs(&self) -> &O::Logs {
         self.outside.logs()
+    }
+
+    fn seal(&self) -> &Self::Seal {
+        self.outside.drivers().seal()
     }
 
     fn containers(&self) -> &Self::Containers {

@@ -45,6 +45,7 @@ use crate::metrics::{self, Metrics, Used};
 use crate::outlet::Outlet;
 use crate::plane_link::{self, PlaneLink};
 use crate::raft::{self, Published, Raft};
+use crate::secrets::Sealed;
 use backend::{Doctor, NodeBackend};
 use init::{Bootstrapped, Waiting};
 
@@ -233,6 +234,7 @@ impl<O: Outside> State<O> {
             node: identity.name.clone(),
             address: identity.advertise,
             streams,
+            secrets: Sealed::of(self.args.published.cluster.subscribe()),
         };
         self.map_ports(me, identity.advertise)?;
         let args = agent::Args { home, pulls: self.pulls.clone() };

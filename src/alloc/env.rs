@@ -1,9 +1,11 @@
 //! A container's environment and arguments: templates filled in, ports told.
+//!
+//! What comes out may hold secrets' values. It goes to the container, and into no message: see [`Opened::cover`].
 
 use mill_model::ports::MappedPort;
 use mill_model::spec::EnvVar;
 use mill_model::template::{Part, Template};
-use mill_model::{AllocId, NodeName};
+use mill_model::{AllocId, NodeName, Opened, Unusable};
 use thiserror::Error;
 
 /// What a node knows when it starts a container.
@@ -15,6 +17,8 @@ pub struct Facts<'a> {
     pub index: u32,
     /// `${node.name}`
     pub node: &'a NodeName,
+    /// `${secret(NAME)}`
+    pub secrets: &'a Opened,
 }
 
 /// Which of its numbers a program is told of a port.
@@ -26,16 +30,13 @@ pub enum Told {
     Mapped,
 }
 
-/// A reference that this node can't fill in. A deploy refuses these before anything changes, so that meeting
-/// one means an order from a version that knows more.
+/// A reference that this node can't fill in. A deploy refuses most of these before anything changes; what a secret's
+/// value is good for shows here.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Unfillable {
     /// A secret.
-    #[error("`${{secret({name})}}` can't be filled in: this version has no secrets")]
-    Secret {
-        /// Its name.
-        name: String,
-    },
+    #[error(transparent)]
+    Secret(#[from] Unusable),
     /// A service's address.
     #[error("`${{service.{name}.…}}` can't be filled in: this version has no service addresses")]
     Service {
@@ -45,7 +46,7 @@ pub enum Unfillable {
 }
 
 impl Facts<'_> {
-    /// The text of `template`.
+    /// The text of `template`. It may hold secrets: it is for the container alone.
     ///
     /// # Errors
     /// The first reference that can't be filled in.
@@ -57,7 +58,7 @@ impl Facts<'_> {
                 Part::AllocId => text.push_str(self.alloc.as_str()),
                 Part::AllocIndex => text.push_str(&self.index.to_string()),
                 Part::NodeName => text.push_str(self.node.as_str()),
-                Part::Secret(name) => return Err(Unfillable::Secret { name: name.clone() }),
+                Part::Secret(name) => text.push_str(self.secrets.text(name)?),
                 Part::Service(of) => return Err(Unfillable::Service { name: of.name.to_string() }),
             }
         }
@@ -113,6 +114,7 @@ mod tests {
     use std::num::NonZeroU16;
 
     use mill_model::ports::{Port, Protocol};
+    use mill_model::{Hidden, Pin};
 
     use super::*;
 
@@ -129,7 +131,8 @@ mod tests {
     #[test]
     fn a_program_is_told_its_ports_and_the_config_has_the_last_word() {
         let (alloc, node) = ("web-7k2f".parse().unwrap(), "node-1".parse().unwrap());
-        let facts = Facts { alloc: &alloc, index: 2, node: &node };
+        let secrets = Opened::default();
+        let facts = Facts { alloc: &alloc, index: 2, node: &node, secrets: &secrets };
         let ports = [port(None, 3000, 20_001), port(Some("admin-ui"), 9090, 20_002)];
         let vars = [
             var("WHO", vec![Part::AllocId, Part::Text("/".into()), Part::AllocIndex, Part::NodeName]),
@@ -149,12 +152,18 @@ mod tests {
     }
 
     #[test]
-    fn what_this_version_has_not_is_named_and_never_left_blank() {
+    fn a_secret_is_filled_in_and_one_that_is_not_there_is_named_and_never_left_blank() {
         let (alloc, node) = ("web-7k2f".parse().unwrap(), "node-1".parse().unwrap());
-        let facts = Facts { alloc: &alloc, index: 0, node: &node };
-        let vars = [var("A", vec![Part::Secret("db.password".into())])];
-        let filled = facts.env(&vars, &[], Told::Mapped);
-        assert_eq!(filled, Err(Unfillable::Secret { name: "db.password".into() }));
-        assert!(filled.unwrap_err().to_string().contains("${secret(db.password)}"));
+        let pin = Pin { secret: "shop/db.password".parse().unwrap(), version: 2 };
+        let secrets: Opened = [(pin, Hidden::new(b"hunter2".to_vec()))].into_iter().collect();
+        let facts = Facts { alloc: &alloc, index: 0, node: &node, secrets: &secrets };
+        let url = var("URL", vec![Part::Text("app:".into()), Part::Secret("db.password".into())]);
+        assert_eq!(
+            facts.env(&[url], &[], Told::Mapped),
+            Ok(vec![("URL".to_owned(), "app:hunter2".to_owned())])
+        );
+        let filled = facts.env(&[var("A", vec![Part::Secret("other".into())])], &[], Told::Mapped);
+        assert_eq!(filled, Err(Unfillable::Secret(Unusable::Unpinned { name: "other".into() })));
+        assert!(filled.unwrap_err().to_string().contains("${secret(other)}"));
     }
 }

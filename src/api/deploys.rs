@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use mill_model::{DeployId, ImageRef, ProjectName, Timestamp, WorkloadName};
+use mill_model::{DeployId, ImageRef, ProjectName, SecretId, Timestamp, WorkloadName};
 use serde::{Deserialize, Serialize};
 
 use crate::plan::Warning;
@@ -109,6 +109,11 @@ pub enum Action {
     },
     /// Everything of the project stopped and forgotten.
     Undeploy,
+    /// The newest version of a secret, for those who use it.
+    Roll {
+        /// Which secret.
+        secret: SecretId,
+    },
 }
 
 /// How a deploy stands.

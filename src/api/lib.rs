@@ -33,6 +33,7 @@ pub mod plan;
 pub mod progress;
 pub mod projects;
 pub mod pulling;
+pub mod secrets;
 pub mod services;
 pub mod sse;
 pub mod status;

@@ -35,6 +35,21 @@ pub const DEPLOY: &str = "/v1/deploys/{id}";
 pub const PROGRESS: &str = "/v1/deploys/{id}/progress";
 /// `POST` → [`crate::deploys::Deploy`]
 pub const CANCEL: &str = "/v1/deploys/{id}/cancel";
+/// `GET` → `[`[`crate::secrets::Secret`]`]`
+pub const SECRETS: &str = "/v1/secrets";
+/// `PUT` [`crate::secrets::SetRequest`] → [`crate::secrets::SecretSet`], `GET` → [`crate::secrets::SecretHistory`],
+/// `DELETE` → [`crate::secrets::Secret`]: a shared secret
+pub const SHARED_SECRET: &str = "/v1/secrets/{secret}";
+/// `GET` with [`crate::secrets::ValueQuery`] → [`crate::secrets::Value`]
+pub const SHARED_SECRET_VALUE: &str = "/v1/secrets/{secret}/value";
+/// `POST` → [`crate::secrets::Rolled`]
+pub const SHARED_SECRET_ROLL: &str = "/v1/secrets/{secret}/roll";
+/// As [`SHARED_SECRET`], of one project
+pub const SECRET: &str = "/v1/projects/{project}/secrets/{secret}";
+/// As [`SHARED_SECRET_VALUE`]
+pub const SECRET_VALUE: &str = "/v1/projects/{project}/secrets/{secret}/value";
+/// As [`SHARED_SECRET_ROLL`]
+pub const SECRET_ROLL: &str = "/v1/projects/{project}/secrets/{secret}/roll";
 /// `GET` → [`crate::inspect::Inspected`]
 pub const INSPECT: &str = "/v1/inspect/{anything}";
 /// `GET`, a WebSocket: [`crate::exec::ExecAsk`] and [`crate::exec::ExecTold`]
@@ -77,6 +92,20 @@ const fn post(path: &'static str, does: &'static str, takes: &'static str, answe
     Route { method: "POST", path, does, takes, answers }
 }
 
+const fn put(path: &'static str, does: &'static str, takes: &'static str, answers: &'static str) -> Route {
+    Route { method: "PUT", path, does, takes, answers }
+}
+
+const fn delete(path: &'static str, does: &'static str, answers: &'static str) -> Route {
+    Route { method: "DELETE", path, does, takes: "", answers }
+}
+
+const SET_SECRET: &str = "gives it a new version; what runs isn't touched";
+const ITS_VERSIONS: &str = "its versions, newest first, and who uses them; no values";
+const DELETE_SECRET: &str = "deletes it, if nothing uses it";
+const ITS_VALUE: &str = "its value";
+const ROLL_SECRET: &str = "brings everything that uses it to its newest version";
+
 impl Route {
     const fn with(self, takes: &'static str) -> Self {
         Self { takes, ..self }
@@ -92,19 +121,13 @@ impl Route {
 pub const LOCAL: [&str; 2] = [DAEMON, INIT];
 
 /// Every route.
-pub const ROUTES: [Route; 25] = [
+pub const ROUTES: [Route; 36] = [
     get(STATUS, "the cluster on one page", "Status"),
     get(NODES, "the nodes", "list of Node"),
     get(SERVICES, "services and tasks", "list of Service"),
     get(ALLOCS, "their instances", "list of Alloc").with("query: project, service, all"),
     get(PROJECTS, "the projects", "list of Project"),
-    Route {
-        method: "DELETE",
-        path: PROJECT,
-        does: "undeploys it: stops everything of it and forgets it",
-        takes: "",
-        answers: "Deploy",
-    },
+    delete(PROJECT, "undeploys it: stops everything of it and forgets it", "Deploy"),
     get(HISTORY, "its deploys, newest first", "list of HistoryEntry"),
     post(ROLLBACK, "brings an earlier config back", "RollbackRequest", "Deploy"),
     post(SCALE, "changes the number of replicas", "ScaleRequest", "Deploy"),
@@ -115,6 +138,17 @@ pub const ROUTES: [Route; 25] = [
     get(DEPLOY, "a deploy as it stands", "Deploy"),
     get(PROGRESS, "what happens in it, from its beginning to its end", "stream of Progress"),
     post(CANCEL, "calls it off", "", "Deploy"),
+    get(SECRETS, "the secrets, without their values", "list of Secret"),
+    put(SHARED_SECRET, SET_SECRET, "SetRequest", "SecretSet"),
+    get(SHARED_SECRET, ITS_VERSIONS, "SecretHistory"),
+    delete(SHARED_SECRET, DELETE_SECRET, "Secret"),
+    get(SHARED_SECRET_VALUE, ITS_VALUE, "Value").with("query: version"),
+    post(SHARED_SECRET_ROLL, ROLL_SECRET, "", "Rolled"),
+    put(SECRET, SET_SECRET, "SetRequest", "SecretSet"),
+    get(SECRET, ITS_VERSIONS, "SecretHistory"),
+    delete(SECRET, DELETE_SECRET, "Secret"),
+    get(SECRET_VALUE, ITS_VALUE, "Value").with("query: version"),
+    post(SECRET_ROLL, ROLL_SECRET, "", "Rolled"),
     get(
         INSPECT,
         "all that is known about one thing: a node, project, service, task, alloc or deploy",

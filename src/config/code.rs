@@ -169,6 +169,8 @@ codes! {
     UnknownDependency "unknown-dependency" "a service can only wait for a service or task of the same file"
     /// Services that wait for each other.
     DependencyCycle "dependency-cycle" "services that wait for each other never start"
+    /// `${secret(X)}` or `secret "X"` without an X.
+    UnknownSecret "unknown-secret" "a container can't start without the secrets that it is made with"
     /// `${service.X…}` without an X.
     UnknownService "unknown-service" "an address needs a service that has it"
     /// A port that isn't declared.
@@ -209,6 +211,8 @@ codes! {
     ProjectRenamed "project-renamed" "the directory's name can't be a project's name as it is"
     /// An update that stops all replicas at once.
     AllAtOnce "all-at-once" "with stop-first the service doesn't answer until the first new replica is healthy"
+    /// `${secret(X)}` in a command.
+    SecretOnCommandLine "secret-on-command-line" "whoever is on the machine can read the arguments of its programs"
     /// One word with spaces as a command.
     OneWord "one-word" "each word of a command is a value of its own; this asks for a program whose name has spaces"
 }

@@ -100,7 +100,6 @@ fn what_is_not_served_in_the_full_example_is_refused_field_by_field() {
     for what in [
         "a persistent volume",
         "a volume of a file server",
-        "a secret",
         "a route",
         "the address of a service",
         "a schedule",

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use mill_model::names::{PortName, ProjectName, Workload, WorkloadName};
 use mill_model::ports::{Port, Protocol};
 use mill_model::resources::{Bytes, Millicores, Resources};
+use mill_model::secret::SecretName;
 use mill_model::spec::ProjectSpec;
 
 use crate::{ClusterFacts, Code, Complaints, Look, parse_bytes};
@@ -31,6 +32,7 @@ fn facts() -> ClusterFacts {
     ClusterFacts {
         nodes: vec![node(8000, 4), node(2000, 16)],
         services_elsewhere: [(auth, vec![port("http", 80), port("grpc", 9000)]), (worker, vec![])].into(),
+        secrets: ["db.password", "tls.key"].map(|name| SecretName::new(name).unwrap()).into(),
     }
 }
 

@@ -4,6 +4,7 @@
 
 use mill_model::limits;
 use mill_model::names::{NameError, PortName, ProjectName, WorkloadName};
+use mill_model::secret::SecretName;
 use mill_model::template::{Part, ServiceField, ServiceRef, Template};
 use thiserror::Error;
 
@@ -161,11 +162,7 @@ fn argument<'a>(text: &'a str, word: &str) -> Option<&'a str> {
 
 /// Whether a text can name a secret.
 pub fn is_secret_name(text: &str) -> bool {
-    let sign = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    !text.is_empty()
-        && text.len() <= limits::SECRET_NAME_LENGTH_MAX
-        && text.chars().all(sign)
-        && !text.starts_with(['.', '-'])
+    SecretName::new(text).is_ok()
 }
 
 /// Joins neighbouring texts, as [`Template`] wants it.

@@ -69,6 +69,7 @@ fn container(container: &Container) -> Result<ContainerSpec, Complained> {
         cap_add: values(&container.cap_add),
         cap_drop: values(&container.cap_drop),
         devices: values(&container.devices),
+        pins: vec![],
     })
 }
 

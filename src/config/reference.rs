@@ -201,9 +201,8 @@ const VOLUME: Field = field(
 .repeats()
 .with(VOLUMES);
 const SECRET: Field =
-    field("secret", "its name", "A secret as a file.", "secret \"tls.key\" path=\"/run/secrets/tls.key\"")
+    field("secret", "its name", "A secret as a file, in memory only. `mill secret set` sets it; `${secret(NAME)}` in `env` is the other way.", "secret \"tls.key\" path=\"/run/secrets/tls.key\"")
         .repeats()
-        .later()
         .with(SECRETS);
 const PLACE: Field =
     field("place", "fields", "Which nodes it may and should run on.", "place label=\"zone\" is=\"a\"")

@@ -39,17 +39,13 @@ fn container(workload: &Workload, out: &mut Findings) {
             out,
         );
     }
-    for secret in &workload.container.secrets {
-        refuse(secret.name.span, "a secret", "remove it", out);
-    }
 }
 
 fn references(workload: &Workload, out: &mut Findings) {
     for reference in workload.references() {
         let (what, hint) = match &reference.value {
-            Part::Secret(_) => ("a secret", "remove it, or write a value that may be read by all"),
             Part::Service(_) => ("the address of a service", "write the address itself"),
-            Part::Text(_) | Part::AllocId | Part::AllocIndex | Part::NodeName => continue,
+            Part::Text(_) | Part::Secret(_) | Part::AllocId | Part::AllocIndex | Part::NodeName => continue,
         };
         refuse(reference.span, what, hint, out);
     }

@@ -175,6 +175,7 @@ fn task_container() -> impl Strategy<Value = ContainerSpec> {
             cap_add: vec![],
             cap_drop: vec![],
             devices: vec![],
+            pins: vec![],
         },
     )
 }

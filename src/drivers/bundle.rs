@@ -13,6 +13,7 @@ use crate::probes::{FakeProbes, Probes};
 use crate::process::Other;
 use crate::random::Random;
 use crate::records::{FakeRecords, Records};
+use crate::seal::{FakeSeal, Seal};
 use crate::sockets::{FakeSockets, Sockets};
 use crate::volumes::{FakeScratch, Scratch};
 
@@ -109,6 +110,8 @@ pub trait Drivers: Clone + Send + Sync + 'static {
     type Records: Records;
     /// What maps ports.
     type Datapath: Datapath;
+    /// What seals and opens secrets.
+    type Seal: Seal;
 
     /// Containers.
     fn containers(&self) -> &Self::Containers;
@@ -126,6 +129,8 @@ pub trait Drivers: Clone + Send + Sync + 'static {
     fn records(&self) -> &Self::Records;
     /// What maps ports.
     fn datapath(&self) -> &Self::Datapath;
+    /// What seals and opens secrets.
+    fn seal(&self) -> &Self::Seal;
 }
 
 /// The fakes of all of them. Clones share state, which outlives the actors that use it, as a machine does.
@@ -147,6 +152,8 @@ pub struct Fakes {
     pub records: FakeRecords,
     /// What maps ports.
     pub datapath: FakeDatapath,
+    /// What seals and opens secrets.
+    pub seal: FakeSeal,
 }
 
 impl Default for Fakes {
@@ -161,6 +168,7 @@ impl Default for Fakes {
             clock: FakeClock::at(Timestamp(0)),
             records: FakeRecords::default(),
             datapath: FakeDatapath::default(),
+            seal: FakeSeal::default(),
         }
     }
 }
@@ -174,6 +182,7 @@ impl Drivers for Fakes {
     type Clock = FakeClock;
     type Records = FakeRecords;
     type Datapath = FakeDatapath;
+    type Seal = FakeSeal;
 
     fn containers(&self) -> &FakeContainers {
         &self.containers
@@ -205,5 +214,9 @@ impl Drivers for Fakes {
 
     fn datapath(&self) -> &FakeDatapath {
         &self.datapath
+    }
+
+    fn seal(&self) -> &FakeSeal {
+        &self.seal
     }
 }

@@ -19,6 +19,7 @@ pub mod probes;
 pub mod process;
 pub mod random;
 pub mod records;
+pub mod seal;
 pub mod sockets;
 pub mod sweep;
 pub mod volumes;

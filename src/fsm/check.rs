@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mill_model::{AllocId, NodeId, ProjectName, Resources};
+use mill_model::{AllocId, NodeId, Pin, ProjectName, Resources};
 use thiserror::Error;
 
 use crate::cluster::Cluster;
@@ -40,6 +40,12 @@ pub enum Broken {
         /// The project.
         project: ProjectName,
     },
+    /// Something that runs, or is to run, names a version of a secret that isn't kept.
+    #[error("the secret `{pin}` is used and not kept")]
+    SecretGone {
+        /// Which version.
+        pin: Pin,
+    },
     /// The derived indexes differ from the allocs.
     #[error("an index of allocs is wrong")]
     Index,
@@ -49,6 +55,7 @@ pub enum Broken {
 #[derive(Debug, Default)]
 pub(crate) struct Touched {
     pub(crate) nodes: BTreeSet<NodeId>,
+    pub(crate) secrets: bool,
 }
 
 impl Cluster {
@@ -72,6 +79,7 @@ impl Cluster {
                 return Err(Broken::TwoDeploys { project: deploy.project.clone() });
             }
         }
+        self.check_secrets()?;
         match self.has_right_indexes() {
             true => Ok(()),
             false => Err(Broken::Index),
@@ -79,10 +87,21 @@ impl Cluster {
     }
 
     pub(crate) fn check_touched(&self, touched: &Touched) -> Result<(), Broken> {
+        if touched.secrets {
+            self.check_secrets()?;
+        }
         let doubtful = |id: &&NodeId| {
             self.nodes.get(*id).is_some_and(|node| !self.adds_up(node.facts.id, node.reserved))
         };
         touched.nodes.iter().filter(doubtful).try_for_each(|node| self.check_node(*node))
+    }
+
+    /// What is used is kept: nothing that runs can be without a secret when it is started again.
+    fn check_secrets(&self) -> Result<(), Broken> {
+        match self.used_pins().find(|(pin, _)| self.sealed(pin).is_none()) {
+            None => Ok(()),
+            Some((pin, _)) => Err(Broken::SecretGone { pin: pin.clone() }),
+        }
     }
 
     fn check_node(&self, id: NodeId) -> Result<(), Broken> {

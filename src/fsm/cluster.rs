@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use imbl::{OrdMap, Vector};
 use mill_model::{
-    AllocId, ContainerSpec, DeployId, NodeId, ProjectName, ServiceSpec, SpecHash, TaskSpec, Timestamp,
-    Workload,
+    AllocId, ContainerSpec, DeployId, NodeId, ProjectName, SecretId, ServiceSpec, SpecHash, TaskSpec,
+    Timestamp, Workload,
 };
 
 use crate::alloc::Alloc;
@@ -16,6 +16,7 @@ use crate::index::{Allocs, Instances, OnNode};
 use crate::level::LEVEL;
 use crate::node::Node;
 use crate::project::Project;
+use crate::secret::Secret;
 
 /// Everything that all nodes agree on. Cheap to clone: copies share what they have in common.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,6 +43,8 @@ pub struct Cluster {
     pub events: Vector<Event>,
     /// What versions run.
     pub runnables: OrdMap<SpecHash, Runnable>,
+    /// Secrets, sealed. Those without a version are deleted: see [`Cluster::secret`].
+    pub(crate) secrets: OrdMap<SecretId, Arc<Secret>>,
     pub(crate) next_deploy: DeployId,
     pub(crate) next_event: u64,
     /// Derived: allocs of each workload.
@@ -94,6 +97,7 @@ impl Default for Cluster {
             tokens: OrdMap::new(),
             events: Vector::new(),
             runnables: OrdMap::new(),
+            secrets: OrdMap::new(),
             next_deploy: DeployId(1),
             next_event: 1,
             by_workload: OrdMap::new(),

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use mill_model::node::NodeFacts;
 use mill_model::{
-    AllocId, AllocStatus, DeployId, NodeId, ProjectName, ProjectSpec, Timestamp, Workload, WorkloadName,
+    AllocId, AllocStatus, DeployId, NodeId, ProjectName, ProjectSpec, SecretId, Timestamp, Workload,
+    WorkloadName,
 };
 
 use crate::alloc::{StopReason, Version};
@@ -89,6 +90,22 @@ pub enum Command {
     ForgetAllocs(Vec<AllocId>),
     /// Forgets a project of which nothing runs, with its history.
     ForgetProject(ProjectName),
+    /// Gives a secret a new version, its first too. Changes nothing that runs.
+    SetSecret {
+        /// Which.
+        secret: SecretId,
+        /// Its value, sealed to the cluster's key.
+        sealed: Vec<u8>,
+        /// Who asked for it.
+        by: String,
+    },
+    /// Forgets a secret that nothing uses.
+    DeleteSecret {
+        /// Which.
+        secret: SecretId,
+        /// Who asked for it.
+        by: String,
+    },
 }
 
 /// An alloc to be placed.
@@ -118,4 +135,6 @@ pub enum Done {
     Plain,
     /// A deploy.
     Deploy(DeployId),
+    /// A version of a secret.
+    SecretVersion(u32),
 }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use imbl::OrdMap;
-use mill_model::{AllocId, DeployId, Failure, NodeName, ProjectName, ProjectSpec, Timestamp, WorkloadName};
+use mill_model::{
+    AllocId, DeployId, Failure, NodeName, ProjectName, ProjectSpec, SecretId, Timestamp, WorkloadName,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::alloc::Version;
@@ -35,13 +37,18 @@ pub enum DeployKind {
     },
     /// `mill undeploy`
     Undeploy,
+    /// `mill secret set --roll`: its users in the project get its newest version.
+    Roll {
+        /// Which secret.
+        secret: SecretId,
+    },
 }
 
 impl DeployKind {
     /// Whether its target was made from the project's config at that time: queued behind another deploy, it would
     /// take that one's changes back.
     pub const fn is_relative(&self) -> bool {
-        matches!(self, Self::Scale { .. } | Self::Restart { .. })
+        matches!(self, Self::Scale { .. } | Self::Restart { .. } | Self::Roll { .. })
     }
 }
 

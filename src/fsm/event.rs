@@ -1,6 +1,8 @@
 //! What happened, for people and for streams that reconnect.
 
-use mill_model::{AllocId, DeployId, Failure, Incarnation, NodeId, Phase, ProjectName, Timestamp, Workload};
+use mill_model::{
+    AllocId, DeployId, Failure, Incarnation, NodeId, Phase, ProjectName, SecretId, Timestamp, Workload,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::alloc::StopReason;
@@ -55,6 +57,22 @@ pub enum EventKind {
         /// Why, if not as wanted.
         reason: Option<StepReason>,
     },
+    /// A secret has a new version.
+    SecretSet {
+        /// Which secret.
+        secret: SecretId,
+        /// Which version.
+        version: u32,
+        /// Who set it.
+        by: String,
+    },
+    /// A secret is no more.
+    SecretDeleted {
+        /// Which.
+        secret: SecretId,
+        /// Who deleted it.
+        by: String,
+    },
     /// An alloc was placed.
     AllocPlaced {
         /// By which deploy.
@@ -100,7 +118,7 @@ impl EventKind {
     /// The deploy it belongs to, if any.
     pub fn deploy(&self) -> Option<DeployId> {
         match self {
-            Self::NodeRegistered { .. } => None,
+            Self::NodeRegistered { .. } | Self::SecretSet { .. } | Self::SecretDeleted { .. } => None,
             Self::DeployChanged { deploy, .. }
             | Self::StepChanged { deploy, .. }
             | Self::AllocPlaced { deploy, .. }

@@ -6,4 +6,5 @@
 /// What this binary knows.
 ///
 /// 1. Nodes, projects, deploys, allocs on one machine.
-pub const LEVEL: u32 = 1;
+/// 2. Secrets, and the versions of them that containers run with.
+pub const LEVEL: u32 = 2;

@@ -19,6 +19,7 @@ pub mod level;
 pub mod node;
 pub mod project;
 pub mod rejected;
+pub mod secret;
 pub mod snapshot;
 
 mod apply;
@@ -35,6 +36,7 @@ pub use event::{Event, EventKind};
 pub use node::Node;
 pub use project::{Past, Project, Service, Task};
 pub use rejected::{Halt, Rejected};
+pub use secret::{Secret, SecretUser, SecretVersion};
 pub use wire::hash::{service_hash, task_hash};
 
 #[cfg(test)]

@@ -1,10 +1,11 @@
 //! Why a command changed nothing.
 
-use mill_model::{AllocId, DeployId, NodeId, ProjectName, WorkloadName};
+use mill_model::{AllocId, DeployId, NodeId, Pin, ProjectName, SecretId, WorkloadName, limits};
 use thiserror::Error;
 
 use crate::check::Broken;
 use crate::deploy::StepState;
+use crate::secret::SecretUser;
 
 /// A command that every node refuses alike.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -73,6 +74,35 @@ pub enum Rejected {
     /// A deploy's target names another project.
     #[error("the target is another project's")]
     WrongProject,
+    /// Never set, or deleted.
+    #[error("there is no secret `{0}`")]
+    NoSuchSecret(SecretId),
+    /// What is to run names a version of a secret that isn't kept.
+    #[error("the secret `{0}` is no more")]
+    SecretGone(Pin),
+    /// What is to run names a secret of another project.
+    #[error("the secret `{0}` is another project's")]
+    SecretOfAnother(SecretId),
+    /// Something would be without it.
+    #[error("the secret `{secret}` is used")]
+    SecretUsed {
+        /// Which.
+        secret: SecretId,
+        /// By what, as [`crate::Cluster::secret_users`] has them.
+        users: Vec<SecretUser>,
+    },
+    /// No value, or one beyond what is kept.
+    #[error("a sealed secret has {} bytes at most, this has {length}", limits::SEALED_BYTES_MAX)]
+    SecretSize {
+        /// Bytes given.
+        length: usize,
+    },
+    /// There are as many secrets as are kept.
+    #[error("there are {} secrets already", limits::SECRETS_MAX)]
+    TooManySecrets,
+    /// All versions together take as much room as they may.
+    #[error("all secrets together have {} MiB at most", limits::SECRETS_BYTES_MAX >> 20)]
+    SecretsFull,
     /// It would have broken an invariant: a bug, told by an alarm.
     #[error("the command would break an invariant")]
     Invariant(#[source] Broken),

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use mill_model::node::NodeFacts;
 use mill_model::ports::{MappedPort, Port, Protocol};
 use mill_model::{
-    AllocId, AllocStatus, Bytes, DeployId, Ended, Failure, Incarnation, Millicores, NodeId, Phase,
-    ProjectSpec, Resources, ServiceSpec, TaskSpec, Timestamp, Workload, WorkloadName,
+    AllocId, AllocStatus, Bytes, DeployId, Ended, Failure, Incarnation, Millicores, NodeId, Phase, Pin,
+    ProjectSpec, Resources, SecretId, ServiceSpec, TaskSpec, Timestamp, Workload, WorkloadName,
 };
 use proptest::prelude::*;
 
@@ -23,6 +23,26 @@ fn pick<T: Clone>(list: &[T], dice: Dice) -> T {
 
 fn name(dice: Dice) -> WorkloadName {
     WorkloadName::new(pick(&["web", "db", "job"], dice)).unwrap()
+}
+
+fn secret(dice: Dice) -> SecretId {
+    pick(&["key", "shop/key", "blog/key"], dice).parse().unwrap()
+}
+
+/// The same target with a version of a secret that mostly there is, and mostly may be seen.
+fn pinned(cluster: &Cluster, target: &ProjectSpec, dice: Dice) -> Arc<ProjectSpec> {
+    let mut target = target.clone();
+    let version = |id: &SecretId| {
+        let kept: Vec<u32> = cluster.secret(id)?.versions.keys().copied().collect();
+        (dice & 8 == 0).then(|| pick(&kept, dice >> 9)).or(kept.last().copied())
+    };
+    let id = secret(dice >> 7);
+    let version = version(&id).unwrap_or(dice % 3);
+    let containers = target.services.iter_mut().map(|service| &mut service.container);
+    for container in containers.chain(target.tasks.iter_mut().map(|task| &mut task.container)) {
+        container.pins.push(Pin { secret: id.clone(), version });
+    }
+    Arc::new(target)
 }
 
 fn target(project: &str, dice: Dice) -> Arc<ProjectSpec> {
@@ -49,7 +69,12 @@ fn status(dice: Dice) -> AllocStatus {
     let incarnation = Incarnation(dice >> 9 & 3);
     let declared = Port { name: None, number: 80.try_into().unwrap(), protocol: Protocol::Tcp };
     let mapped = u16::try_from(20_000 + (dice >> 12 & 3)).unwrap().try_into().unwrap();
-    let failure = Some(Failure::Exited { code: 1 });
+    let pin = Pin { secret: secret(dice), version: dice % 3 };
+    let failure = match dice & 64 {
+        0 => Failure::Exited { code: 1 },
+        _ => Failure::SecretUnavailable { secret: Box::new(pin), detail: "no key".to_owned() },
+    };
+    let failure = Some(failure);
     let seen = (dice & 4 == 0).then(|| "[::1]:80".parse().unwrap());
     AllocStatus {
         id: alloc_id(dice),
@@ -76,15 +101,17 @@ fn command(cluster: &Cluster, kind: Dice, dice: Dice) -> Command {
     let live = cluster.deploys.values().filter(|deploy| deploy.is_active()).map(|deploy| deploy.id);
     let deploy = live.min().filter(|_| dice & 3 != 0).unwrap_or(deploy);
     let hashes: Vec<_> = cluster.runnables.keys().copied().collect();
-    match kind % 10 {
+    match kind % 13 {
         0 => {
             let kinds = [
                 DeployKind::Deploy,
                 DeployKind::Rollback { to: DeployId(1) },
                 DeployKind::Restart { service: name(dice) },
                 DeployKind::Undeploy,
+                DeployKind::Roll { secret: secret(dice) },
             ];
             let target = target(project, dice);
+            let target = if dice & 0x30 == 0 { target } else { pinned(cluster, &target, dice) };
             let (project, kind, replace) = (target.name.clone(), pick(&kinds, dice >> 3), dice & 8 == 0);
             Command::BeginDeploy { project, kind, target, replace, by: "test".to_owned() }
         }
@@ -121,6 +148,11 @@ fn command(cluster: &Cluster, kind: Dice, dice: Dice) -> Command {
             node: NodeId(u64::from(dice % 2) + 1),
             statuses: vec![status(dice), status(dice.rotate_left(9))],
         },
+        10 | 11 => {
+            let sealed = dice.to_be_bytes().to_vec();
+            Command::SetSecret { secret: secret(dice), sealed, by: "test".to_owned() }
+        }
+        12 => Command::DeleteSecret { secret: secret(dice), by: "test".to_owned() },
         9 if dice & 1 == 0 => Command::ForgetProject(project.parse().unwrap()),
         _ => Command::ForgetAllocs(vec![alloc_id(dice), alloc_id(dice >> 3)]),
     }
@@ -132,11 +164,11 @@ fn facts(id: u64, name: &str, cpu: u32) -> NodeFacts {
     NodeFacts { id: NodeId(id), name: name.parse().unwrap(), advertise, capacity, version: "0".to_owned() }
 }
 
-fn apply(cluster: &mut Cluster, now: u64, command: Command) -> Result<Done, Rejected> {
+pub(crate) fn apply(cluster: &mut Cluster, now: u64, command: Command) -> Result<Done, Rejected> {
     cluster.apply(&Entry { now: Timestamp(now), command }.encode()).unwrap()
 }
 
-fn bootstrapped() -> Cluster {
+pub(crate) fn bootstrapped() -> Cluster {
     let mut cluster = Cluster::default();
     let bootstrap = Command::Bootstrap {
         cluster_id: "c".to_owned(),
@@ -167,6 +199,10 @@ proptest! {
             prop_assert!(!matches!(result, Err(Rejected::Invariant(_))), "{:?}", result);
             if result.is_err() {
                 prop_assert_eq!(&Cluster { time: before.time, ..cluster.clone() }, &before);
+            }
+            for (id, secret) in &before.secrets {
+                let now = cluster.secrets.get(id).map_or(u32::MAX, |now| now.latest);
+                prop_assert!(now >= secret.latest, "a number is given once");
             }
             for (id, alloc) in &before.allocs {
                 if let Some(now) = cluster.allocs.get(id).filter(|_| !alloc.is_live()) {

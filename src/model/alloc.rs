@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::names::{AllocId, Incarnation};
 use crate::ports::MappedPort;
+use crate::secret::Pin;
 use crate::time::Timestamp;
 
 /// Where an alloc is in its life.
@@ -120,6 +121,13 @@ pub enum Failure {
         /// Who holds it: an alloc, or a process by name and pid.
         holder: String,
     },
+    /// A secret that it runs with can't be had on its node, or can't be what it is used for.
+    SecretUnavailable {
+        /// Which.
+        secret: Box<Pin>,
+        /// Why, without a word of its value.
+        detail: String,
+    },
     /// The runtime couldn't make or start the container.
     Runtime {
         /// What it said.
@@ -153,6 +161,9 @@ impl fmt::Display for Failure {
                     f,
                     "port {port} is taken by {holder}; a program that obeys $PORT can run several times on one node"
                 )
+            }
+            Self::SecretUnavailable { secret, detail } => {
+                write!(f, "the secret `{secret}` can't be used: {detail}")
             }
             Self::Runtime { detail } => write!(f, "the container can't be started: {detail}"),
             Self::Vanished => f.write_str("the container vanished"),

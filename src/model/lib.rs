@@ -4,12 +4,15 @@
 //! misspelt, a size that knows its unit), so that no room checks twice.
 
 pub mod alloc;
+pub mod hidden;
 pub mod image;
 pub mod limits;
 pub mod names;
 pub mod node;
+pub mod opened;
 pub mod ports;
 pub mod resources;
+pub mod secret;
 pub mod spec;
 pub mod template;
 pub mod tempo;
@@ -17,11 +20,14 @@ pub mod text;
 pub mod time;
 
 pub use alloc::{AllocStatus, Ended, Failure, Phase};
+pub use hidden::Hidden;
 pub use image::{Digest, ImageRef};
 pub use names::{
     AllocId, DeployId, Incarnation, NodeId, NodeName, ProjectName, SpecHash, Term, Workload, WorkloadName,
 };
+pub use opened::{Opened, Unusable};
 pub use resources::{Bytes, Millicores, Resources};
+pub use secret::{Pin, Scope, SecretId, SecretName};
 pub use spec::{ContainerSpec, ProjectSpec, ServiceSpec, TaskSpec};
 pub use template::Template;
 pub use tempo::Tempo;

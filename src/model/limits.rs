@@ -108,6 +108,23 @@ pub const HEALTH_RETRIES_MAX: u32 = 1000;
 /// Characters of a secret's name: room for any naming scheme, short enough for tables.
 pub const SECRET_NAME_LENGTH_MAX: usize = 128;
 
+/// Bytes of a secret's value: certificates with their chains and keys of services are far below it; larger files
+/// belong into an image or a volume.
+pub const SECRET_BYTES_MAX: usize = 64 << 10;
+
+/// Bytes of a sealed value: the longest value with its label, and what sealing adds to it (about 200 bytes).
+pub const SEALED_BYTES_MAX: usize = SECRET_BYTES_MAX + (1 << 10);
+
+/// Newest versions of a secret that are kept though nothing names them: enough to look back over a bad week of
+/// rotations. What a deploy of the history names is kept besides.
+pub const SECRET_VERSIONS_KEPT: usize = 10;
+
+/// Secrets in all: twenty for each of fifty projects.
+pub const SECRETS_MAX: usize = 1000;
+
+/// Bytes of all sealed versions together. Every node holds them in memory, and they are part of every snapshot.
+pub const SECRETS_BYTES_MAX: usize = 16 << 20;
+
 /// Bytes of a path: the kernel's PATH_MAX, its NUL included.
 pub const PATH_BYTES_MAX: usize = 4095;
 

@@ -12,6 +12,7 @@ use crate::image::ImageRef;
 use crate::names::{ProjectName, VolumeName, WorkloadName};
 use crate::ports::Port;
 use crate::resources::{Bytes, Resources};
+use crate::secret::Pin;
 use crate::template::Template;
 use crate::time::human;
 
@@ -96,6 +97,9 @@ pub struct ContainerSpec {
     pub cap_drop: Vec<String>,
     /// Paths of the node's devices that it may use.
     pub devices: Vec<String>,
+    /// The versions of the secrets that it names, in the secrets' order; none until a deploy pins them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pins: Vec<Pin>,
 }
 
 /// An environment variable.
@@ -269,6 +273,19 @@ pub enum Place {
     },
 }
 
+impl ProjectSpec {
+    /// What the containers of its services and tasks are made from.
+    pub fn containers(&self) -> impl Iterator<Item = &ContainerSpec> {
+        let services = self.services.iter().map(|service| &service.container);
+        services.chain(self.tasks.iter().map(|task| &task.container))
+    }
+
+    /// The secrets that its containers run with.
+    pub fn pins(&self) -> impl Iterator<Item = &Pin> {
+        self.containers().flat_map(|container| &container.pins)
+    }
+}
+
 impl ServiceSpec {
     /// A service of one replica of `image`, everything else by default.
     pub fn new(name: WorkloadName, image: ImageRef) -> Self {
@@ -312,6 +329,7 @@ impl ContainerSpec {
             cap_add: vec![],
             cap_drop: vec![],
             devices: vec![],
+            pins: vec![],
         }
     }
 }

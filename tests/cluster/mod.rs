@@ -12,6 +12,7 @@ mod machine;
 mod panics;
 mod programs;
 mod restarts;
+mod secrets;
 mod stories;
 mod troubles;
 

@@ -52,6 +52,7 @@ const PURE: &[&str] = &[
     "strsim",
     "thiserror",
     "unicode-width",
+    "zeroize",
 ];
 
 fn row(package: &str) -> Option<usize> {

@@ -5,6 +5,7 @@ mod lives;
 mod mapped;
 mod orders;
 mod restarts;
+mod secrets;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -13,14 +14,17 @@ use mill_alloc::{Assignment, Heard, Kind};
 use mill_control::dispatch::Outcome;
 use mill_drivers::bundle::Fakes;
 use mill_drivers::containers::{ContainerName, Script};
+use mill_fsm::Cluster;
 use mill_model::ports::{Port, Protocol};
 use mill_model::spec::{ContainerSpec, HealthCheck, Probe, Stop};
 use mill_model::{DeployId, Failure, Incarnation, Phase, Resources, SpecHash, Tempo, Timestamp, Workload};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::*;
 use crate::alloc::Pipes;
 use crate::kit::Tree;
+use crate::secrets::Sealed;
 
 const TERM: Term = Term(1);
 const WEB: &str = "web-aaaa";
@@ -76,6 +80,7 @@ fn assignment(kind: Kind) -> Assignment {
         cap_add: vec![],
         cap_drop: vec![],
         devices: vec![],
+        pins: vec![],
     };
     Assignment {
         alloc: id(WEB),
@@ -105,6 +110,8 @@ struct World {
     streams: Arc<Mutex<Vec<String>>>,
     /// Each time that all was told: whether output of the first run may still come.
     compared: Arc<Mutex<Vec<bool>>>,
+    /// What the node knows of the cluster: the secrets.
+    cluster: watch::Sender<Arc<Cluster>>,
 }
 
 impl World {
@@ -112,7 +119,8 @@ impl World {
         // Logs show what a failing test did: `RUST_LOG=debug cargo test …`.
         let fakes = Fakes::default();
         let (heard, images, streams, compared) = Default::default();
-        let mut world = Self { fakes, agent: None, heard, images, streams, compared };
+        let cluster = watch::Sender::default();
+        let mut world = Self { fakes, agent: None, heard, images, streams, compared, cluster };
         world.start().await;
         world.open(TERM).await.unwrap();
         world
@@ -141,6 +149,7 @@ impl World {
             node: "node-1".parse().unwrap(),
             address: "127.0.0.1".parse().unwrap(),
             streams,
+            secrets: Sealed::of(self.cluster.subscribe()),
         };
         let args = Args { home, pulls: Pulls::default() };
         let tree = Tree::start::<Agent<Fakes>>("agent", args, Arc::new(Tempo::default())).await;

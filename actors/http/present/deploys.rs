@@ -32,6 +32,7 @@ pub(in crate::http) fn action(kind: &DeployKind, target: &ProjectSpec) -> Action
         }
         DeployKind::Restart { service } => Action::Restart { service: service.clone() },
         DeployKind::Undeploy => Action::Undeploy,
+        DeployKind::Roll { secret } => Action::Roll { secret: secret.clone() },
     }
 }
 

@@ -2,7 +2,7 @@
 
 use mill_api::events::Event;
 use mill_fsm::{Change, Cluster, DeployKind, EventKind, Outcome, StepState, StopReason};
-use mill_model::{DeployId, Failure, Phase, Workload};
+use mill_model::{DeployId, Failure, Phase, SecretId, Workload};
 
 use super::{failures, node_name};
 
@@ -31,9 +31,11 @@ pub(in crate::http) fn event(cluster: &Cluster, event: &mill_fsm::Event) -> Even
             let message = format!("node {node} registered");
             Event { kind: "node_registered".to_owned(), node: Some(node), message, ..empty }
         }
+        EventKind::SecretSet { secret, version, by } => secret_set(empty, secret, *version, by),
+        EventKind::SecretDeleted { secret, by } => secret_deleted(empty, secret, by),
         EventKind::DeployChanged { deploy, project, kind, started, outcome, by } => {
             let (word, what) = deploy_words(*started, *outcome);
-            let asked = if word == "queued" && !by.is_empty() { format!(" by {by}") } else { String::new() };
+            let asked = if word == "queued" { by_whom(by) } else { String::new() };
             Event {
                 kind: format!("deploy_{word}"),
                 project: Some(project.clone()),
@@ -76,6 +78,20 @@ pub(in crate::http) fn event(cluster: &Cluster, event: &mill_fsm::Event) -> Even
     }
 }
 
+fn secret_set(empty: Event, secret: &SecretId, version: u32, by: &str) -> Event {
+    let message = format!("secret {secret} has version {version}{}", by_whom(by));
+    Event { kind: "secret_set".to_owned(), project: secret.scope.project().cloned(), message, ..empty }
+}
+
+fn secret_deleted(empty: Event, secret: &SecretId, by: &str) -> Event {
+    let message = format!("secret {secret} is deleted{}", by_whom(by));
+    Event { kind: "secret_deleted".to_owned(), project: secret.scope.project().cloned(), message, ..empty }
+}
+
+fn by_whom(by: &str) -> String {
+    if by.is_empty() { String::new() } else { format!(" by {by}") }
+}
+
 /// What follows the word for a phase.
 fn because(phase: Phase, failure: Option<&Failure>) -> String {
     match (phase, failure) {
@@ -93,6 +109,7 @@ const fn asked_for(kind: &DeployKind) -> &'static str {
         DeployKind::Scale { .. } => "scale",
         DeployKind::Restart { .. } => "restart",
         DeployKind::Undeploy => "undeploy",
+        DeployKind::Roll { .. } => "roll",
     }
 }
 

@@ -40,6 +40,10 @@ pub(in crate::http) fn hint(failure: &Failure, alloc: Option<&AllocId>) -> Strin
         Failure::PortTaken { .. } => {
             "let the program listen on $PORT, or stop what holds the port".to_owned()
         }
+        Failure::SecretUnavailable { .. } => {
+            "the daemon's log on its node says more; `mill secret set NAME --roll` gives it another value"
+                .to_owned()
+        }
         Failure::Runtime { .. } | Failure::Vanished => {
             "`mill doctor` on its node looks at the container runtime".to_owned()
         }

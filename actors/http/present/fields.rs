@@ -120,6 +120,9 @@ fn container(spec: &ContainerSpec) -> Fields {
             format!("{}{owner} mode={:04o}", secret.path, secret.mode),
         );
     }
+    for pin in &spec.pins {
+        fields.set(format!("secret({})", pin.secret.name), pin.to_string());
+    }
     fields.maybe("stop signal", spec.stop.signal.clone());
     fields.set("stop grace", time(spec.stop.grace));
     fields.set("stop drain", time(spec.stop.drain));

@@ -140,7 +140,7 @@ impl Planner<'_> {
         for past in history {
             match &past.kind {
                 DeployKind::Scale { service: of } if *of == step.name => scaled = true,
-                DeployKind::Scale { .. } | DeployKind::Restart { .. } => {}
+                DeployKind::Scale { .. } | DeployKind::Restart { .. } | DeployKind::Roll { .. } => {}
                 DeployKind::Deploy | DeployKind::Rollback { .. } | DeployKind::Undeploy => break,
             }
         }

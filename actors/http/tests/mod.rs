@@ -10,6 +10,7 @@ mod bad;
 mod exec;
 mod pulls;
 mod reading;
+mod secrets;
 mod streaming;
 mod table;
 mod writing;

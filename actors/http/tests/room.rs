@@ -12,6 +12,7 @@ use mill_api::{Api, ApiError, Code};
 use mill_drivers::containers::FakeContainers;
 use mill_drivers::images::FakeImages;
 use mill_drivers::logs::{FakeLogs, Line, Stream};
+use mill_drivers::seal::FakeSeal;
 use mill_model::{AllocId, Digest, Incarnation, Tempo, Timestamp};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use serde_json::Value;
@@ -29,6 +30,7 @@ use crate::raft;
 pub(super) struct Fake {
     pub(super) images: FakeImages,
     pub(super) logs: FakeLogs,
+    pub(super) seal: FakeSeal,
     pub(super) containers: FakeContainers,
     state: Arc<Mutex<FakeState>>,
     actors: Arc<OnceLock<Introspect>>,
@@ -77,6 +79,7 @@ pub(super) fn digest(digit: char) -> Digest {
 impl Backend for Fake {
     type Images = FakeImages;
     type Logs = FakeLogs;
+    type Seal = FakeSeal;
     type Containers = FakeContainers;
 
     fn images(&self) -> &FakeImages {
@@ -85,6 +88,10 @@ impl Backend for Fake {
 
     fn logs(&self) -> &FakeLogs {
         &self.logs
+    }
+
+    fn seal(&self) -> &FakeSeal {
+        &self.seal
     }
 
     fn containers(&self) -> &FakeContainers {

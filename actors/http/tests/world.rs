@@ -58,6 +58,7 @@ pub(in crate::http) fn container(image: &str) -> ContainerSpec {
         cap_add: vec![],
         cap_drop: vec![],
         devices: vec![],
+        pins: vec![],
     }
 }
 
@@ -152,7 +153,7 @@ impl World {
         };
         match self.apply(command).unwrap() {
             Done::Deploy(id) => id,
-            Done::Plain => panic!("a deploy has an id"),
+            other => panic!("{other:?} is no deploy"),
         }
     }
 

@@ -30,6 +30,7 @@ pub(super) fn assignment(kind: Kind, port: Option<u16>) -> Assignment {
         cap_add: vec![],
         cap_drop: vec![],
         devices: vec![],
+        pins: vec![],
     };
     Assignment {
         alloc: "web-7k2f".parse().unwrap(),

@@ -7,6 +7,7 @@ mod address;
 mod call;
 mod error;
 mod exec;
+mod secrets;
 mod stream;
 #[cfg(test)]
 mod tests;

@@ -1,12 +1,13 @@
 //! What only the cluster can tell: whether anything could hold it, whether what it asks of others exists.
 //!
-//! Unknown secrets and routes of other projects belong here too, once those are served.
+//! Routes of other projects belong here too, once those are served.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use mill_model::names::{ProjectName, Workload as WorkloadId};
 use mill_model::ports::Port;
 use mill_model::resources::Resources;
+use mill_model::secret::SecretName;
 use mill_model::spec::defaults;
 use mill_model::template::{Part, ServiceField, ServiceRef};
 
@@ -23,20 +24,46 @@ pub struct ClusterFacts {
     pub nodes: Vec<Resources>,
     /// The services of other projects with the ports that they declare.
     pub services_elsewhere: BTreeMap<WorkloadId, Vec<Port>>,
+    /// The secrets that the project may use.
+    pub secrets: BTreeSet<SecretName>,
 }
 
 pub(crate) fn check(project: &Project, facts: &ClusterFacts, out: &mut Findings) {
     let own = project.name.as_ref().ok();
     for workload in &project.workloads {
         check_resources(workload, &facts.nodes, out);
+        for secret in &workload.container.secrets {
+            check_secret(&secret.name.value, secret.name.span, own, facts, out);
+        }
         for reference in workload.references() {
-            if let Part::Service(service) = &reference.value
-                && !is_own(service, own)
-            {
-                check_elsewhere(service, reference.span, facts, out);
+            match &reference.value {
+                Part::Service(service) if !is_own(service, own) => {
+                    check_elsewhere(service, reference.span, facts, out);
+                }
+                Part::Secret(name) => check_secret(name, reference.span, own, facts, out),
+                _ => {}
             }
         }
     }
+}
+
+fn check_secret(
+    name: &str,
+    span: Span,
+    project: Option<&ProjectName>,
+    facts: &ClusterFacts,
+    out: &mut Findings,
+) {
+    if facts.secrets.iter().any(|known| known.as_str() == name) {
+        return;
+    }
+    let finding = Finding::new(Code::UnknownSecret, span, format!("there is no secret `{name}`"));
+    let meant = did_you_mean(name, facts.secrets.iter().map(SecretName::as_str));
+    let hint = meant.unwrap_or_else(|| match project {
+        Some(project) => format!("`mill secret set {name} --project {project}` sets it"),
+        None => format!("`mill secret set {name}` sets it"),
+    });
+    out.error(finding.hint(hint));
 }
 
 fn check_resources(workload: &Workload, nodes: &[Resources], out: &mut Findings) {

@@ -14,6 +14,7 @@ mod names;
 mod ports;
 mod references;
 mod routes;
+mod secrets;
 mod update;
 mod volumes;
 
@@ -28,6 +29,7 @@ pub(crate) fn project(project: &Project, out: &mut Findings) {
         environment::check(workload, out);
         mounts::check(workload, out);
         capabilities::check(workload, out);
+        secrets::check(workload, out);
         update::check(workload, out);
     }
     volumes::check(project, out);

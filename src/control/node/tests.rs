@@ -33,6 +33,7 @@ fn assignment(name: &str, hash: u8) -> Arc<Assignment> {
         cap_add: vec![],
         cap_drop: vec![],
         devices: vec![],
+        pins: vec![],
     };
     Arc::new(Assignment {
         alloc: id(name),

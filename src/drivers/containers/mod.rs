@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use mill_model::{AllocId, ImageRef, Resources, Timestamp};
+use zeroize::Zeroize as _;
 
 pub use crate::cgroups::Usage;
 use crate::datapath::Mapping;
@@ -152,6 +153,16 @@ pub struct Launch {
 impl fmt::Debug for Launch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Launch").field("name", &self.name).field("image", &self.image).finish_non_exhaustive()
+    }
+}
+
+impl Launch {
+    /// Leaves nothing in memory of what may be secrets.
+    pub fn wipe(&mut self) {
+        self.env.zeroize();
+        self.command.zeroize();
+        self.entrypoint.zeroize();
+        self.files.iter_mut().for_each(|file| file.bytes.zeroize());
     }
 }
 

@@ -8,7 +8,9 @@ use rcgen::{
 };
 use thiserror::Error;
 
-/// Keys and certificates of a node, PEM.
+use crate::seal::ClusterKey;
+
+/// Keys and certificates of a node, PEM; and the cluster's key.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Keys {
     /// The cluster's CA.
@@ -19,6 +21,8 @@ pub struct Keys {
     pub certificate: String,
     /// Its key.
     pub key: String,
+    /// The key to which secrets are sealed.
+    pub cluster: ClusterKey,
 }
 
 impl std::fmt::Debug for Keys {
@@ -56,7 +60,8 @@ impl Keys {
         node.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         let certificate = node.signed_by(&key, &issuer)?.pem();
-        Ok(Self { ca_certificate, ca_key: ca_pem, certificate, key: key.serialize_pem() })
+        let (key, cluster) = (key.serialize_pem(), ClusterKey::generate());
+        Ok(Self { ca_certificate, ca_key: ca_pem, certificate, key, cluster })
     }
 }
 

@@ -7,14 +7,16 @@ mod certificates;
 mod identity;
 
 use std::fs;
-use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::io::{self, Read as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
+use mill_model::Hidden;
 use thiserror::Error;
 
 use crate::files;
 use crate::process::{Lock, ProcessError};
+use crate::seal::ClusterKey;
 
 pub use certificates::{CertificateError, Keys};
 pub use identity::{Identity, IdentityError};
@@ -24,6 +26,7 @@ const CA_CERTIFICATE: &str = "keys/ca.pem";
 const CA_KEY: &str = "keys/ca.key";
 const NODE_CERTIFICATE: &str = "keys/node.pem";
 const NODE_KEY: &str = "keys/node.key";
+pub(crate) const CLUSTER_KEY: &str = "keys/cluster.key";
 const MEMBER: &str = "member";
 
 /// Why the directory can't be used.
@@ -52,6 +55,20 @@ pub enum HomeError {
         path: PathBuf,
         /// Its mode.
         mode: u32,
+    },
+    /// A key that somebody else may read and change.
+    #[error("{path} belongs to user {owner}, not to the one that runs mill: the key must be taken as known")]
+    Foreign {
+        /// The key's file.
+        path: PathBuf,
+        /// Its owner's number.
+        owner: u32,
+    },
+    /// A key that a member has isn't there: only part of its directory was copied or restored, say.
+    #[error("{path} is missing: the node can't go on without this key")]
+    Missing {
+        /// The key's file.
+        path: PathBuf,
     },
     /// `node.kdl` isn't what Mill wrote.
     #[error("failed to read {path}")]
@@ -113,11 +130,13 @@ impl Home {
     /// # Errors
     /// One is missing, or can be read by others.
     pub fn keys(&self) -> Result<Keys, HomeError> {
+        let secret = |name: &str| read_secret(&self.path.join(name));
         Ok(Keys {
             ca_certificate: self.read(CA_CERTIFICATE)?,
-            ca_key: self.read_secret(CA_KEY)?,
+            ca_key: secret(CA_KEY)?,
             certificate: self.read(NODE_CERTIFICATE)?,
-            key: self.read_secret(NODE_KEY)?,
+            key: secret(NODE_KEY)?,
+            cluster: ClusterKey::of_text(Hidden::new(secret(CLUSTER_KEY)?)),
         })
     }
 
@@ -130,6 +149,7 @@ impl Home {
         self.write(CA_KEY, &keys.ca_key)?;
         self.write(NODE_CERTIFICATE, &keys.certificate)?;
         self.write(NODE_KEY, &keys.key)?;
+        self.write(CLUSTER_KEY, keys.cluster.text())?;
         self.write(IDENTITY, &identity.to_string())
     }
 
@@ -151,19 +171,34 @@ impl Home {
         fs::read_to_string(&path).map_err(io_error("read", &path))
     }
 
-    fn read_secret(&self, name: &str) -> Result<String, HomeError> {
-        let path = self.path.join(name);
-        let mode = fs::metadata(&path).map_err(io_error("read", &path))?.permissions().mode() & 0o777;
-        match mode & 0o077 {
-            0 => self.read(name),
-            _ => Err(HomeError::Exposed { path, mode }),
-        }
-    }
-
     fn write(&self, name: &str, text: &str) -> Result<(), HomeError> {
         let path = self.path.join(name);
         files::replace(&path, &[text.as_bytes()]).map_err(io_error("write", &path))
     }
+}
+
+/// Reads a key, if nobody else may have.
+///
+/// # Errors
+/// It is missing, or can be read by others, or belongs to somebody else.
+pub(crate) fn read_secret(path: &Path) -> Result<String, HomeError> {
+    let missing = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => HomeError::Missing { path: path.to_owned() },
+        _ => io_error("read", path)(error),
+    };
+    let mut file = fs::File::open(path).map_err(missing)?;
+    // Of the file that was opened, not of what has its name a moment later.
+    let about = file.metadata().map_err(io_error("read", path))?;
+    let mode = about.mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(HomeError::Exposed { path: path.to_owned(), mode });
+    }
+    if about.uid() != rustix::process::geteuid().as_raw() {
+        return Err(HomeError::Foreign { path: path.to_owned(), owner: about.uid() });
+    }
+    let mut text = String::new();
+    file.read_to_string(&mut text).map_err(io_error("read", path))?;
+    Ok(text)
 }
 
 fn make_dir(path: &Path) -> Result<(), HomeError> {
@@ -177,6 +212,8 @@ fn io_error<'a>(what: &'static str, path: &'a Path) -> impl FnOnce(io::Error) ->
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     fn identity() -> Identity {
@@ -220,15 +257,27 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_others_can_read_is_refused() {
+    fn a_key_that_is_missing_or_that_others_can_read_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let home = Home::open(dir.path()).unwrap();
         home.settle(&identity(), &Keys::make("api.test", &[]).unwrap()).unwrap();
-        let key = dir.path().join(NODE_KEY);
-        assert_eq!(fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
-        fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
-        let refusal = home.keys().unwrap_err().to_string();
-        assert!(refusal.contains("node.key can be read by others (mode 644)"), "{refusal}");
+        for name in [CA_KEY, NODE_KEY, CLUSTER_KEY] {
+            let key = dir.path().join(name);
+            assert_eq!(fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
+            for mode in [0o644, 0o640, 0o602, 0o601] {
+                fs::set_permissions(&key, fs::Permissions::from_mode(mode)).unwrap();
+                let refusal = home.keys().unwrap_err().to_string();
+                let said = format!("{name} can be read by others (mode {mode:o})");
+                assert!(refusal.contains(&said), "{refusal}");
+            }
+            fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+            let aside = dir.path().join("aside");
+            fs::rename(&key, &aside).unwrap();
+            let refusal = home.keys().unwrap_err().to_string();
+            assert!(refusal.contains(&format!("{name} is missing")), "{refusal}");
+            fs::rename(&aside, &key).unwrap();
+            home.keys().unwrap();
+        }
     }
 
     #[test]

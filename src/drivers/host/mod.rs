@@ -53,6 +53,17 @@ fn mem_total(meminfo: &str) -> Option<u64> {
     kilobytes.checked_mul(1024)
 }
 
+/// Has the kernel write no core dump of this process, which would hold the secrets that pass through it, and let
+/// nobody but root look into its memory. Programs that it starts aren't concerned.
+///
+/// A kernel that refuses is told of in the log: what comes next is no less right for it.
+pub fn forbid_core_dumps() {
+    use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        tracing::warn!(%error, "core dumps can't be forbidden");
+    }
+}
+
 /// What the kernel says that the machine is called.
 pub fn hostname() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()

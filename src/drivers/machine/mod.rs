@@ -13,6 +13,7 @@ use crate::datapath::KernelDatapath;
 use crate::images::Store;
 use crate::probes::NetProbes;
 use crate::records::DiskRecords;
+use crate::seal::ClusterSeal;
 use crate::sockets::ProcSockets;
 use crate::volumes::LoopScratch;
 
@@ -26,6 +27,7 @@ pub struct Machine {
     probes: NetProbes,
     clock: SystemClock,
     records: DiskRecords,
+    seal: ClusterSeal,
 }
 
 impl Machine {
@@ -44,6 +46,7 @@ impl Machine {
             probes: NetProbes,
             clock: SystemClock,
             records: DiskRecords::new(data.join("allocs")),
+            seal: ClusterSeal::of_home(data),
         })
     }
 }
@@ -57,6 +60,7 @@ impl Drivers for Machine {
     type Clock = SystemClock;
     type Records = DiskRecords;
     type Datapath = KernelDatapath;
+    type Seal = ClusterSeal;
 
     fn containers(&self) -> &Runtime {
         &self.containers
@@ -88,5 +92,9 @@ impl Drivers for Machine {
 
     fn datapath(&self) -> &KernelDatapath {
         self.containers.datapath()
+    }
+
+    fn seal(&self) -> &ClusterSeal {
+        &self.seal
     }
 }

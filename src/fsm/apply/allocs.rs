@@ -22,6 +22,10 @@ impl Cluster {
             let Some(runnable) = self.runnables.get(&new.version.hash) else {
                 return Err(Rejected::VersionUnknown(new.id));
             };
+            let pins = &runnable.container().pins;
+            if let Some(pin) = pins.iter().find(|pin| self.sealed(pin).is_none()) {
+                return Err(Rejected::SecretGone(pin.clone()));
+            }
             let node = self.nodes.get(&new.node).ok_or(Rejected::NoSuchNode(new.node))?;
             let wanted = runnable.container().resources;
             let sum = reserved.entry(new.node).or_default();

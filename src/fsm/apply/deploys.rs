@@ -28,6 +28,7 @@ impl Cluster {
         if let Some(name) = self.changed_kind(&asked.target) {
             return Err(Rejected::KindChanged(name));
         }
+        self.check_pins(&asked.target)?;
         let waiting: Vec<DeployId> = self.waiting_deploys(&asked.project).map(|deploy| deploy.id).collect();
         let active = self.active_deploy(&asked.project).map(|deploy| deploy.id);
         if let (true, Some(id)) = (asked.kind.is_relative(), active.or(waiting.first().copied())) {
@@ -125,6 +126,7 @@ impl Cluster {
         self.forget_old_deploys(&project);
         self.start_next(&project);
         self.sweep_runnables();
+        self.prune_secrets();
         Ok(Done::Plain)
     }
 
@@ -175,6 +177,7 @@ impl Cluster {
         self.deploys =
             self.deploys.iter().filter(|(_, deploy)| deploy.project != *name).map(clone_pair).collect();
         self.sweep_runnables();
+        self.prune_secrets();
         Ok(Done::Plain)
     }
 

@@ -3,6 +3,7 @@
 mod allocs;
 mod deploys;
 mod nodes;
+mod secrets;
 mod steps;
 
 use mill_model::limits;
@@ -57,6 +58,8 @@ impl Cluster {
             Command::ReportAllocs { node, statuses } => self.report_allocs(node, statuses, touched),
             Command::ForgetAllocs(allocs) => self.forget_allocs(&allocs),
             Command::ForgetProject(project) => self.forget_project(&project),
+            Command::SetSecret { secret, sealed, by } => self.set_secret(secret, sealed, by, touched),
+            Command::DeleteSecret { secret, by } => self.delete_secret(&secret, by, touched),
         }
     }
 

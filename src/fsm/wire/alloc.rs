@@ -6,7 +6,7 @@ use mill_protos::v1 as pb;
 
 use super::Wire;
 use super::read::{Malformed, each, hash, port, required, text, time};
-use super::spec::declared_port;
+use super::spec::{declared_port, pin};
 use crate::alloc::{Alloc, StopReason, Version};
 use crate::cluster::Runnable;
 
@@ -213,6 +213,10 @@ impl Wire for Failure {
                 Kind::PortTaken(pb::PortTaken { port: (*port).into(), holder: holder.clone() })
             }
             Failure::Runtime { detail } => Kind::Runtime(detail.clone()),
+            Failure::SecretUnavailable { secret, detail } => Kind::SecretUnavailable(pb::SecretUnavailable {
+                secret: Some(secret.wire()),
+                detail: detail.clone(),
+            }),
             Failure::Vanished => Kind::Vanished(empty),
         };
         pb::Failure { kind: Some(kind) }
@@ -234,6 +238,10 @@ pub(super) fn failure(message: pb::Failure) -> Result<Failure, Malformed> {
         Kind::NoSuchUser(user) => Failure::NoSuchUser { user },
         Kind::PortTaken(taken) => Failure::PortTaken { port: port(taken.port)?.get(), holder: taken.holder },
         Kind::Runtime(detail) => Failure::Runtime { detail },
+        Kind::SecretUnavailable(unavailable) => Failure::SecretUnavailable {
+            secret: Box::new(pin(&required(unavailable.secret, "failure secret")?)?),
+            detail: unavailable.detail,
+        },
         Kind::Vanished(_) => Failure::Vanished,
     })
 }

@@ -86,6 +86,14 @@ impl Wire for Command {
             Command::ForgetProject(project) => {
                 Kind::ForgetProject(pb::ForgetProject { project: project.to_string() })
             }
+            Command::SetSecret { secret, sealed, by } => Kind::SetSecret(pb::SetSecret {
+                secret: secret.to_string(),
+                sealed: sealed.clone(),
+                by: by.clone(),
+            }),
+            Command::DeleteSecret { secret, by } => {
+                Kind::DeleteSecret(pb::DeleteSecret { secret: secret.to_string(), by: by.clone() })
+            }
             Command::ForgetAllocs(allocs) => Kind::ForgetAllocs(pb::ForgetAllocs {
                 allocs: allocs.iter().map(ToString::to_string).collect(),
             }),
@@ -123,6 +131,14 @@ fn command(kind: Kind) -> Result<Command, Malformed> {
             Command::ReportAllocs { node: NodeId(message.node), statuses: each(message.statuses, status)? }
         }
         Kind::ForgetProject(message) => Command::ForgetProject(text(&message.project, "project name")?),
+        Kind::SetSecret(message) => Command::SetSecret {
+            secret: text(&message.secret, "secret")?,
+            sealed: message.sealed,
+            by: message.by,
+        },
+        Kind::DeleteSecret(message) => {
+            Command::DeleteSecret { secret: text(&message.secret, "secret")?, by: message.by }
+        }
         Kind::ForgetAllocs(message) => Command::ForgetAllocs(texts(&message.allocs, "alloc id")?),
     })
 }

@@ -49,6 +49,7 @@ impl Wire for DeployKind {
             Self::Scale { service } => Kind::Scale(service.to_string()),
             Self::Restart { service } => Kind::Restart(service.to_string()),
             Self::Undeploy => Kind::Undeploy(pb::Empty {}),
+            Self::Roll { secret } => Kind::Roll(secret.to_string()),
         };
         pb::DeployKind { kind: Some(kind) }
     }
@@ -62,6 +63,7 @@ pub(super) fn deploy_kind(message: pb::DeployKind) -> Result<DeployKind, Malform
         Kind::Scale(service) => DeployKind::Scale { service: text(&service, "service name")? },
         Kind::Restart(service) => DeployKind::Restart { service: text(&service, "service name")? },
         Kind::Undeploy(_) => DeployKind::Undeploy,
+        Kind::Roll(secret) => DeployKind::Roll { secret: text(&secret, "secret")? },
     })
 }
 

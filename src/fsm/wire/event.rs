@@ -25,6 +25,12 @@ impl Wire for EventKind {
             EventKind::NodeRegistered { node } => {
                 pb::event::Kind::NodeRegistered(pb::NodeRegistered { node: node.0 })
             }
+            EventKind::SecretSet { secret, version, by } => {
+                pb::event::Kind::SecretSet(pb::SecretSet { secret: secret.to_string(), version, by })
+            }
+            EventKind::SecretDeleted { secret, by } => {
+                pb::event::Kind::SecretDeleted(pb::SecretDeleted { secret: secret.to_string(), by })
+            }
             EventKind::DeployChanged { deploy, project, kind, started, outcome, by } => {
                 pb::event::Kind::DeployChanged(pb::DeployChanged {
                     deploy: deploy.0,
@@ -85,6 +91,14 @@ fn kind(message: pb::event::Kind) -> Result<EventKind, Malformed> {
     let of = |message: Option<pb::Workload>| workload(&required(message, "event workload")?);
     Ok(match message {
         Kind::NodeRegistered(event) => EventKind::NodeRegistered { node: NodeId(event.node) },
+        Kind::SecretSet(event) => EventKind::SecretSet {
+            secret: text(&event.secret, "secret")?,
+            version: event.version,
+            by: event.by,
+        },
+        Kind::SecretDeleted(event) => {
+            EventKind::SecretDeleted { secret: text(&event.secret, "secret")?, by: event.by }
+        }
         Kind::DeployChanged(event) => EventKind::DeployChanged {
             deploy: DeployId(event.deploy),
             kind: deploy_kind(required(event.kind.clone(), "deploy kind")?)?,

@@ -7,6 +7,7 @@ mod deploy;
 mod event;
 pub(crate) mod hash;
 mod read;
+mod secret;
 mod spec;
 mod state;
 

@@ -6,7 +6,7 @@ use mill_model::spec::{
     VolumeKind, VolumeMount,
 };
 use mill_model::template::{Part, ServiceField, ServiceRef};
-use mill_model::{Bytes, Millicores, ProjectSpec, Resources, ServiceSpec, TaskSpec, Template};
+use mill_model::{Bytes, Millicores, Pin, ProjectSpec, Resources, ServiceSpec, TaskSpec, Template};
 use mill_protos::v1 as pb;
 
 use super::Wire;
@@ -116,6 +116,7 @@ impl Wire for ContainerSpec {
             cap_add: self.cap_add.clone(),
             cap_drop: self.cap_drop.clone(),
             devices: self.devices.clone(),
+            pins: self.pins.iter().map(Wire::wire).collect(),
         }
     }
 }
@@ -144,7 +145,20 @@ fn container(message: pb::ContainerSpec) -> Result<ContainerSpec, Malformed> {
         cap_add: message.cap_add,
         cap_drop: message.cap_drop,
         devices: message.devices,
+        pins: message.pins.iter().map(pin).collect::<Result<_, _>>()?,
     })
+}
+
+impl Wire for Pin {
+    type Message = pb::Pin;
+
+    fn wire(&self) -> pb::Pin {
+        pb::Pin { secret: self.secret.to_string(), version: self.version }
+    }
+}
+
+pub(super) fn pin(message: &pb::Pin) -> Result<Pin, Malformed> {
+    Ok(Pin { secret: text(&message.secret, "secret")?, version: message.version })
 }
 
 fn arguments(list: &[Template]) -> pb::Arguments {

@@ -12,7 +12,7 @@ use super::alloc::alloc;
 use super::deploy::{by_name, deploy, past, service, task};
 use super::event::event;
 use super::read::{Malformed, each, hash, required, text, time};
-use super::spec;
+use super::{secret, spec};
 use crate::alloc::Alloc;
 use crate::cluster::{Cluster, Runnable, Token};
 use crate::node::Node;
@@ -45,6 +45,7 @@ pub(crate) fn to_snapshot(cluster: &Cluster) -> pb::Snapshot {
         events: cluster.events.iter().map(Wire::wire).collect(),
         runnables: cluster.runnables.iter().map(runnable).collect(),
         ca_certificate: cluster.ca_certificate.clone(),
+        secrets: cluster.secrets.iter().map(secret::to_message).collect(),
     }
 }
 
@@ -69,6 +70,7 @@ pub(crate) fn from_snapshot(message: pb::Snapshot) -> Result<Cluster, Malformed>
         tokens: each(message.tokens, token)?.into_iter().collect(),
         events: each(message.events, event)?.into_iter().collect(),
         runnables,
+        secrets: each(message.secrets, secret::read)?.into_iter().collect(),
         ..Cluster::default()
     };
     for alloc in allocs {

@@ -11,6 +11,7 @@ use mill_api::deploys::{Action, DeployRequest, RollbackRequest, ScaleRequest};
 use mill_api::doctor::{Finding, Report};
 use mill_api::paths::ROUTES;
 use mill_api::progress::{Outcome, Progress, Step};
+use mill_api::secrets::{Rolled, SecretSet};
 use mill_api::{ApiError, Code};
 use serde_json::{Value, json};
 
@@ -85,6 +86,9 @@ fn shapes() -> Vec<(&'static str, Value)> {
             Finding::warn("disk", "3G of 20G free at /var/lib/mill", "make room"),
         ],
     };
+    let secret_set = SecretSet { secret: canned::secrets().remove(0), warnings: vec![] };
+    let roll = Action::Roll { secret: "shop/db.password".parse().unwrap() };
+    let rolled = Rolled { deploys: vec![canned::deploy(roll)], refused: vec![] };
     vec![
         ("DeployRequest", value(serde_json::to_value(deploy))),
         (
@@ -94,6 +98,12 @@ fn shapes() -> Vec<(&'static str, Value)> {
         ("ScaleRequest", value(serde_json::to_value(ScaleRequest { replicas: 3 }))),
         ("RestartActor", json!({ "path": "daemon/agent/images" })),
         ("InitRequest", value(serde_json::to_value(InitRequest::default()))),
+        ("SetRequest", json!({ "value": { "text": "correct horse" } })),
+        ("Secret", first(value(serde_json::to_value(canned::secrets())))),
+        ("SecretSet", value(serde_json::to_value(secret_set))),
+        ("SecretHistory", value(serde_json::to_value(canned::secret_history()))),
+        ("Value", json!({ "text": "correct horse" })),
+        ("Rolled", value(serde_json::to_value(rolled))),
         ("Status", value(serde_json::to_value(canned::status()))),
         ("Node", first(value(serde_json::to_value(canned::nodes())))),
         ("Service", first(value(serde_json::to_value(canned::services())))),
@@ -236,6 +246,6 @@ fn all_commands_of_this_version_are_there() {
     assert_eq!(
         names.join(" "),
         "actors allocs clean completions daemon deploy dev doctor events exec history init inspect logs nodes plan plane \
-         restart rollback scale services status undeploy why"
+         restart rollback scale secret services status undeploy why"
     );
 }

@@ -58,6 +58,7 @@ fn render(history: &[HistoryEntry], terminal: &Terminal) -> String {
             Action::Scale { service, replicas } => format!("scale {service} to {replicas}"),
             Action::Restart { service } => format!("restart {service}"),
             Action::Undeploy => "undeploy".to_owned(),
+            Action::Roll { secret } => format!("roll {secret}"),
         };
         let current = if entry.current { " (current)" } else { "" };
         let images: Vec<String> = entry.images.values().map(image).collect();

@@ -27,6 +27,7 @@ mod reach;
 mod restart;
 mod rollback;
 mod scale;
+mod secret;
 mod services;
 mod source;
 mod status;
@@ -88,6 +89,8 @@ enum Command {
     Scale(scale::ScaleArgs),
     Restart(restart::RestartArgs),
     Undeploy(undeploy::UndeployArgs),
+    #[command(alias = "secrets")]
+    Secret(Box<secret::SecretArgs>),
 
     Status(status::StatusArgs),
     #[command(alias = "service-list", alias = "ls")]
@@ -230,6 +233,7 @@ async fn run_on(ui: &mut ui::Ui<'_>, command: &Command) -> Result<(), CliError> 
         Command::Scale(args) => scale::run(ui, api, args).await,
         Command::Restart(args) => restart::run(ui, api, args).await,
         Command::Undeploy(args) => undeploy::run(ui, api, args).await,
+        Command::Secret(args) => secret::run(ui, api, args).await,
         Command::Status(args) => status::run(ui, api, args).await,
         Command::Services(args) => services::run(ui, api, args).await,
         Command::Allocs(args) => allocs::run(ui, api, args).await,
@@ -266,6 +270,7 @@ impl Command {
             Self::Scale(args) => &args.reach,
             Self::Restart(args) => &args.reach,
             Self::Undeploy(args) => &args.reach,
+            Self::Secret(args) => args.reach(),
             Self::Status(args) => &args.reach,
             Self::Services(args) => &args.reach,
             Self::Allocs(args) => &args.reach,

@@ -7,6 +7,7 @@ use axum::http::{Request, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use mill_api::deploys::Action;
 use mill_api::progress::{Outcome, Progress, Step};
+use mill_api::secrets::{Rolled, SecretSet};
 use mill_api::{ApiError, Code, sse};
 use serde::Serialize;
 use tempfile::TempDir;
@@ -74,6 +75,19 @@ fn answer(method: &str, path: &str) -> Response {
         ("GET", "/v1/events") => json(&canned::events()),
         ("GET", "/v1/actors") => json(&canned::actors()),
         ("POST", "/v1/actors/restart") => json(&serde_json::json!({})),
+        ("GET", "/v1/secrets") => json(&canned::secrets()),
+        ("PUT", _) | ("DELETE", "/v1/secrets/smtp.token") if path.contains("/secrets/") => {
+            let secret = canned::secrets().remove(0);
+            match method {
+                "PUT" => json(&SecretSet { secret, warnings: vec![] }),
+                _ => json(&secret),
+            }
+        }
+        ("GET", "/v1/projects/shop/secrets/db.password") => json(&canned::secret_history()),
+        ("GET", "/v1/secrets/tls.key/value") => json(&serde_json::json!({ "text": "hunter2" })),
+        ("POST", "/v1/projects/shop/secrets/db.password/roll") => {
+            json(&Rolled { deploys: vec![deploy], refused: vec![] })
+        }
         ("POST", "/v1/plan") => json(&canned::plan()),
         ("GET", "/v1/logs") => stream(&canned::log_lines()),
         ("GET", "/v1/deploys/14/progress") => {
@@ -98,6 +112,7 @@ async fn each_command_asks_what_it_should() {
     let cluster = Cluster::new();
     let services = "GET /v1/services";
     let projects = "GET /v1/projects";
+    let secrets = "GET /v1/secrets";
     let progress = "GET /v1/deploys/14/progress";
     for (line, asked) in [
         ("status", vec!["GET /v1/status"]),
@@ -125,6 +140,23 @@ async fn each_command_asks_what_it_should() {
         ("rollback shop --to #12 -d", vec![projects, r#"POST /v1/projects/shop/rollback {"to":12}"#]),
         ("rollback shop -d", vec![projects, r#"POST /v1/projects/shop/rollback {"to":null}"#]),
         ("undeploy shop --yes", vec![projects, "DELETE /v1/projects/shop {}", progress]),
+        ("secret list", vec![secrets]),
+        (
+            "secret set db.password hunter2",
+            vec![secrets, r#"PUT /v1/projects/shop/secrets/db.password {"value":{"text":"hunter2"}}"#],
+        ),
+        (
+            "secret set new --shared hunter2",
+            vec![secrets, r#"PUT /v1/secrets/new {"value":{"text":"hunter2"}}"#],
+        ),
+        (
+            "secret set blog/new x",
+            vec![secrets, r#"PUT /v1/projects/blog/secrets/new {"value":{"text":"x"}}"#],
+        ),
+        ("secret get tls.key --version 1", vec![secrets, "GET /v1/secrets/tls.key/value?version=1"]),
+        ("secret history db.password", vec![secrets, "GET /v1/projects/shop/secrets/db.password"]),
+        ("secret roll db.password -d", vec![secrets, "POST /v1/projects/shop/secrets/db.password/roll {}"]),
+        ("secret delete smtp.token --yes", vec![secrets, "DELETE /v1/secrets/smtp.token {}"]),
         ("deploy --attach 14", vec!["GET /v1/deploys/14", progress]),
         ("deploy --cancel 14", vec!["POST /v1/deploys/14/cancel {}", progress]),
         ("deploy --cancel --project shop -d", vec![projects, "POST /v1/deploys/14/cancel {}"]),
@@ -183,6 +215,9 @@ async fn every_answer_is_json_when_asked_for() {
         "why web",
         "events",
         "actors",
+        "secret list",
+        "secret get tls.key",
+        "secret history db.password",
         "scale web 3 -d",
     ] {
         let (_, printed, result) = cluster.run(&format!("{line} --json")).await;
@@ -206,6 +241,11 @@ async fn what_can_not_be_done_has_its_exit_code_and_a_hint() {
         ("undeploy shop", Exit::Usage),
         ("deploy --attach 99", Exit::Refused),
         ("deploy -f /nonexistent", Exit::Usage),
+        ("secret set new hunter2", Exit::Usage),
+        ("secret set db.password", Exit::Usage),
+        ("secret set db.password --file /nonexistent", Exit::Usage),
+        ("secret get nothing", Exit::Refused),
+        ("secret delete smtp.token", Exit::Usage),
     ] {
         let (_, _, result) = cluster.run(line).await;
         let error = result.unwrap_err();
@@ -232,6 +272,12 @@ fn a_wrong_line_is_refused_by_itself() {
         "completions tcsh",
         "actors restart",
         "scale web many",
+        "secret",
+        "secret set",
+        "secret set a/b/c x",
+        "secret set x --detach",
+        "secret set x y --file z",
+        "secret get x --shared --project shop",
     ] {
         let words = std::iter::once("mill").chain(line.split(' ').filter(|word| !word.is_empty()));
         assert!(Cli::try_parse_from(words).is_err(), "{line}");
@@ -268,7 +314,7 @@ fn words_that_are_not_ours_are_answered_with_ours() {
         misread(&Cli::try_parse_from(&args).unwrap_err(), &args)
     };
     for (line, message, hint) in [
-        ("secret set x", "`mill secret` is not yet in this version", "mill --help"),
+        ("volume create x", "`mill volume` is not yet in this version", "mill --help"),
         ("apply -f x.kdl", "there is no `mill apply`", "did you mean `mill deploy -f FILE`?"),
         ("job run x.nomad", "there is no `mill job`", "did you mean `mill deploy -f FILE`?"),
         ("wy web", "there is no `mill wy`", "did you mean `mill why`?"),

@@ -36,7 +36,7 @@ impl Word {
 const LIST: &str = "`mill --help` lists what there is";
 
 /// Commands that later versions have (product.md §8).
-const LATER: [&str; 31] = [
+const LATER: [&str; 30] = [
     "join",
     "leave",
     "upgrade",
@@ -52,7 +52,6 @@ const LATER: [&str; 31] = [
     "kill",
     "top",
     "port-forward",
-    "secret",
     "volume",
     "cert",
     "routes",
@@ -156,7 +155,7 @@ mod tests {
             ("rollout undo", Some(Word::Called("mill rollback"))),
             ("node ls", Some(Word::Called("mill nodes"))),
             ("node drain", Some(Word::Later)),
-            ("secret set x", Some(Word::Later)),
+            ("volume create x", Some(Word::Later)),
             ("down", Some(Word::Later)),
             ("frobnicate", None),
             ("", None),

@@ -36,6 +36,8 @@ type Real = Parts<Machine, RealDisk, KernelRandom, FileLogs, OtherProcess>;
 /// Runs a node until it is told to stop.
 pub(crate) fn run(config: &NodeConfig, dev: bool) -> Result<Exit, CliError> {
     start_logging(&config.log);
+    // Secrets pass through this process.
+    host::forbid_core_dumps();
     // The one provider that is compiled in; refused only if somebody was faster.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();

@@ -55,7 +55,13 @@ pub(super) fn home(error: &HomeError, data: &Path) -> CliError {
                 path.display()
             )
         }
-        HomeError::Identity { .. } => lost(data),
+        HomeError::Foreign { path, .. } => {
+            format!(
+                "`chown root: {}` if you know that nobody else has read it; else the node must begin anew",
+                path.display()
+            )
+        }
+        HomeError::Identity { .. } | HomeError::Missing { .. } => lost(data),
         HomeError::Io { source, what, .. } => match source.kind() {
             io::ErrorKind::NotFound if *what == "read" => lost(data),
             kind => hint_for(kind),
@@ -271,6 +277,8 @@ mod tests {
             (io("read", io::ErrorKind::NotFound), "from a backup"),
             (io("open", io::ErrorKind::Interrupted), "mill doctor"),
             (HomeError::Exposed { path: "/d/keys/k".into(), mode: 0o644 }, "chmod 600 /d/keys/k"),
+            (HomeError::Foreign { path: "/d/keys/k".into(), owner: 1000 }, "chown root: /d/keys/k"),
+            (HomeError::Missing { path: "/d/keys/k".into() }, "from a backup"),
         ] {
             let told = home(&error, Path::new("/d"));
             assert!(told.because[0].reason.contains("/d"), "{told:?}");

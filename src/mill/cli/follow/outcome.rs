@@ -50,6 +50,7 @@ fn done(deploy: &Deploy, board: &Board, took: Duration) -> String {
         }
         Action::Restart { service } => format!("restarted {project}/{service} as #{id} in {took}"),
         Action::Undeploy => format!("undeployed {project} in {took}"),
+        Action::Roll { secret } => format!("rolled {secret} out in {project} as #{id} in {took}"),
     };
     for gap in gaps(board) {
         text.push_str(&format!("\n{gap}"));

@@ -249,6 +249,11 @@ async fn each_action_has_its_last_word() {
         (&rollout(), Action::Scale { service: web(), replicas: 3 }, "scaled shop/web to 3 as #14 in 2.7s\n"),
         (&rollout(), Action::Restart { service: web() }, "restarted shop/web as #14 in 2.7s\n"),
         (&rollout(), Action::Undeploy, "undeployed shop in 2.7s\n"),
+        (
+            &rollout(),
+            Action::Roll { secret: "shop/key".parse().unwrap() },
+            "rolled shop/key out in shop as #14 in 2.7s\n",
+        ),
     ] {
         let mut screen = Screen::default();
         Server::that_tells(events).follow(&mut screen, action).await.unwrap();

@@ -1,5 +1,6 @@
 //! Where a command writes: data to one place, talk to the other, each maybe a terminal.
 
+pub(crate) mod hidden;
 mod table;
 mod units;
 
