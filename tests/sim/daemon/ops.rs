@@ -165,6 +165,7 @@ impl World {
             return broken(objection);
         }
         self.judge_start_of(name)?;
+        let has_secrets = self.has_secrets(name);
         let (now, wall_now, wild) = (self.now, self.wall(), self.wild);
         let program = Program::draw(container.kind, now, wild, &mut self.dice);
         let ends = program.ends;
@@ -176,10 +177,16 @@ impl World {
         }
         note!(self, "container {}.{} runs", name.0, name.1);
         self.tally.containers += 1;
+        self.tally.pinned += u64::from(has_secrets);
         if let Some((at, exit)) = ends {
             self.at(at.0 - now.0, Event::Exit { name: name.clone(), exit, told: false });
         }
         Ok(())
+    }
+
+    fn has_secrets(&self, name: &Name) -> bool {
+        let container = self.runtime.containers.get(name);
+        container.is_some_and(|container| !container.assignment.container.pins.is_empty())
     }
 
     pub(super) fn signal(&mut self, alloc: &AllocId, incarnation: Incarnation, kill: bool) -> Go {

@@ -8,7 +8,7 @@ use mill_control::node::Node;
 use mill_control::pace::Pace;
 use mill_control::replica::{Config, Effects, Replica, Snapshot};
 use mill_drivers::disk::{Directory, Disk, FakeDirectory, LogFiles};
-use mill_fsm::{Cluster, Command, Done, Entry, Rejected};
+use mill_fsm::{Cluster, Command, DeployKind, Done, Entry, Rejected};
 use mill_model::{NodeId, Term};
 use mill_wal::{Batch, Op, Recovery, recover};
 
@@ -296,17 +296,21 @@ impl World {
     fn answer(&mut self, by: &Proposer, result: Result<Done, Rejected>) -> Go {
         if let Err(rejected) = &result {
             note!(self, "{by:?} is refused: {rejected}");
+            self.tally.secrets_kept += u64::from(matches!(rejected, Rejected::SecretUsed { .. }));
         }
         match by {
             Proposer::Node => {}
             Proposer::User => {
+                self.tally.secrets += u64::from(matches!(result, Ok(Done::SecretVersion(_))));
                 if let Ok(Done::Deploy(id)) = result {
                     let deploy = self.daemon()?.raft.cluster.deploys.get(&id);
+                    let is_roll = deploy.is_some_and(|d| matches!(d.kind, DeployKind::Roll { .. }));
                     let Some(project) = deploy.map(|deploy| deploy.project.clone()) else {
                         return broken(format!("deploy {id} is acknowledged and isn't there"));
                     };
                     self.acked.insert(id, project);
                     self.tally.deploys += 1;
+                    self.tally.rolls += u64::from(is_roll);
                 }
             }
             Proposer::Leader => {

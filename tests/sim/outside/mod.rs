@@ -1,6 +1,7 @@
 //! What lives outside of the daemon and goes on without it: containers and their programs, records on the disk,
 //! the user.
 
+pub(crate) mod keeper;
 pub(crate) mod program;
 pub(crate) mod records;
 pub(crate) mod runtime;

@@ -13,6 +13,7 @@ use mill_model::{
 };
 
 use super::Kind;
+use super::keeper::has_secrets;
 use crate::daemon::raft::Proposer;
 use crate::dice::Dice;
 use crate::world::{Event, Go, World};
@@ -29,16 +30,18 @@ pub(crate) struct User {
     images: u64,
     /// Bad images, in a hundred.
     bad: u64,
+    /// Whether it has secrets.
+    pub(super) secrets: bool,
 }
 
 impl User {
-    pub(crate) fn new(dice: &mut Dice) -> Self {
+    pub(crate) fn new(seed: u64, dice: &mut Dice) -> Self {
         let capacity = if dice.percent(20) { 1500 } else { 64_000 };
         let named = |index: u64| {
             Some(ProjectSpec { name: name(format!("p{index}"))?, services: vec![], tasks: vec![] })
         };
         let projects = (0..dice.between(1, PROJECTS as u64)).filter_map(named).collect();
-        Self { capacity, projects, images: 0, bad: dice.below(60) }
+        Self { capacity, projects, images: 0, bad: dice.below(60), secrets: has_secrets(seed) }
     }
 }
 
@@ -62,8 +65,12 @@ impl World {
         let Some(project) = self.user.projects.get(turn).map(|project| project.name.clone()) else {
             return Ok(());
         };
+        if self.user.secrets && self.dice.percent(45) {
+            let command = self.keeps_secrets(&cluster, &project);
+            return command.map_or(Ok(()), |command| self.propose(command, Proposer::User));
+        }
         let command = match self.dice.below(100) {
-            0..55 => self.deploy(turn),
+            0..55 => self.deploy(turn, &cluster),
             55..65 => self.scale(&cluster, &project),
             65..73 => self.restart(&cluster, &project),
             73..81 => rollback(&cluster, &project),
@@ -76,7 +83,7 @@ impl World {
         }
     }
 
-    fn deploy(&mut self, turn: usize) -> Option<Command> {
+    fn deploy(&mut self, turn: usize, cluster: &Cluster) -> Option<Command> {
         let mut spec = self.user.projects.get(turn)?.clone();
         for index in 0..3 {
             self.change_service(&mut spec, index);
@@ -101,6 +108,9 @@ impl World {
                 service.depends_on.push(on.clone());
             }
             earlier.push(service.name.clone());
+        }
+        if self.user.secrets {
+            self.use_secrets(cluster, &mut spec);
         }
         if let Some(kept) = self.user.projects.get_mut(turn) {
             *kept = spec.clone();
@@ -260,7 +270,7 @@ fn undeploy(cluster: &Cluster, project: &ProjectName) -> Option<Command> {
     Some(begin(DeployKind::Undeploy, ProjectSpec { name, services: vec![], tasks: vec![] }, false))
 }
 
-fn begin(kind: DeployKind, target: ProjectSpec, replace: bool) -> Command {
+pub(super) fn begin(kind: DeployKind, target: ProjectSpec, replace: bool) -> Command {
     let (project, target) = (target.name.clone(), Arc::new(target));
     Command::BeginDeploy { project, kind, target, replace, by: "user".to_owned() }
 }

@@ -129,7 +129,7 @@ impl World {
         let mut dice = Dice::new(seed);
         let weather = Weather::draw(&mut dice);
         let tempo = Arc::new(weather::tempo(&mut dice));
-        let user = User::new(&mut dice);
+        let user = User::new(seed, &mut dice);
         let mut world = Self {
             now: START,
             skew: 0,

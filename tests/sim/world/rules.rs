@@ -61,8 +61,34 @@ impl World {
             Some(alloc) => {
                 broken(format!("{} is {} and {}.{} starts", name.0, alloc.status.phase, name.0, name.1))
             }
-            None => Ok(()),
+            None => self.judge_secrets_of(name),
         }
+    }
+
+    /// A container starts with the versions that its alloc was placed with, whatever was set, rolled and deleted since.
+    fn judge_secrets_of(&self, name: &Name) -> Go {
+        let Some((_, cluster)) = &self.truth else { return Ok(()) };
+        let (Some(container), Some(alloc)) = (self.runtime.containers.get(name), cluster.allocs.get(&name.0))
+        else {
+            return Ok(());
+        };
+        let pins = &container.assignment.container.pins;
+        let text = cluster.runnables.get(&alloc.version.hash).map(Runnable::container);
+        if text.is_some_and(|text| text.pins != *pins) {
+            return broken(format!(
+                "{}.{} starts with other secrets than agreed on: {pins:?}",
+                name.0, name.1
+            ));
+        }
+        for pin in pins {
+            if cluster.sealed(pin).is_none() {
+                return broken(format!("{}.{} starts, and the secret {pin} is no more", name.0, name.1));
+            }
+            if !pin.secret.scope.is_open_to(&alloc.workload.project) {
+                return broken(format!("{}.{} starts with another project's {pin}", name.0, name.1));
+            }
+        }
+        Ok(())
     }
 
     /// A node is about to remove a container of which it knows no owner. It must know them all.

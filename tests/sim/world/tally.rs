@@ -28,6 +28,10 @@ macro_rules! tally {
 
 tally! {
     deploys: "deploys",
+    secrets: "secrets set",
+    rolls: "secrets rolled",
+    secrets_kept: "secrets kept from being deleted",
+    pinned: "containers with secrets",
     containers: "containers run",
     crashes: "crashes of the daemon",
     power_losses: "power losses",
