@@ -138,12 +138,18 @@ impl Server {
                 Some(came) => ("200 OK", came),
                 None => ("404 Not Found", String::new()),
             },
-            _ => match path.strip_prefix("/env/").map(std::env::var) {
-                Some(Ok(value)) => ("200 OK", value),
-                _ => ("404 Not Found", format!("nothing at {path}\n")),
+            _ => match told(path) {
+                Some(value) => ("200 OK", value),
+                None => ("404 Not Found", format!("nothing at {path}\n")),
             },
         }
     }
+}
+
+/// `/env/NAME`, a variable; `/file/PATH`, a file of text.
+fn told(path: &str) -> Option<String> {
+    let variable = path.strip_prefix("/env/").and_then(|name| std::env::var(name).ok());
+    variable.or_else(|| std::fs::read_to_string(path.strip_prefix("/file")?).ok())
 }
 
 /// What is asked.

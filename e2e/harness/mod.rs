@@ -14,6 +14,7 @@ pub mod processes;
 pub mod registry;
 pub mod runner;
 pub mod running;
+pub mod search;
 pub mod space;
 pub mod terminal;
 pub mod tool;

@@ -17,6 +17,7 @@ mod machine;
 mod mapped;
 mod order;
 mod refusals;
+mod secrets;
 mod seen;
 mod unmodified;
 
@@ -69,6 +70,7 @@ pub const STORIES: &[Story] = &[
     absence::SIGTERM,
     refusals::CONFIGS,
     refusals::REQUESTS,
+    secrets::SECRETS,
     clean::CLEAN,
     mapped::PORTS,
     mapped::NO_BPF,

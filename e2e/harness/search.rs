@@ -1,0 +1,201 @@
+//! Looks for a secret in every place where it must not be (product.md P8).
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use super::{Context as _, Failed, processes};
+
+/// What a file is read in: a value that lies across two of them is seen, since they overlap.
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// A value, and what it looks like to whoever packs bytes into text.
+struct Needle(Vec<Vec<u8>>);
+
+impl Needle {
+    fn of(value: &[u8]) -> Self {
+        let hex = value.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into_bytes();
+        // Base64 depends on what stands before: three ways, each without the digits that its neighbours share.
+        let base64 = (0..3).map(|skip| base64(value.get(skip..).unwrap_or_default()));
+        Self([value.to_vec(), hex].into_iter().chain(base64).collect())
+    }
+
+    fn is_in(&self, bytes: &[u8]) -> bool {
+        self.0.iter().any(|form| !form.is_empty() && contains(bytes, form))
+    }
+
+    fn longest(&self) -> usize {
+        self.0.iter().map(Vec::len).max().unwrap_or_default()
+    }
+}
+
+/// Whole groups of three bytes alone.
+fn base64(bytes: &[u8]) -> Vec<u8> {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let group = |group: &[u8]| {
+        let bits = group.iter().fold(0_usize, |bits, byte| bits << 8 | usize::from(*byte));
+        [18, 12, 6, 0].map(|shift| DIGITS.get(bits >> shift & 63).copied().unwrap_or_default())
+    };
+    bytes.chunks_exact(3).flat_map(group).collect()
+}
+
+fn contains(bytes: &[u8], form: &[u8]) -> bool {
+    let Some(first) = form.first() else { return false };
+    let mut rest = bytes;
+    while let Some(at) = rest.iter().position(|byte| byte == first) {
+        rest = rest.get(at..).unwrap_or_default();
+        if rest.starts_with(form) {
+            return true;
+        }
+        rest = rest.get(1..).unwrap_or_default();
+    }
+    false
+}
+
+/// Where to look.
+#[derive(Debug, Clone, Copy)]
+pub struct Places<'a> {
+    /// Files below these, on anything that a disk or swap may hold.
+    pub roots: &'a [&'a Path],
+    /// Those alone that are no older than this one: what is older can't hold what was drawn since.
+    pub since: &'a Path,
+    /// How the programs are called that may have values in their environment.
+    pub entitled: &'a [&'a str],
+}
+
+/// Where any of `values` is found: in files, in the command lines of all processes, in the environment of all that
+/// aren't entitled to them. Answers also how many files and processes were looked at: a search that looks nowhere finds
+/// nothing.
+///
+/// # Errors
+/// The kernel doesn't say what is mounted.
+pub fn traces(values: &[&[u8]], places: Places<'_>) -> Result<Found, Failed> {
+    let Places { roots, since, entitled } = places;
+    let since = fs::metadata(since).or_fail(since.display())?.ctime();
+    let needles: Vec<Needle> = values.iter().map(|value| Needle::of(value)).collect();
+    let mut found = Found::default();
+    let memory = in_memory_alone()?;
+    let mut seen = BTreeSet::new();
+    for root in roots {
+        walk(root, &memory, &mut |path, about| {
+            // Once, however many names it has.
+            if about.ctime() < since || !seen.insert((about.dev(), about.ino())) {
+                return;
+            }
+            found.files += 1;
+            if file_has(path, &needles) {
+                found.at.push(path.display().to_string());
+            }
+        });
+    }
+    for process in processes::all() {
+        found.processes += 1;
+        let line = process.args.join(" ");
+        let environment = fs::read(format!("/proc/{}/environ", process.pid)).unwrap_or_default();
+        let is_entitled =
+            entitled.iter().any(|program| process.args.first().is_some_and(|arg| arg == program));
+        for needle in &needles {
+            if needle.is_in(line.as_bytes()) {
+                found.at.push(format!("the command line of process {}", process.pid));
+            }
+            if !is_entitled && needle.is_in(&environment) {
+                found.at.push(format!("the environment of process {} ({line})", process.pid));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// What a search came to.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// Where it is.
+    pub at: Vec<String>,
+    /// Files looked into.
+    pub files: usize,
+    /// Processes looked at.
+    pub processes: usize,
+}
+
+/// Mount points whose contents are never swapped: ramfs, and tmpfs told so.
+fn in_memory_alone() -> Result<BTreeSet<PathBuf>, Failed> {
+    let text = fs::read_to_string("/proc/self/mountinfo").or_fail("/proc/self/mountinfo")?;
+    let of_line = |line: &str| {
+        let (before, after) = line.split_once(" - ")?;
+        let mut after = after.split(' ');
+        let (kind, options) = (after.next()?, after.nth(1)?);
+        let is_one = kind == "ramfs" || (kind == "tmpfs" && options.split(',').any(|o| o == "noswap"));
+        is_one.then(|| before.split(' ').nth(4).map(PathBuf::from)).flatten()
+    };
+    Ok(text.lines().filter_map(of_line).collect())
+}
+
+fn walk(folder: &Path, memory: &BTreeSet<PathBuf>, look: &mut impl FnMut(&Path, &fs::Metadata)) {
+    let entries = fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
+    for path in entries.map(|entry| entry.path()) {
+        let Ok(about) = fs::symlink_metadata(&path) else { continue };
+        if about.is_dir() && !memory.contains(&path) {
+            walk(&path, memory, look);
+        }
+        if about.is_file() {
+            look(&path, &about);
+        }
+    }
+}
+
+fn file_has(path: &Path, needles: &[Needle]) -> bool {
+    let Ok(mut file) = fs::File::open(path) else { return false };
+    let overlap = needles.iter().map(Needle::longest).max().unwrap_or_default();
+    let mut buffer: Vec<u8> = Vec::with_capacity(CHUNK_BYTES + overlap);
+    loop {
+        let kept = buffer.len().saturating_sub(overlap);
+        buffer.drain(..kept);
+        let limit = u64::try_from(CHUNK_BYTES).unwrap_or(u64::MAX);
+        match (&mut file).take(limit).read_to_end(&mut buffer) {
+            Ok(1..) => {}
+            Ok(0) | Err(_) => return false,
+        }
+        if needles.iter().any(|needle| needle.is_in(&buffer)) {
+            return true;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder() -> PathBuf {
+        let folder = std::env::temp_dir().join(format!("mill-search-{}", std::process::id()));
+        fs::create_dir_all(folder.join("deep/er")).unwrap();
+        folder
+    }
+
+    #[test]
+    fn a_value_is_found_however_it_is_packed_and_wherever_it_lies() {
+        let (folder, value) = (folder(), b"correct-horse-battery");
+        let mut across = vec![b'x'; CHUNK_BYTES - 5];
+        across.extend_from_slice(value);
+        let files: [(&str, Vec<u8>); 5] = [
+            ("plain", value.to_vec()),
+            ("deep/er/across", across),
+            ("hex", b"636f72726563742d686f7273652d62617474657279".to_vec()),
+            // "user:correct-horse-battery" as base64
+            ("base64", b"dXNlcjpjb3JyZWN0LWhvcnNlLWJhdHRlcnk=".to_vec()),
+            ("innocent", b"correct-horse".to_vec()),
+        ];
+        for (name, bytes) in &files {
+            fs::write(folder.join(name), bytes).unwrap();
+        }
+        let places = Places { roots: &[&folder], since: &folder.join("plain"), entitled: &[] };
+        let found = traces(&[value], places).unwrap();
+        fs::remove_dir_all(&folder).unwrap();
+        let mut at: Vec<String> =
+            found.at.iter().map(|path| path.rsplit('/').next().unwrap().to_owned()).collect();
+        at.sort();
+        assert_eq!(at, ["across", "base64", "hex", "plain"]);
+        assert!(found.files == 5 && found.processes > 0);
+    }
+}
