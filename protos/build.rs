@@ -3,7 +3,7 @@
 use std::io::Result;
 
 fn main() -> Result<()> {
-    let files = ["spec", "state", "command"].map(|name| format!("mill/v1/{name}.proto"));
+    let files = ["access", "spec", "state", "command"].map(|name| format!("mill/v1/{name}.proto"));
     println!("cargo::rerun-if-changed=mill");
     prost_build::Config::new().compile_protos(&files, &["."])
 }

@@ -1,13 +1,14 @@
 //! Both trees of actors, and restarting one by hand.
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use mill_api::actors::{Actor, ActorError, ActorStatus, Actors, Busy, RestartActor};
 use mill_api::{ApiError, Code};
 use serde::Serialize;
 
 use super::backend::Backend;
 use super::body::Body;
+use super::gate::Caller;
 use super::reads::Answer;
 use super::server::Server;
 use crate::kit::{ActorInfo, RestartError, Status};
@@ -28,8 +29,11 @@ pub(super) async fn trees<B: Backend>(State(server): State<Server<B>>) -> Answer
 
 pub(super) async fn restart<B: Backend>(
     State(server): State<Server<B>>,
+    Extension(caller): Extension<Caller>,
     Body(RestartActor { path }): Body<RestartActor>,
 ) -> Answer<Nothing> {
+    // It changes nothing that is replicated, so this node's log is where it is written down.
+    tracing::info!(token = %caller.name, %path, "actor restarted by hand");
     if path == "plane" || path.starts_with("plane/") {
         server.backend.restart_plane_actor(&path).await?;
         return Ok(Json(Nothing {}));

@@ -77,6 +77,12 @@ pub trait Backend: Clone + Send + Sync + 'static {
     /// Its containers.
     fn containers(&self) -> &Self::Containers;
 
+    /// Fills `bytes` with what nobody can guess.
+    ///
+    /// # Errors
+    /// The system gives none.
+    fn draw(&self, bytes: &mut [u8]) -> Result<(), ApiError>;
+
     /// Wall time.
     fn now(&self) -> Timestamp;
 

@@ -105,14 +105,20 @@ async fn answer<B: Backend>(
     request: Request<Incoming>,
 ) -> Response {
     let (mut parts, body) = request.into_parts();
-    match gate::admit(&server, origin, &parts) {
-        Ok(caller) => drop(parts.extensions.insert(caller)),
+    let caller = match gate::admit(&server, origin, &parts) {
+        Ok(caller) => caller,
         Err(refused) => return Refusal(refused).into_response(),
-    }
+    };
+    parts.extensions.insert(caller.clone());
     let (method, path) = (parts.method.clone(), parts.uri.path().to_owned());
     let handled = TowerToHyperService::new(router).call(Request::from_parts(parts, body));
     match AssertUnwindSafe(handled).catch_unwind().await {
-        Ok(Ok(response)) => response,
+        Ok(Ok(response)) => {
+            if !response.status().is_success() {
+                gate::note_refused(&server, &caller, response.status().as_str());
+            }
+            response
+        }
         Ok(Err(never)) => match never {},
         Err(_) => {
             tracing::error!(%method, %path, "handler panicked");

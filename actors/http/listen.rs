@@ -1,14 +1,15 @@
 //! The two doors: the root-only Unix socket, and TLS.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use axum::Router;
-use mill_model::limits::API_CONNECTIONS_MAX;
+use mill_model::limits::{API_CONNECTIONS_MAX, API_CONNECTIONS_PER_SOURCE_MAX};
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -23,6 +24,7 @@ use super::Member;
 use super::backend::Backend;
 use super::connection;
 use super::gate::Origin;
+use super::guard::Source;
 use super::server::Server;
 
 /// Why the API can't be listened for.
@@ -142,16 +144,25 @@ impl<B: Backend> Door<B> {
     /// Serves TLS until the daemon leaves.
     pub(super) async fn serve_remote(self, listener: TcpListener, config: Arc<ArcSwap<ServerConfig>>) {
         let _open = self.open.token();
+        let places = Places::default();
         let mut connections = JoinSet::new();
         while let Some(accepted) = self.accept(listener.accept(), &mut connections).await {
-            let Some((stream, _)) = accepted else { continue };
+            let Some((stream, peer)) = accepted else { continue };
             if connections.len() >= API_CONNECTIONS_MAX {
                 tracing::warn!(max = API_CONNECTIONS_MAX, "connection refused: too many are open");
                 continue;
             }
+            let Some(place) = places.take(peer.ip().into()) else {
+                tracing::debug!(%peer, "connection refused: too many are open from there");
+                continue;
+            };
             let acceptor = TlsAcceptor::from(config.load_full());
             let (server, router) = (self.server.clone(), self.router.clone());
-            connections.spawn(shake_hands_and_serve(server, router, acceptor, stream));
+            let origin = Origin::Remote(peer.ip().to_canonical());
+            connections.spawn(async move {
+                let _place = place;
+                shake_hands_and_serve(server, router, acceptor, origin, stream).await;
+            });
         }
         while connections.join_next().await.is_some() {}
     }
@@ -182,18 +193,78 @@ impl<B: Backend> Door<B> {
     }
 }
 
+/// Connections that are open, by where they come from.
+#[derive(Debug, Clone, Default)]
+struct Places(Arc<Mutex<HashMap<Source, usize>>>);
+
+/// One of them, as long as it lives.
+struct Place {
+    places: Places,
+    source: Source,
+}
+
+impl Places {
+    fn open(&self) -> MutexGuard<'_, HashMap<Source, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Room for another one; `None`: whoever is there has enough.
+    fn take(&self, source: Source) -> Option<Place> {
+        let mut places = self.open();
+        let open = places.entry(source).or_default();
+        if *open >= API_CONNECTIONS_PER_SOURCE_MAX {
+            return None;
+        }
+        *open += 1;
+        Some(Place { places: self.clone(), source })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut places = self.places.open();
+        let left = places.get(&self.source).map_or(0, |open| open.saturating_sub(1));
+        match left {
+            0 => places.remove(&self.source),
+            left => places.insert(self.source, left),
+        };
+    }
+}
+
 async fn shake_hands_and_serve<B: Backend>(
     server: Server<B>,
     router: Router,
     acceptor: TlsAcceptor,
+    origin: Origin,
     stream: TcpStream,
 ) {
     // Answers are written whole; waiting for more to send with them only costs time.
     let _ = stream.set_nodelay(true);
     let handshake = tokio::time::timeout(server.tempo.api_head_deadline, acceptor.accept(stream));
     match handshake.await {
-        Ok(Ok(stream)) => connection::serve(server, router, Origin::Remote, stream).await,
+        Ok(Ok(stream)) => connection::serve(server, router, origin, stream).await,
         Ok(Err(error)) => tracing::debug!(%error, "no TLS handshake"),
         Err(_) => tracing::debug!("no TLS handshake in time"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::*;
+
+    #[test]
+    fn one_machine_can_not_take_every_connection() {
+        let places = Places::default();
+        let from = |last: u8| Source::from(IpAddr::from([10, 0, 0, last]));
+        let mut taken: Vec<Place> =
+            (0..API_CONNECTIONS_PER_SOURCE_MAX).map(|_| places.take(from(1)).unwrap()).collect();
+        assert!(places.take(from(1)).is_none());
+        assert!(places.take(from(2)).is_some());
+        taken.pop();
+        assert!(places.take(from(1)).is_some());
+        taken.clear();
+        assert!(places.open().is_empty(), "who left is forgotten");
     }
 }

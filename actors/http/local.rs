@@ -46,7 +46,7 @@ pub(super) async fn init<B: Backend>(
     if server.cluster().is_bootstrapped() {
         return Err(ApiError::new(Code::Conflict, "this node belongs to a cluster already")
             .because(format!("its data is in {}", server.data_dir().display()))
-            .hint("`mill status` shows the cluster")
+            .hint("`mill status` shows the cluster; if its token is lost, `mill token create --role admin`, as root here, makes another")
             .into());
     }
     let backend = server.backend.clone();

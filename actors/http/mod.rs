@@ -17,8 +17,10 @@
 mod actors;
 pub mod backend;
 mod body;
+mod certs;
 mod connection;
 mod gate;
+mod guard;
 mod images;
 mod listen;
 mod local;
@@ -32,6 +34,7 @@ mod streams;
 mod submit;
 #[cfg(test)]
 mod tests;
+mod tokens;
 mod writes;
 
 use std::fmt;
@@ -166,6 +169,7 @@ impl<B: Backend> Actor for Http<B> {
             tempo: Arc::clone(me.tempo()),
             path: me.path().clone(),
             leaving: CancellationToken::new(),
+            guard: guard::Guard::default(),
             connections: AtomicUsize::new(0),
             sessions: Arc::new(Semaphore::new(EXEC_SESSIONS_MAX)),
         });

@@ -17,6 +17,7 @@ use mill_model::{DeployId, Incarnation, ProjectName, Workload, WorkloadName};
 
 use super::backend::Backend;
 use super::body::{Asked, Named};
+use super::gate::Seen;
 use super::present::{self, View};
 use super::refusal::{Refusal, no_such_deploy};
 use super::server::Server;
@@ -25,8 +26,7 @@ use super::streams::logs::tail;
 /// An answer, or why there is none.
 pub(super) type Answer<T> = Result<Json<T>, Refusal>;
 
-pub(super) async fn status<B: Backend>(State(server): State<Server<B>>) -> Json<Status> {
-    let cluster = server.cluster();
+pub(super) async fn status<B: Backend>(State(server): State<Server<B>>, Seen(cluster): Seen) -> Json<Status> {
     Json(present::status::status(
         &server.view(&cluster),
         server.node_name(),
@@ -35,49 +35,51 @@ pub(super) async fn status<B: Backend>(State(server): State<Server<B>>) -> Json<
     ))
 }
 
-pub(super) async fn nodes<B: Backend>(State(server): State<Server<B>>) -> Json<Vec<Node>> {
-    Json(present::nodes::nodes(&server.view(&server.cluster())))
+pub(super) async fn nodes<B: Backend>(
+    State(server): State<Server<B>>,
+    Seen(cluster): Seen,
+) -> Json<Vec<Node>> {
+    Json(present::nodes::nodes(&server.view(&cluster)))
 }
 
-pub(super) async fn services<B: Backend>(State(server): State<Server<B>>) -> Json<Vec<Service>> {
-    Json(present::services::services(&server.view(&server.cluster())))
+pub(super) async fn services<B: Backend>(
+    State(server): State<Server<B>>,
+    Seen(cluster): Seen,
+) -> Json<Vec<Service>> {
+    Json(present::services::services(&server.view(&cluster)))
 }
 
 pub(super) async fn allocs<B: Backend>(
     State(server): State<Server<B>>,
+    Seen(cluster): Seen,
     Asked(query): Asked<AllocQuery>,
 ) -> Json<Vec<Alloc>> {
-    Json(present::allocs::allocs(&server.view(&server.cluster()), &query))
+    Json(present::allocs::allocs(&server.view(&cluster), &query))
 }
 
-pub(super) async fn projects<B: Backend>(State(server): State<Server<B>>) -> Json<Vec<Project>> {
-    Json(present::projects::projects(&server.cluster()))
+pub(super) async fn projects(Seen(cluster): Seen) -> Json<Vec<Project>> {
+    Json(present::projects::projects(&cluster))
 }
 
-pub(super) async fn history<B: Backend>(
-    State(server): State<Server<B>>,
+pub(super) async fn history(
+    Seen(cluster): Seen,
     Named(name): Named<ProjectName>,
 ) -> Answer<Vec<HistoryEntry>> {
-    let cluster = server.cluster();
     let project = project(&cluster, &name)?;
     Ok(Json(present::projects::history(&cluster, project)))
 }
 
-pub(super) async fn deploy<B: Backend>(
-    State(server): State<Server<B>>,
-    Named(id): Named<DeployId>,
-) -> Answer<Deploy> {
-    let cluster = server.cluster();
+pub(super) async fn deploy(Seen(cluster): Seen, Named(id): Named<DeployId>) -> Answer<Deploy> {
     let deploy = cluster.deploys.get(&id).ok_or_else(|| no_such_deploy(id))?;
     Ok(Json(present::deploys::deploy(&cluster, deploy)))
 }
 
 pub(super) async fn why<B: Backend>(
     State(server): State<Server<B>>,
+    Seen(cluster): Seen,
     Named((project, service)): Named<(ProjectName, WorkloadName)>,
 ) -> Answer<Why> {
     let workload = Workload { project, name: service };
-    let cluster = server.cluster();
     let why = present::why::why(&server.view(&cluster), &workload);
     let mut why = why.ok_or_else(|| no_such_workload(&server.view(&cluster), &workload))?;
     for reason in &mut why.reasons {
@@ -90,9 +92,9 @@ pub(super) async fn why<B: Backend>(
 
 pub(super) async fn inspect<B: Backend>(
     State(server): State<Server<B>>,
+    Seen(cluster): Seen,
     Named(name): Named<String>,
 ) -> Answer<Inspected> {
-    let cluster = server.cluster();
     let view = server.view(&cluster);
     let target = view.known().resolve(&name).map_err(ApiError::from)?;
     let inspected = present::inspect::inspect(&view, &target);

@@ -1,6 +1,7 @@
 //! Refusals: what went wrong inside, in the words of the API (product.md P10).
 
 use axum::response::{IntoResponse, Response};
+use http::header::RETRY_AFTER;
 use mill_api::{ApiError, Code};
 use mill_fsm::{Rejected, SecretUser};
 use mill_model::DeployId;
@@ -20,7 +21,12 @@ impl<E: Into<ApiError>> From<E> for Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        (self.0.code.status(), axum::Json(self.0)).into_response()
+        let (status, wait) = (self.0.code.status(), self.0.retry_after_s);
+        let mut response = (status, axum::Json(self.0)).into_response();
+        if let Some(seconds) = wait {
+            response.headers_mut().insert(RETRY_AFTER, seconds.into());
+        }
+        response
     }
 }
 
@@ -97,6 +103,39 @@ fn rejected_write(rejected: &Rejected) -> ApiError {
         ),
         Rejected::KindChanged(_) => plain(Code::Conflict, "deploy without it first, then again with it"),
         Rejected::ProjectInUse(_) => plain(Code::Conflict, "`mill undeploy` stops it first"),
+        Rejected::NoSuchSecret(_)
+        | Rejected::SecretGone(_)
+        | Rejected::SecretOfAnother(_)
+        | Rejected::SecretUsed { .. }
+        | Rejected::SecretSize { .. }
+        | Rejected::TooManySecrets
+        | Rejected::SecretsFull => about_secret(rejected),
+        Rejected::NoCapacity { .. } => plain(Code::Unplaceable, "`mill nodes` shows what is free"),
+        Rejected::TokenNameTaken(_)
+        | Rejected::TokenExists
+        | Rejected::TooManyTokens
+        | Rejected::NoSuchToken(_)
+        | Rejected::LastAdmin(_)
+        | Rejected::TooManyRegistries
+        | Rejected::NoSuchRegistry(_) => about_access(rejected),
+        // What only the leader itself proposes, and what nothing proposes: a defect, in words.
+        Rejected::DeployUnfinished(_)
+        | Rejected::StepBackwards { .. }
+        | Rejected::AllocExists(_)
+        | Rejected::VersionUnknown(_)
+        | Rejected::WrongProject => {
+            plain(Code::Conflict, "`mill status` shows how things stand; try again if it still makes sense")
+        }
+        Rejected::Invariant(broken) => ApiError::new(Code::Crashed, said)
+            .because(broken.to_string())
+            .hint("nothing was changed; this is a defect of Mill: please report it"),
+    }
+}
+
+fn about_secret(rejected: &Rejected) -> ApiError {
+    let said = rejected.to_string();
+    let plain = |code, hint: &str| ApiError::new(code, said.clone()).hint(hint);
+    match rejected {
         Rejected::NoSuchSecret(_) => plain(Code::NotFound, "`mill secret list` lists the secrets"),
         Rejected::SecretGone(pin) => ApiError::new(Code::Conflict, said.clone())
             .because("it was deleted since, and nothing can be started without it")
@@ -110,21 +149,36 @@ fn rejected_write(rejected: &Rejected) -> ApiError {
         Rejected::SecretSize { .. } => {
             plain(Code::TooLarge, "a larger file belongs into an image or a volume")
         }
-        Rejected::TooManySecrets | Rejected::SecretsFull => {
-            plain(Code::Conflict, "`mill secret list` shows them; `mill secret delete` makes room")
+        // There are too many of them, or they are too large.
+        _ => plain(Code::Conflict, "`mill secret list` shows them; `mill secret delete` makes room"),
+    }
+}
+
+fn about_access(rejected: &Rejected) -> ApiError {
+    let said = rejected.to_string();
+    let plain = |code, hint: &str| ApiError::new(code, said.clone()).hint(hint);
+    match rejected {
+        Rejected::TokenNameTaken(_) => {
+            plain(Code::Conflict, "give this one another name; `mill token list` shows those that there are")
         }
-        Rejected::NoCapacity { .. } => plain(Code::Unplaceable, "`mill nodes` shows what is free"),
-        // What only the leader itself proposes, and what nothing proposes: a defect, in words.
-        Rejected::DeployUnfinished(_)
-        | Rejected::StepBackwards { .. }
-        | Rejected::AllocExists(_)
-        | Rejected::VersionUnknown(_)
-        | Rejected::WrongProject => {
-            plain(Code::Conflict, "`mill status` shows how things stand; try again if it still makes sense")
+        Rejected::TokenExists => plain(Code::Conflict, "nothing was made: try again"),
+        Rejected::TooManyTokens => plain(
+            Code::Conflict,
+            "revoke those that nobody uses: `mill token list` shows when each was last used",
+        ),
+        Rejected::NoSuchToken(_) => plain(Code::NotFound, "`mill token list` shows those that there are"),
+        Rejected::LastAdmin(name) => plain(
+            Code::Conflict,
+            &format!(
+                "make another one first, or revoke it as root on a node, where another can be made: `mill token revoke {name}`"
+            ),
+        )
+        .because("without it nobody could make or revoke tokens over the network"),
+        Rejected::TooManyRegistries => {
+            plain(Code::Conflict, "forget those that nothing is pulled from: `mill registry list`")
         }
-        Rejected::Invariant(broken) => ApiError::new(Code::Crashed, said)
-            .because(broken.to_string())
-            .hint("nothing was changed; this is a defect of Mill: please report it"),
+        // There are no such credentials.
+        _ => plain(Code::NotFound, "`mill registry list` shows those that it has credentials for"),
     }
 }
 
@@ -144,7 +198,7 @@ mod tests {
     use std::time::Duration;
 
     use mill_fsm::{Broken, StepState};
-    use mill_model::{NodeId, Pin};
+    use mill_model::{NodeId, Pin, TokenId};
 
     use super::*;
     use crate::kit::Path;
@@ -182,6 +236,13 @@ mod tests {
             (Rejected::SecretSize { length: 1 << 20 }, Code::TooLarge),
             (Rejected::TooManySecrets, Code::Conflict),
             (Rejected::SecretsFull, Code::Conflict),
+            (Rejected::TokenNameTaken("ci".parse().unwrap()), Code::Conflict),
+            (Rejected::TokenExists, Code::Conflict),
+            (Rejected::TooManyTokens, Code::Conflict),
+            (Rejected::NoSuchToken(TokenId(1)), Code::NotFound),
+            (Rejected::LastAdmin("init".parse().unwrap()), Code::Conflict),
+            (Rejected::TooManyRegistries, Code::Conflict),
+            (Rejected::NoSuchRegistry("r.test".parse().unwrap()), Code::NotFound),
             (Rejected::Invariant(Broken::Index), Code::Crashed),
         ]
     }

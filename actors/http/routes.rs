@@ -4,13 +4,14 @@ use axum::Router;
 use axum::routing::{any, delete, get, post, put};
 use http::{Method, Uri};
 use mill_api::names::closest;
+use mill_api::paths::ROUTES;
 use mill_api::{ApiError, Code, paths};
 use mill_rpc::v1::introspect_server;
 
 use super::backend::Backend;
 use super::refusal::Refusal;
 use super::server::Server;
-use super::{actors, local, reads, secrets, streams, submit, writes};
+use super::{actors, certs, local, reads, secrets, streams, submit, tokens, writes};
 use crate::introspect;
 
 /// All routes.
@@ -54,6 +55,11 @@ pub(super) fn router<B: Backend>(server: Server<B>) -> Router {
         .route(paths::ACTORS, get(actors::trees))
         .route(paths::ACTORS_RESTART, post(actors::restart))
         .route(paths::DOCTOR, get(local::doctor))
+        .route(paths::CERTS, get(certs::list))
+        .route(paths::WHOAMI, get(tokens::whoami))
+        .route(paths::TOKENS, get(tokens::list).post(tokens::create))
+        .route(paths::TOKEN, delete(tokens::revoke))
+        .route(paths::AUDIT, get(streams::audit::list_or_stream))
         .route(paths::DAEMON, get(local::daemon))
         .route(paths::INIT, post(local::init))
         .fallback(no_such_route)
@@ -62,7 +68,7 @@ pub(super) fn router<B: Backend>(server: Server<B>) -> Router {
 }
 
 /// Where something is that has no name in it.
-const PLAIN: [&str; 15] = [
+const PLAIN: [&str; 19] = [
     paths::STATUS,
     paths::NODES,
     paths::SERVICES,
@@ -76,25 +82,42 @@ const PLAIN: [&str; 15] = [
     paths::ACTORS,
     paths::ACTORS_RESTART,
     paths::DOCTOR,
+    paths::CERTS,
+    paths::WHOAMI,
+    paths::TOKENS,
+    paths::AUDIT,
     paths::DAEMON,
     paths::INIT,
 ];
 
 async fn no_such_route(uri: Uri) -> Refusal {
-    let path: String = uri.path().chars().take(200).collect();
+    unknown(uri.path()).into()
+}
+
+async fn no_such_method(method: Method, uri: Uri) -> Refusal {
+    untaken(&method, uri.path()).into()
+}
+
+/// Why nothing answers `method` at `path`.
+pub(super) fn no_such(method: &Method, path: &str) -> ApiError {
+    let is_there = ROUTES.iter().any(|route| route.names_in(path).is_some());
+    if is_there { untaken(method, path) } else { unknown(path) }
+}
+
+fn unknown(path: &str) -> ApiError {
+    let path: String = path.chars().take(200).collect();
     let similar = closest(&path, PLAIN.iter().map(|path| (*path).to_owned()));
     let hint = match similar.first() {
         Some(similar) => format!("did you mean {similar}?"),
         None => "the API is under /v1, as mill of the same version knows it".to_owned(),
     };
-    ApiError::new(Code::NotFound, format!("there is no route {path}")).hint(hint).into()
+    ApiError::new(Code::NotFound, format!("there is no route {path}")).hint(hint)
 }
 
-async fn no_such_method(method: Method, uri: Uri) -> Refusal {
-    let path: String = uri.path().chars().take(200).collect();
+fn untaken(method: &Method, path: &str) -> ApiError {
+    let path: String = path.chars().take(200).collect();
     let method: String = method.as_str().chars().take(20).collect();
     ApiError::new(Code::BadRequest, format!("{path} doesn't take {method}"))
         .because("each route has its methods")
         .hint("GET reads, POST begins something, PUT sets a secret, DELETE on a project undeploys it")
-        .into()
 }

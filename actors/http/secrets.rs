@@ -23,7 +23,7 @@ use mill_secrets::{Shelf, ValueError};
 
 use super::backend::Backend;
 use super::body::{Asked, Named, Private};
-use super::gate::Caller;
+use super::gate::{Caller, Seen};
 use super::present::deploys::by;
 use super::reads::Answer;
 use super::refusal::{Refusal, not_proposed};
@@ -61,8 +61,7 @@ pub(super) fn shelf(cluster: &Cluster) -> Shelf {
     cluster.secrets().map(|(id, secret)| (id.clone(), secret.latest)).collect()
 }
 
-pub(super) async fn list<B: Backend>(State(server): State<Server<B>>) -> Json<Vec<Secret>> {
-    let cluster = server.cluster();
+pub(super) async fn list(Seen(cluster): Seen) -> Json<Vec<Secret>> {
     let uses = uses(&cluster);
     Json(cluster.secrets().filter_map(|(id, _)| describe(&cluster, id, &uses)).collect())
 }
@@ -76,24 +75,20 @@ pub(super) async fn set<B: Backend>(
     mill_secrets::check(value.bytes().expose()).map_err(|error| unfit(&id, error))?;
     let sealed = server.backend.seal().seal(&id.to_string(), value.bytes());
     let sealed = sealed.map_err(|error| locked(&id, &error))?;
-    let command = Command::SetSecret { secret: id.clone(), sealed, by: caller.name };
-    let Done::SecretVersion(version) = server.propose(command).await? else {
+    let command = Command::SetSecret { secret: id.clone(), sealed, by: caller.name.clone() };
+    let Done::SecretVersion(version) = server.propose(&caller, command).await? else {
         return Err(ApiError::new(Code::Crashed, "the secret was set and has no version")
             .hint("this is a defect of Mill: please report it")
             .into());
     };
     let there = |cluster: &Arc<Cluster>| cluster.secret(&id).is_some_and(|s| s.latest >= version);
-    let cluster = server.reaches(there).await;
+    let cluster = server.reaches(there).await.seen_by(&caller.role);
     let secret = describe(&cluster, &id, &uses(&cluster)).ok_or_else(|| none(&cluster, &id))?;
     let warnings = newline(value.bytes().expose()).into_iter().collect();
     Ok(Json(SecretSet { secret, warnings }))
 }
 
-pub(super) async fn history<B: Backend>(
-    State(server): State<Server<B>>,
-    Which(id): Which,
-) -> Answer<SecretHistory> {
-    let cluster = server.cluster();
+pub(super) async fn history(Seen(cluster): Seen, Which(id): Which) -> Answer<SecretHistory> {
     let secret = describe(&cluster, &id, &uses(&cluster)).ok_or_else(|| none(&cluster, &id))?;
     let kept = cluster.secret(&id).map(|secret| &secret.versions);
     let versions = kept.into_iter().flatten().rev().map(|(number, version)| {
@@ -113,10 +108,10 @@ pub(super) async fn history<B: Backend>(
 pub(super) async fn value<B: Backend>(
     State(server): State<Server<B>>,
     Extension(caller): Extension<Caller>,
+    Seen(cluster): Seen,
     Which(id): Which,
     Asked(ValueQuery { version }): Asked<ValueQuery>,
 ) -> Result<Response, Refusal> {
-    let cluster = server.cluster();
     let secret = cluster.secret(&id).ok_or_else(|| none(&cluster, &id))?;
     let number = version.unwrap_or(secret.latest);
     let kept = secret.versions.get(&number).ok_or_else(|| {
@@ -133,11 +128,12 @@ pub(super) async fn value<B: Backend>(
 pub(super) async fn delete<B: Backend>(
     State(server): State<Server<B>>,
     Extension(caller): Extension<Caller>,
+    Seen(before): Seen,
     Which(id): Which,
 ) -> Answer<Secret> {
-    let before = server.cluster();
     let secret = describe(&before, &id, &uses(&before)).ok_or_else(|| none(&before, &id))?;
-    server.propose(Command::DeleteSecret { secret: id.clone(), by: caller.name }).await?;
+    let command = Command::DeleteSecret { secret: id.clone(), by: caller.name.clone() };
+    server.propose(&caller, command).await?;
     server.reaches(|cluster| cluster.secret(&id).is_none()).await;
     Ok(Json(secret))
 }
@@ -146,9 +142,9 @@ pub(super) async fn delete<B: Backend>(
 pub(super) async fn roll<B: Backend>(
     State(server): State<Server<B>>,
     Extension(caller): Extension<Caller>,
+    Seen(cluster): Seen,
     Which(id): Which,
 ) -> Answer<Rolled> {
-    let cluster = server.cluster();
     if cluster.secret(&id).is_none() {
         return Err(none(&cluster, &id).into());
     }

@@ -11,6 +11,8 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::backend::Backend;
+use super::gate::Caller;
+use super::guard::Guard;
 use super::present::View;
 use super::refusal::{not_proposed, unanswered};
 use super::streams::Keeping;
@@ -35,6 +37,8 @@ pub(super) struct Inner<B> {
     pub(super) path: Path,
     /// Fired when the actor is about to end: streams end too.
     pub(super) leaving: CancellationToken,
+    /// Who knocks too often.
+    pub(super) guard: Guard,
     /// Connections that are open, for people to see.
     pub(super) connections: AtomicUsize,
     /// Programs that may still be run in containers for people.
@@ -58,6 +62,12 @@ impl<B: Backend> Server<B> {
     pub(super) fn new(inner: Inner<B>) -> Self {
         Self { inner: Arc::new(inner) }
     }
+
+    /// How a stream for `caller` is kept and ended.
+    pub(super) fn keeping(&self, caller: Caller) -> Keeping {
+        let (every, leaving) = (self.tempo.api_keepalive, self.leaving.clone());
+        Keeping { every, leaving, over: Box::pin(caller.over(self.clone())) }
+    }
 }
 
 impl<B: Backend> Inner<B> {
@@ -78,11 +88,6 @@ impl<B: Backend> Inner<B> {
         self.backend.now().max(self.published.cluster.borrow().time)
     }
 
-    /// How streams are kept and ended.
-    pub(super) fn keeping(&self) -> Keeping {
-        Keeping { every: self.tempo.api_keepalive, leaving: self.leaving.clone() }
-    }
-
     /// What this node is called, or would be.
     pub(super) fn node_name(&self) -> NodeName {
         let member = self.member.borrow().clone();
@@ -94,8 +99,9 @@ impl<B: Backend> Inner<B> {
         self.about.data_dir.clone()
     }
 
-    /// Has a command written, and waits until it is applied here.
-    pub(super) async fn propose(&self, command: Command) -> Result<Done, ApiError> {
+    /// Has a command written on the word of whoever asks, and waits until it is applied here.
+    pub(super) async fn propose(&self, caller: &Caller, command: Command) -> Result<Done, ApiError> {
+        let command = caller.asks(command);
         let deadline = self.tempo.write_deadline;
         let Some(log) = self.raft.borrow().clone() else {
             return Err(not_proposed(ProposeError::NotLeader { leader: None }));
@@ -126,9 +132,30 @@ impl<B: Backend> Inner<B> {
         there.ok().and_then(Result::ok).map_or_else(|| self.cluster(), |cluster| Arc::clone(&cluster))
     }
 
+    /// Has a command written, and waits until what it did can be read here: until `is_there`, told what was made.
+    pub(super) async fn write(
+        &self,
+        caller: &Caller,
+        command: Command,
+        is_there: impl Fn(&Cluster, Done) -> bool + Send,
+    ) -> Result<(Arc<Cluster>, Done), ApiError> {
+        let done = self.propose(caller, command).await?;
+        let mut published = self.published.cluster.subscribe();
+        let there = published.wait_for(|cluster| is_there(cluster, done));
+        match tokio::time::timeout(self.tempo.write_deadline, there).await {
+            Ok(Ok(cluster)) => Ok((Arc::clone(&cluster), done)),
+            Ok(Err(_)) | Err(_) => Err(ApiError::new(Code::Deadline, "it was done and can't be read yet")
+                .hint("look again in a moment: it needn't be done again")),
+        }
+    }
+
     /// Has a deploy begun, and waits until it can be read here.
-    pub(super) async fn begin(&self, command: Command) -> Result<(Arc<Cluster>, DeployId), ApiError> {
-        let Done::Deploy(id) = self.propose(command).await? else {
+    pub(super) async fn begin(
+        &self,
+        caller: &Caller,
+        command: Command,
+    ) -> Result<(Arc<Cluster>, DeployId), ApiError> {
+        let Done::Deploy(id) = self.propose(caller, command).await? else {
             return Err(ApiError::new(Code::Crashed, "the deploy was begun and has no number")
                 .hint("`mill history PROJECT` shows it; this is a defect of Mill: please report it"));
         };

@@ -26,9 +26,10 @@ use super::writes::{Wanted, begin};
 
 pub(super) async fn plan<B: Backend>(
     State(server): State<Server<B>>,
+    Extension(caller): Extension<Caller>,
     Body(request): Body<DeployRequest>,
 ) -> Answer<Plan> {
-    let ready = prepare(&server, &request).await?;
+    let ready = prepare(&server, &caller, &request).await?;
     let plan = present::plan::plan(&server.cluster(), &ready.target, &ready.notes);
     Ok(Json(Plan { warnings: ready.warnings, ..plan }))
 }
@@ -38,7 +39,7 @@ pub(super) async fn deploy<B: Backend>(
     Extension(caller): Extension<Caller>,
     Body(request): Body<DeployRequest>,
 ) -> Answer<Deploy> {
-    let Ready { target, notes, mut warnings } = prepare(&server, &request).await?;
+    let Ready { target, notes, mut warnings } = prepare(&server, &caller, &request).await?;
     let named = |(name, warning): (_, Warning)| Warning {
         message: format!("{name}: {}", warning.message),
         ..warning
@@ -59,9 +60,13 @@ struct Ready {
     warnings: Vec<Warning>,
 }
 
-async fn prepare<B: Backend>(server: &Server<B>, request: &DeployRequest) -> Result<Ready, ApiError> {
+async fn prepare<B: Backend>(
+    server: &Server<B>,
+    caller: &Caller,
+    request: &DeployRequest,
+) -> Result<Ready, ApiError> {
     let cluster = server.cluster();
-    let mut parsed = read(request, &cluster)?;
+    let mut parsed = read(caller, request, &cluster)?;
     override_images(&mut parsed, request)?;
     let warnings = parsed.warnings.iter().map(|complaint| Warning {
         message: format!(
@@ -78,7 +83,7 @@ async fn prepare<B: Backend>(server: &Server<B>, request: &DeployRequest) -> Res
 }
 
 /// Reads the file, and holds it against what the cluster has.
-fn read(request: &DeployRequest, cluster: &Cluster) -> Result<Parsed, ApiError> {
+fn read(caller: &Caller, request: &DeployRequest, cluster: &Cluster) -> Result<Parsed, ApiError> {
     let DeployRequest { source, file, default_project, .. } = request;
     if file.len() > PATH_BYTES_MAX {
         return Err(ApiError::new(Code::BadRequest, "the file's name is too long")
@@ -87,6 +92,8 @@ fn read(request: &DeployRequest, cluster: &Cluster) -> Result<Parsed, ApiError> 
     let wrong = |complaints: Complaints| bad_config(request, &complaints);
     let text = Source { file, text: source, default_project: Some(default_project.as_str()) };
     let parsed = parse(&text).map_err(wrong)?;
+    // Before anything is said of other projects, or a registry asked.
+    caller.may_deploy(&parsed.spec.name)?;
     let unserved = parsed.unserved();
     if !unserved.is_empty() {
         let error =

@@ -12,7 +12,7 @@ use mill_model::{DeployId, ProjectName, ProjectSpec, Workload, WorkloadName};
 
 use super::backend::Backend;
 use super::body::{Body, Named};
-use super::gate::Caller;
+use super::gate::{Caller, Seen};
 use super::present::{self, deploys, plan};
 use super::reads::{Answer, no_such_workload, project};
 use super::server::Server;
@@ -31,13 +31,15 @@ pub(super) async fn begin<B: Backend>(
     wanted: Wanted,
 ) -> Result<Deploy, ApiError> {
     let Wanted { kind, target, replace } = wanted;
+    caller.may_deploy(&target.name)?;
     let before = server.cluster();
     if let Some(current) = current(&before, &target, &kind) {
         return Ok(deploys::unchanged(deploys::deploy(&before, current), &kind, &target));
     }
     let project = target.name.clone();
-    let command = Command::BeginDeploy { project, kind, target, replace, by: caller.name };
-    let (cluster, id) = server.begin(command).await?;
+    let by = caller.name.clone();
+    let command = Command::BeginDeploy { project, kind, target, replace, by };
+    let (cluster, id) = server.begin(&caller, command).await?;
     let deploy = cluster.deploys.get(&id).ok_or_else(|| super::refusal::no_such_deploy(id))?;
     Ok(deploys::deploy(&cluster, deploy))
 }
@@ -62,7 +64,7 @@ pub(super) async fn rollback<B: Backend>(
     Named(name): Named<ProjectName>,
     Body(RollbackRequest { to }): Body<RollbackRequest>,
 ) -> Answer<Deploy> {
-    let cluster = server.cluster();
+    let cluster = server.cluster().seen_by(&caller.role);
     let project = project(&cluster, &name)?;
     let past = match to {
         Some(id) => past(project, id)?,
@@ -126,7 +128,7 @@ pub(super) async fn scale<B: Backend>(
             .into());
     }
     let workload = Workload { project, name: service };
-    let mut spec = spec_with(&server, &workload)?;
+    let mut spec = spec_with(&server, &caller, &workload)?;
     let scaled = spec.services.iter_mut().find(|service| service.name == workload.name);
     scaled.into_iter().for_each(|service| service.replicas = replicas);
     let kind = DeployKind::Scale { service: workload.name };
@@ -140,15 +142,19 @@ pub(super) async fn restart<B: Backend>(
     Named((project, service)): Named<(ProjectName, WorkloadName)>,
 ) -> Answer<Deploy> {
     let workload = Workload { project, name: service };
-    let spec = spec_with(&server, &workload)?;
+    let spec = spec_with(&server, &caller, &workload)?;
     let kind = DeployKind::Restart { service: workload.name };
     let wanted = Wanted { kind, target: Arc::new(spec), replace: false };
     Ok(Json(begin(&server, caller, wanted).await?))
 }
 
 /// The project's current config, if it has this service and no deploy is about to change it.
-fn spec_with<B: Backend>(server: &Server<B>, workload: &Workload) -> Result<ProjectSpec, ApiError> {
-    let cluster = server.cluster();
+fn spec_with<B: Backend>(
+    server: &Server<B>,
+    caller: &Caller,
+    workload: &Workload,
+) -> Result<ProjectSpec, ApiError> {
+    let cluster = server.cluster().seen_by(&caller.role);
     let project = project(&cluster, &workload.project)?;
     if project.tasks.contains_key(&workload.name) {
         return Err(ApiError::new(Code::BadRequest, format!("`{workload}` is a task"))
@@ -171,7 +177,7 @@ pub(super) async fn undeploy<B: Backend>(
     Extension(caller): Extension<Caller>,
     Named(name): Named<ProjectName>,
 ) -> Answer<Deploy> {
-    project(&server.cluster(), &name)?;
+    project(&server.cluster().seen_by(&caller.role), &name)?;
     let target = Arc::new(ProjectSpec { name, services: vec![], tasks: vec![] });
     let wanted = Wanted { kind: DeployKind::Undeploy, target, replace: false };
     Ok(Json(begin(&server, caller, wanted).await?))
@@ -179,9 +185,13 @@ pub(super) async fn undeploy<B: Backend>(
 
 pub(super) async fn cancel<B: Backend>(
     State(server): State<Server<B>>,
+    Extension(caller): Extension<Caller>,
+    Seen(cluster): Seen,
     Named(id): Named<DeployId>,
 ) -> Answer<Deploy> {
-    server.propose(Command::CancelDeploy { deploy: id, outcome: Outcome::Cancelled }).await?;
+    let deploy = cluster.deploys.get(&id).ok_or_else(|| super::refusal::no_such_deploy(id))?;
+    caller.may_deploy(&deploy.project)?;
+    server.propose(&caller, Command::CancelDeploy { deploy: id, outcome: Outcome::Cancelled }).await?;
     let cancelled = |cluster: &Arc<Cluster>| {
         cluster.deploys.get(&id).is_none_or(|deploy| deploy.cancelled.is_some() || deploy.outcome.is_some())
     };

@@ -10,6 +10,7 @@ use mill_api::{ApiError, Code};
 use mill_drivers::bundle::{Drivers, Outside};
 use mill_drivers::clock::Clock as _;
 use mill_drivers::datapath::{Datapath as _, Mode};
+use mill_drivers::random::Random as _;
 use mill_model::Timestamp;
 
 use tokio::sync::watch;
@@ -60,6 +61,12 @@ impl<O: Outside> Backend for NodeBackend<O> {
 
     fn containers(&self) -> &Self::Containers {
         self.outside.drivers().containers()
+    }
+
+    fn draw(&self, bytes: &mut [u8]) -> Result<(), ApiError> {
+        self.outside.random().fill(bytes).map_err(|error| {
+            ApiError::new(Code::Unavailable, "the system gives no random bytes").because(error.to_string())
+        })
     }
 
     fn now(&self) -> Timestamp {

@@ -2,13 +2,14 @@
 //!
 //! Its keys and its identity are on disk before the log is begun, and the log's first command makes the cluster.
 //! Killed in between, the node is somebody without a cluster, and another `init` goes on from there; killed after
-//! that, it is a member, though nobody was told its token.
+//! that, it is a member, though nobody was told its token: whoever is root on the node makes another.
 
 use mill_api::daemon::{InitRequest, Initialized};
 use mill_api::token::{SECRET_BYTES, TokenKind};
 use mill_api::trust::{Fingerprint, SERVER_NAME};
 use mill_api::{ApiError, Code, Token};
-use mill_drivers::bundle::Outside;
+use mill_drivers::bundle::{Drivers as _, Outside};
+use mill_drivers::clock::Clock as _;
 use mill_drivers::home::{Identity, Keys};
 use mill_drivers::random::Random;
 use mill_fsm::{Command, Rejected};
@@ -65,7 +66,7 @@ impl<O: Outside> State<O> {
     fn is_member_already(&self) -> ApiError {
         ApiError::new(Code::Conflict, "this node belongs to a cluster already")
             .because(format!("its data is in {}", self.args.home.path().display()))
-            .hint("`mill status` shows it; another data directory makes another node")
+            .hint("`mill status` shows it; if its token is lost, `mill token create --role admin`, as root here, makes another")
     }
 
     /// Makes keys and an identity, and puts them on disk.
@@ -77,7 +78,8 @@ impl<O: Outside> State<O> {
         let advertise = request.advertise.unwrap_or(settings.advertise);
         let name = request.name.unwrap_or_else(|| settings.name.clone());
         let identity = Identity { node: FIRST, name, cluster, advertise };
-        self.args.home.settle(&identity, &Keys::make(SERVER_NAME, &[advertise])?)?;
+        let (now, life) = (self.args.outside.drivers().clock().now(), self.life);
+        self.args.home.settle(&identity, &Keys::make(SERVER_NAME, &[advertise], now, life)?)?;
         Ok(identity)
     }
 

@@ -9,6 +9,7 @@
 //! agent, and, where the log leads, the leader.
 
 pub mod backend;
+mod certificate;
 mod init;
 mod register;
 
@@ -18,6 +19,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use mill_api::ApiError;
 use mill_api::daemon::{InitRequest, Initialized};
@@ -25,7 +27,7 @@ use mill_drivers::bundle::{Drivers, Outside};
 use mill_drivers::clock::Clock;
 use mill_drivers::containers::own::OwnConfig;
 use mill_drivers::datapath::{Datapath as _, NodeNet};
-use mill_drivers::home::{Home, Identity};
+use mill_drivers::home::{Home, Identity, Keys};
 use mill_drivers::random::Random as _;
 use mill_model::{NodeName, Resources, Tempo};
 use serde_json::json;
@@ -38,7 +40,7 @@ use crate::datapath::{self, Datapath};
 use crate::http::{self, Http, Member};
 use crate::images::Pulls;
 use crate::kit::{
-    Actor, Address, AskError, Crash, Me, Message, Reply, Restart, StartError, Task, TaskPanicked, Tree,
+    Actor, Address, AskError, Crash, Me, Message, Reply, Restart, StartError, Task, TaskPanicked, Timer, Tree,
 };
 use crate::leader::{self, Leader};
 use crate::metrics::{self, Metrics, Used};
@@ -64,6 +66,8 @@ pub enum Msg {
     },
     /// The first command of the cluster was applied, or wasn't.
     Bootstrapped(Result<Bootstrapped, TaskPanicked>),
+    /// It may be time for a new certificate.
+    LookAtCertificate,
     /// This node leads, or does no longer, or the state has changed.
     Changed,
     /// The node has said what it is, or couldn't.
@@ -75,6 +79,7 @@ impl Message for Msg {
         match self {
             Self::Init { .. } => "init",
             Self::Bootstrapped(_) => "bootstrapped",
+            Self::LookAtCertificate => "look_at_certificate",
             Self::Changed => "changed",
             Self::Registered(_) => "registered",
         }
@@ -137,6 +142,10 @@ pub struct State<O> {
     rooms: Option<Rooms>,
     leads: Option<mill_model::Term>,
     waiting: Option<Waiting>,
+    /// How long its certificates live.
+    life: Duration,
+    /// Until its certificate is looked at again.
+    look: Option<Timer>,
     registering: Option<Task>,
     watching: [Task; 2],
     pulls: Pulls,
@@ -178,6 +187,8 @@ impl<O: Outside> Actor for Node<O> {
             rooms: None,
             leads: None,
             waiting: None,
+            life: me.tempo().certificate_life,
+            look: None,
             registering: None,
             pulls: Pulls::default(),
             used: watch::Sender::default(),
@@ -194,6 +205,10 @@ impl<O: Outside> Actor for Node<O> {
         match msg {
             Msg::Init { request, reply } => state.init(me, request, reply),
             Msg::Bootstrapped(result) => state.bootstrapped(result),
+            Msg::LookAtCertificate => {
+                state.look_at_certificate(me);
+                Ok(())
+            }
             Msg::Changed => state.changed(me),
             Msg::Registered(result) => {
                 state.registered(result);
@@ -241,13 +256,11 @@ impl<O: Outside> State<O> {
         let agent = me.child::<Agent<O::Drivers>>("agent", args, Restart::OnCrash)?;
         let args = metrics::Args { drivers: self.args.outside.drivers().clone(), used: self.used.clone() };
         me.child::<Metrics<O::Drivers>>("metrics", args, Restart::Forever)?;
-        let listen = self.args.settings.listen;
-        let certificate_chain = format!("{}{}", keys.certificate, keys.ca_certificate);
-        let member = Member { name: identity.name.clone(), listen, certificate_chain, private_key: keys.key };
-        self.member.send_replace(Some(Arc::new(member)));
+        self.show_member(&identity, &keys);
         self.log.send_replace(Some(raft.clone()));
         self.rooms = Some(Rooms { raft, agent });
         self.identity = Some(identity);
+        self.look_at_certificate(me);
         Ok(())
     }
 
@@ -261,6 +274,14 @@ impl<O: Outside> State<O> {
             me.child::<Datapath<O::Drivers>>("datapath", args, Restart::Forever)?;
         }
         Ok(())
+    }
+
+    /// Tells the API who it answers as.
+    fn show_member(&self, identity: &Identity, keys: &Keys) {
+        let listen = self.args.settings.listen;
+        let certificate_chain = format!("{}{}", keys.certificate, keys.ca_certificate);
+        let (name, private_key) = (identity.name.clone(), keys.key.clone());
+        self.member.send_replace(Some(Arc::new(Member { name, listen, certificate_chain, private_key })));
     }
 
     fn open_api(&self, me: &Me<Node<O>>) -> Result<(), Crash> {

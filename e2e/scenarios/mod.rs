@@ -3,6 +3,7 @@
 use crate::harness::{Failed, Machine, World};
 
 mod absence;
+mod access;
 mod ahead;
 mod bad_versions;
 mod checks;
@@ -67,6 +68,7 @@ pub const STORIES: &[Story] = &[
     day::DAY,
     exec::EXEC,
     init::INIT,
+    access::ROLES,
     absence::SIGTERM,
     refusals::CONFIGS,
     refusals::REQUESTS,

@@ -1,5 +1,7 @@
 //! What every refusal looks like (product.md P10): what, why and what to do.
 
+use std::time::Duration;
+
 use http::StatusCode;
 use mill_config::Complaint;
 use serde::{Deserialize, Serialize};
@@ -19,6 +21,9 @@ pub struct ApiError {
     /// What to do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+    /// When the same may be asked again, in seconds; also the answer's `Retry-After`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_s: Option<u64>,
     /// What is wrong with the config file, all of it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub complaints: Vec<Complaint>,
@@ -27,7 +32,14 @@ pub struct ApiError {
 impl ApiError {
     /// A refusal without reason and hint yet.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), reason: None, hint: None, complaints: vec![] }
+        Self {
+            code,
+            message: message.into(),
+            reason: None,
+            hint: None,
+            retry_after_s: None,
+            complaints: vec![],
+        }
     }
 
     /// Says why.
@@ -40,6 +52,13 @@ impl ApiError {
     #[must_use]
     pub fn hint(self, hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()), ..self }
+    }
+
+    /// Says when to ask again.
+    #[must_use]
+    pub fn retry_after(self, wait: Duration) -> Self {
+        // Whoever comes at the second's beginning would come too early.
+        Self { retry_after_s: Some(wait.as_secs().saturating_add(1)), ..self }
     }
 
     /// Says what is wrong with the config file.
@@ -75,7 +94,7 @@ pub enum Code {
     Unplaceable,
     /// Valid, but served by a later version of Mill only.
     NotYet,
-    /// The queue for this is full. Later it may work.
+    /// The queue for this is full, or it was asked too often. Later it may work.
     Overloaded,
     /// The daemon belongs to no cluster yet, has no leader, or is stopping. Later it may work.
     Unavailable,
@@ -116,7 +135,7 @@ impl Code {
             Self::NoImage => {
                 "a registry doesn't have, or doesn't give, an image that the config file names; `complaints` says which"
             }
-            Self::Unauthorized => "the token is missing or unknown",
+            Self::Unauthorized => "the token is missing, unknown, revoked or expired",
             Self::Forbidden => "the token may not do this, or it is for the machine itself",
             Self::NotFound => "there is no such thing",
             Self::Ambiguous => "a name means several things; the reason lists them",
@@ -124,7 +143,7 @@ impl Code {
             Self::TooLarge => "the request is too large",
             Self::Unplaceable => "as things stand no node can hold it",
             Self::NotYet => "valid, but only a later version does it",
-            Self::Overloaded => "the queue for this is full",
+            Self::Overloaded => "the queue for this is full, or it was asked too often",
             Self::Unavailable => "the daemon belongs to no cluster yet, has no leader, or is stopping",
             Self::Deadline => "it took too long; whether it was done isn't known",
             Self::Crashed => "a part of the daemon crashed over it, and was started again",

@@ -17,6 +17,8 @@
 
 pub mod actors;
 pub mod allocs;
+pub mod audit;
+pub mod certs;
 pub mod client;
 pub mod daemon;
 pub mod deploys;
@@ -38,6 +40,7 @@ pub mod services;
 pub mod sse;
 pub mod status;
 pub mod token;
+pub mod tokens;
 pub mod trust;
 pub mod why;
 

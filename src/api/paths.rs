@@ -3,6 +3,8 @@
 
 use std::fmt::Write as _;
 
+use mill_model::{ProjectName, Role, RoleName};
+
 /// `GET` → [`crate::status::Status`]
 pub const STATUS: &str = "/v1/status";
 /// `GET` → `[`[`crate::nodes::Node`]`]`
@@ -64,6 +66,16 @@ pub const ACTORS: &str = "/v1/actors";
 pub const ACTORS_RESTART: &str = "/v1/actors/restart";
 /// `GET` → [`crate::doctor::Report`]
 pub const DOCTOR: &str = "/v1/doctor";
+/// `GET` with [`crate::events::EventQuery`] → `[`[`crate::audit::AuditRecord`]`]`, or a stream of them
+pub const AUDIT: &str = "/v1/audit";
+/// `GET` → `[`[`crate::certs::Certificate`]`]`
+pub const CERTS: &str = "/v1/certs";
+/// `GET` → [`crate::tokens::Whoami`]
+pub const WHOAMI: &str = "/v1/whoami";
+/// `GET` → `[`[`crate::tokens::TokenInfo`]`]`; `POST` [`crate::tokens::CreateToken`] → [`crate::tokens::CreatedToken`]
+pub const TOKENS: &str = "/v1/tokens";
+/// `DELETE` (revoke) → [`crate::tokens::TokenInfo`]
+pub const TOKEN: &str = "/v1/tokens/{token}";
 /// `GET` → [`crate::daemon::Daemon`]; local socket only
 pub const DAEMON: &str = "/v1/daemon";
 /// `POST` [`crate::daemon::InitRequest`] → [`crate::daemon::Initialized`]; local socket only
@@ -82,22 +94,76 @@ pub struct Route {
     pub takes: &'static str,
     /// What comes back.
     pub answers: &'static str,
+    /// Who may ask it.
+    pub access: Access,
+}
+
+/// Who may ask a route. The one table of that is [`ROUTES`]: what refuses, the refusal's words, the reference and the
+/// tests come from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Every token. What one that is held to projects gets is about those, and nodes.
+    See,
+    /// Every token that isn't held to some projects: it shows the machine, on which all are.
+    SeeAll,
+    /// A deployer of the project that it is about, and admins.
+    Deploy,
+    /// Deployers of all projects, and admins: it is about something that every project may use.
+    DeployAll,
+    /// Admins.
+    Admin,
+    /// Nobody from afar: only the machine's own socket answers it.
+    Local,
+}
+
+impl Access {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::See, Self::SeeAll, Self::Deploy, Self::DeployAll, Self::Admin, Self::Local];
+
+    /// Who, in words.
+    pub const fn who(self) -> &'static str {
+        match self {
+            Self::See => "every token",
+            Self::SeeAll => "every token that isn't held to some projects",
+            Self::Deploy => "deployers of its project, and admins",
+            Self::DeployAll => "deployers of all projects, and admins",
+            Self::Admin => "admins",
+            Self::Local => "nobody over the network: it is answered over the node's local socket only",
+        }
+    }
+
+    /// Whether `role` may. `project` is the one that it is about; `None`: it isn't known here, and whoever knows it asks
+    /// again.
+    pub fn admits(self, role: &Role, project: Option<&ProjectName>) -> bool {
+        match self {
+            Self::See => project.is_none_or(|project| role.sees(project)),
+            Self::SeeAll => role.only().is_none(),
+            Self::Deploy => match project {
+                Some(project) => role.deploys(project),
+                None => role.name() != RoleName::Viewer,
+            },
+            Self::DeployAll => role.name() != RoleName::Viewer && role.only().is_none(),
+            Self::Admin => role.name() == RoleName::Admin,
+            Self::Local => false,
+        }
+    }
 }
 
 const fn get(path: &'static str, does: &'static str, answers: &'static str) -> Route {
-    Route { method: "GET", path, does, takes: "", answers }
+    Route { method: "GET", path, does, takes: "", answers, access: Access::See }
 }
 
 const fn post(path: &'static str, does: &'static str, takes: &'static str, answers: &'static str) -> Route {
-    Route { method: "POST", path, does, takes, answers }
-}
-
-const fn put(path: &'static str, does: &'static str, takes: &'static str, answers: &'static str) -> Route {
-    Route { method: "PUT", path, does, takes, answers }
+    Route { method: "POST", path, does, takes, answers, access: Access::Deploy }
 }
 
 const fn delete(path: &'static str, does: &'static str, answers: &'static str) -> Route {
-    Route { method: "DELETE", path, does, takes: "", answers }
+    Route { method: "DELETE", path, does, takes: "", answers, access: Access::Deploy }
+}
+
+const fn put(path: &'static str, does: &'static str, takes: &'static str, answers: &'static str) -> Route {
+    Route { method: "PUT", path, does, takes, answers, access: Access::Deploy }
 }
 
 const SET_SECRET: &str = "gives it a new version; what runs isn't touched";
@@ -111,17 +177,42 @@ impl Route {
         Self { takes, ..self }
     }
 
+    const fn only(self, access: Access) -> Self {
+        Self { access, ..self }
+    }
+
     /// Whether only the machine's own socket answers it.
     pub fn is_local(&self) -> bool {
-        LOCAL.contains(&self.path)
+        self.access == Access::Local
+    }
+
+    /// Whether it changes something.
+    pub fn is_write(&self) -> bool {
+        (self.method != "GET" && self.path != PLAN) || self.path == EXEC
+    }
+
+    /// What `path` has in the places of this route's names, still percent-encoded; `None`: it is another's.
+    pub fn names_in<'a>(&self, path: &'a str) -> Option<Vec<(&'static str, &'a str)>> {
+        let (mut route, mut path) = (self.path.split('/'), path.split('/'));
+        let mut names = vec![];
+        loop {
+            match (route.next(), path.next()) {
+                (None, None) => return Some(names),
+                (Some(name), Some(part)) => {
+                    match name.strip_prefix('{').and_then(|name| name.strip_suffix('}')) {
+                        Some(name) if !part.is_empty() => names.push((name, part)),
+                        None if name == part => {}
+                        _ => return None,
+                    }
+                }
+                _ => return None,
+            }
+        }
     }
 }
 
-/// Paths that only the machine's own socket answers.
-pub const LOCAL: [&str; 2] = [DAEMON, INIT];
-
 /// Every route.
-pub const ROUTES: [Route; 36] = [
+pub const ROUTES: [Route; 42] = [
     get(STATUS, "the cluster on one page", "Status"),
     get(NODES, "the nodes", "list of Node"),
     get(SERVICES, "services and tasks", "list of Service"),
@@ -139,32 +230,52 @@ pub const ROUTES: [Route; 36] = [
     get(PROGRESS, "what happens in it, from its beginning to its end", "stream of Progress"),
     post(CANCEL, "calls it off", "", "Deploy"),
     get(SECRETS, "the secrets, without their values", "list of Secret"),
-    put(SHARED_SECRET, SET_SECRET, "SetRequest", "SecretSet"),
+    put(SHARED_SECRET, SET_SECRET, "SetRequest", "SecretSet").only(Access::DeployAll),
     get(SHARED_SECRET, ITS_VERSIONS, "SecretHistory"),
-    delete(SHARED_SECRET, DELETE_SECRET, "Secret"),
-    get(SHARED_SECRET_VALUE, ITS_VALUE, "Value").with("query: version"),
-    post(SHARED_SECRET_ROLL, ROLL_SECRET, "", "Rolled"),
+    delete(SHARED_SECRET, DELETE_SECRET, "Secret").only(Access::DeployAll),
+    get(SHARED_SECRET_VALUE, ITS_VALUE, "Value").with("query: version").only(Access::DeployAll),
+    post(SHARED_SECRET_ROLL, ROLL_SECRET, "", "Rolled").only(Access::DeployAll),
     put(SECRET, SET_SECRET, "SetRequest", "SecretSet"),
     get(SECRET, ITS_VERSIONS, "SecretHistory"),
     delete(SECRET, DELETE_SECRET, "Secret"),
-    get(SECRET_VALUE, ITS_VALUE, "Value").with("query: version"),
+    get(SECRET_VALUE, ITS_VALUE, "Value").with("query: version").only(Access::Deploy),
     post(SECRET_ROLL, ROLL_SECRET, "", "Rolled"),
     get(
         INSPECT,
         "all that is known about one thing: a node, project, service, task, alloc or deploy",
         "Inspected",
     ),
-    get(EXEC, "runs a program in a container; a WebSocket", "messages ExecTold").with("messages ExecAsk"),
+    get(EXEC, "runs a program in a container; a WebSocket", "messages ExecTold")
+        .with("messages ExecAsk")
+        .only(Access::Deploy),
     get(LOGS, "what programs wrote", "stream of LogLine")
         .with("query: name, follow, n, since, previous, all, stream"),
     get(EVENTS, "what happened in the cluster", "list of Event; with follow a stream of them")
         .with("query: follow, since_id"),
-    get(ACTORS, "both trees of actors of the node", "Actors"),
-    post(ACTORS_RESTART, "has an actor started again by its supervisor", "RestartActor", "{}"),
-    get(DOCTOR, "what the node finds wrong with its machine", "Report"),
-    get(DAEMON, "the daemon, whether it is a member or not", "Daemon"),
-    post(INIT, "makes a cluster of the node", "InitRequest", "Initialized"),
+    get(ACTORS, "both trees of actors of the node", "Actors").only(Access::SeeAll),
+    post(ACTORS_RESTART, "has an actor started again by its supervisor", "RestartActor", "{}")
+        .only(Access::Admin),
+    get(DOCTOR, "what the node finds wrong with its machine", "Report").only(Access::SeeAll),
+    get(CERTS, "the certificates that the node shows", "list of Certificate"),
+    get(WHOAMI, "who asks, as the cluster sees it", "Whoami"),
+    get(TOKENS, "the tokens, without what proves them", "list of TokenInfo").only(Access::Admin),
+    post(TOKENS, "makes a token, which is shown this once", "CreateToken", "CreatedToken")
+        .only(Access::Admin),
+    delete(TOKEN, "revokes it, by its name or number: at once it is good for nothing", "TokenInfo")
+        .only(Access::Admin),
+    get(AUDIT, "what was done, on whose word", "list of AuditRecord; with follow a stream of them")
+        .with("query: follow, since_id")
+        .only(Access::Admin),
+    get(DAEMON, "the daemon, whether it is a member or not", "Daemon").only(Access::Local),
+    post(INIT, "makes a cluster of the node", "InitRequest", "Initialized").only(Access::Local),
 ];
+
+/// The route that answers `method` at `path`.
+pub fn find(method: &str, path: &str) -> Option<&'static Route> {
+    // HEAD is GET without the body (RFC 9110 §9.3.2).
+    let method = if method == "HEAD" { "GET" } else { method };
+    ROUTES.iter().find(|route| route.method == method && route.names_in(path).is_some())
+}
 
 /// The path of `route` with its `{…}` filled in, in order. What is missing stays empty.
 pub fn fill(route: &str, segments: &[&str]) -> String {
@@ -224,6 +335,68 @@ mod tests {
         assert_eq!(fill(INSPECT, &["shop/web"]), "/v1/inspect/shop%2Fweb");
         assert_eq!(fill(INSPECT, &["#14?x=é"]), "/v1/inspect/%2314%3Fx%3D%C3%A9");
         assert_eq!(fill(STATUS, &[]), STATUS);
+    }
+
+    #[test]
+    fn a_path_leads_to_one_route_and_its_names() {
+        for (method, path, route, names) in [
+            ("GET", "/v1/status", STATUS, vec![]),
+            ("HEAD", "/v1/status", STATUS, vec![]),
+            ("POST", "/v1/tokens", TOKENS, vec![]),
+            ("DELETE", "/v1/projects/shop", PROJECT, vec![("project", "shop")]),
+            (
+                "POST",
+                "/v1/projects/shop/services/web/scale",
+                SCALE,
+                vec![("project", "shop"), ("service", "web")],
+            ),
+            ("GET", "/v1/inspect/shop%2Fweb", INSPECT, vec![("anything", "shop%2Fweb")]),
+        ] {
+            let found = find(method, path).unwrap();
+            assert_eq!((found.path, found.names_in(path).unwrap()), (route, names), "{path}");
+        }
+        for (method, path) in [
+            ("GET", "/v1/statsu"),
+            ("POST", "/v1/status"),
+            ("GET", "/v1/status/"),
+            ("GET", "//v1/status"),
+            ("DELETE", "/v1/projects/"),
+            ("GET", "/v1/inspect/a/b"),
+            ("GET", ""),
+        ] {
+            assert_eq!(find(method, path), None, "{method} {path}");
+        }
+        for route in &ROUTES {
+            let path = fill(route.path, &["a", "b"]);
+            assert_eq!(find(route.method, &path), Some(route), "no route stands before another");
+        }
+    }
+
+    #[test]
+    fn what_changes_the_cluster_is_no_viewers_and_what_shows_all_is_no_projects() {
+        let shop: ProjectName = "shop".parse().unwrap();
+        let held = Role::Deployer(mill_model::Projects::Only([shop.clone()].into()));
+        let all = Role::Deployer(mill_model::Projects::All);
+        for access in Access::ALL {
+            let may = [&Role::Viewer, &held, &all, &Role::Admin].map(|role| access.admits(role, None));
+            let expected = match access {
+                Access::See => [true, true, true, true],
+                Access::SeeAll => [true, false, true, true],
+                Access::Deploy => [false, true, true, true],
+                Access::DeployAll => [false, false, true, true],
+                Access::Admin => [false, false, false, true],
+                Access::Local => [false, false, false, false],
+            };
+            assert_eq!(may, expected, "{access:?}");
+            assert!(!access.who().is_empty());
+        }
+        let blog: ProjectName = "blog".parse().unwrap();
+        for access in [Access::See, Access::Deploy] {
+            assert!(access.admits(&held, Some(&shop)) && !access.admits(&held, Some(&blog)), "{access:?}");
+        }
+        for route in ROUTES.iter().filter(|route| route.is_write()) {
+            assert!(!route.access.admits(&Role::Viewer, Some(&shop)), "{route:?}");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mill_model::{AllocId, NodeId, Pin, ProjectName, Resources};
+use mill_model::{AllocId, NodeId, Pin, ProjectName, Resources, TokenId};
 use thiserror::Error;
 
 use crate::cluster::Cluster;
@@ -46,6 +46,12 @@ pub enum Broken {
         /// Which version.
         pin: Pin,
     },
+    /// Two tokens have one number or one name, or one that was never given.
+    #[error("token {token} isn't the only one of its number and name")]
+    TokenTwice {
+        /// One of them.
+        token: TokenId,
+    },
     /// The derived indexes differ from the allocs.
     #[error("an index of allocs is wrong")]
     Index,
@@ -80,6 +86,13 @@ impl Cluster {
             }
         }
         self.check_secrets()?;
+        let (mut numbers, mut names) = (BTreeSet::new(), BTreeSet::new());
+        for token in self.tokens.values() {
+            let is_new = numbers.insert(token.id) & names.insert(&token.name);
+            if !is_new || token.id >= self.next_token {
+                return Err(Broken::TokenTwice { token: token.id });
+            }
+        }
         match self.has_right_indexes() {
             true => Ok(()),
             false => Err(Broken::Index),

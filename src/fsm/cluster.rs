@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use imbl::{OrdMap, Vector};
 use mill_model::{
-    AllocId, ContainerSpec, DeployId, NodeId, ProjectName, SecretId, ServiceSpec, SpecHash, TaskSpec,
-    Timestamp, Workload,
+    AllocId, ContainerSpec, DeployId, NodeId, ProjectName, RegistryHost, SecretId, ServiceSpec, SpecHash,
+    TaskSpec, Timestamp, TokenId, Workload,
 };
 
+use crate::access::{AuditRecord, RegistryLogin, Token};
 use crate::alloc::Alloc;
 use crate::deploy::Deploy;
 use crate::event::Event;
@@ -37,8 +38,12 @@ pub struct Cluster {
     pub allocs: OrdMap<AllocId, Arc<Alloc>>,
     /// Deploys: waiting, active, and those that the history still names.
     pub deploys: OrdMap<DeployId, Arc<Deploy>>,
-    /// Admin tokens by the SHA-256 of their text.
+    /// Tokens by the SHA-256 of their secret.
     pub tokens: OrdMap<[u8; 32], Token>,
+    /// What was done last on somebody's word, oldest first.
+    pub audit: Vector<AuditRecord>,
+    /// How the cluster is known to registries.
+    pub registries: OrdMap<RegistryHost, RegistryLogin>,
     /// What happened last, oldest first.
     pub events: Vector<Event>,
     /// What versions run.
@@ -47,21 +52,16 @@ pub struct Cluster {
     pub(crate) secrets: OrdMap<SecretId, Arc<Secret>>,
     pub(crate) next_deploy: DeployId,
     pub(crate) next_event: u64,
+    pub(crate) next_token: TokenId,
+    pub(crate) next_audit: u64,
+    /// Set in a copy that lacks some events: where those of the whole begin.
+    pub(crate) oldest_event: Option<u64>,
     /// Derived: allocs of each workload.
     pub(crate) by_workload: OrdMap<Workload, Instances>,
     /// Derived: allocs of each node.
     pub(crate) by_node: OrdMap<NodeId, OnNode>,
     /// Derived: allocs that have ended.
     pub(crate) ended: Allocs,
-}
-
-/// A key to the API.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Token {
-    /// What people call it.
-    pub name: String,
-    /// When it was made.
-    pub created_at: Timestamp,
 }
 
 /// What a version runs.
@@ -95,11 +95,16 @@ impl Default for Cluster {
             allocs: OrdMap::new(),
             deploys: OrdMap::new(),
             tokens: OrdMap::new(),
+            audit: Vector::new(),
+            registries: OrdMap::new(),
             events: Vector::new(),
             runnables: OrdMap::new(),
             secrets: OrdMap::new(),
             next_deploy: DeployId(1),
             next_event: 1,
+            next_token: TokenId(1),
+            next_audit: 1,
+            oldest_event: None,
             by_workload: OrdMap::new(),
             by_node: OrdMap::new(),
             ended: Allocs::new(),
@@ -131,10 +136,18 @@ impl Cluster {
 
     /// Events after the one numbered `after`; `None` if some of them are forgotten.
     pub fn events_after(&self, after: u64) -> Option<impl Iterator<Item = &Event>> {
-        let oldest = self.events.front().map_or(self.next_event, |event| event.id);
-        (after.saturating_add(1) >= oldest).then(|| {
-            let skip = usize::try_from((after + 1).saturating_sub(oldest)).unwrap_or(usize::MAX);
-            self.events.iter().skip(skip)
-        })
+        let known = after.saturating_add(1) >= self.oldest_event();
+        known.then(|| self.events.iter().skip_while(move |event| event.id <= after))
+    }
+
+    /// The first event that isn't forgotten.
+    pub(crate) fn oldest_event(&self) -> u64 {
+        let first = || self.events.front().map_or(self.next_event, |event| event.id);
+        self.oldest_event.unwrap_or_else(first)
+    }
+
+    /// Writes after the one numbered `after`, as far as they aren't forgotten.
+    pub fn audit_after(&self, after: u64) -> impl Iterator<Item = &AuditRecord> {
+        self.audit.iter().skip_while(move |record| record.id <= after)
     }
 }

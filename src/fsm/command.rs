@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use mill_model::node::NodeFacts;
 use mill_model::{
-    AllocId, AllocStatus, DeployId, NodeId, ProjectName, ProjectSpec, SecretId, Timestamp, Workload,
-    WorkloadName,
+    AllocId, AllocStatus, DeployId, NodeId, ProjectName, ProjectSpec, RegistryHost, Role, SecretId,
+    Timestamp, TokenId, TokenName, Workload, WorkloadName,
 };
 
+use crate::access::Author;
 use crate::alloc::{StopReason, Version};
 use crate::deploy::{DeployKind, Outcome, StepReason, StepState};
 use crate::rejected::Rejected;
@@ -106,6 +107,53 @@ pub enum Command {
         /// Who asked for it.
         by: String,
     },
+    /// Makes a token.
+    CreateToken(NewToken),
+    /// Makes a token good for nothing, at once.
+    RevokeToken {
+        /// Which.
+        token: TokenId,
+        /// Whether it may be the last one of an admin.
+        even_last_admin: bool,
+    },
+    /// Says how the cluster is known to a registry.
+    SetRegistry {
+        /// Which.
+        host: RegistryHost,
+        /// As whom.
+        user: String,
+        /// The password, sealed to the cluster's key.
+        sealed: Vec<u8>,
+        /// Who says it.
+        by: String,
+    },
+    /// Forgets that.
+    DeleteRegistry {
+        /// Which registry.
+        host: RegistryHost,
+    },
+    /// Something on somebody's word: written into the audit log if it is done.
+    Audited {
+        /// On whose.
+        author: Author,
+        /// What. Not another of these.
+        command: Box<Command>,
+    },
+}
+
+/// A token to be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewToken {
+    /// What people call it.
+    pub name: TokenName,
+    /// What it may do.
+    pub role: Role,
+    /// SHA-256 of its secret.
+    pub hash: [u8; 32],
+    /// When it ends; `None`: it doesn't.
+    pub expires_at: Option<Timestamp>,
+    /// Who makes it.
+    pub by: String,
 }
 
 /// An alloc to be placed.
@@ -137,4 +185,6 @@ pub enum Done {
     Deploy(DeployId),
     /// A version of a secret.
     SecretVersion(u32),
+    /// A token.
+    Token(TokenId),
 }

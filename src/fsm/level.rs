@@ -6,5 +6,5 @@
 /// What this binary knows.
 ///
 /// 1. Nodes, projects, deploys, allocs on one machine.
-/// 2. Secrets, and the versions of them that containers run with.
+/// 2. Secrets, and the versions of them that containers run with; tokens with roles, the audit log, registries' logins.
 pub const LEVEL: u32 = 2;

@@ -10,6 +10,7 @@
 //!   that would break an invariant too, so that one bad entry can't crash all nodes for ever.
 //! - An entry above this binary's [`level`] halts applying ([`Halt`]): a replicated machine must not skip.
 
+pub mod access;
 pub mod alloc;
 pub mod cluster;
 pub mod command;
@@ -20,6 +21,7 @@ pub mod node;
 pub mod project;
 pub mod rejected;
 pub mod secret;
+pub mod sight;
 pub mod snapshot;
 
 mod apply;
@@ -27,10 +29,11 @@ mod check;
 mod index;
 mod wire;
 
+pub use access::{AuditRecord, Author, RegistryLogin, Token};
 pub use alloc::{Alloc, StopReason, Version};
 pub use check::Broken;
 pub use cluster::{Cluster, Runnable};
-pub use command::{Applied, Command, Done, Entry};
+pub use command::{Applied, Command, Done, Entry, NewToken};
 pub use deploy::{Change, Deploy, DeployKind, Outcome, Step, StepReason, StepState, Target};
 pub use event::{Event, EventKind};
 pub use node::Node;

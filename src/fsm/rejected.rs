@@ -1,6 +1,9 @@
 //! Why a command changed nothing.
 
-use mill_model::{AllocId, DeployId, NodeId, Pin, ProjectName, SecretId, WorkloadName, limits};
+use mill_model::{
+    AllocId, DeployId, NodeId, Pin, ProjectName, RegistryHost, SecretId, TokenId, TokenName, WorkloadName,
+    limits,
+};
 use thiserror::Error;
 
 use crate::check::Broken;
@@ -103,6 +106,27 @@ pub enum Rejected {
     /// All versions together take as much room as they may.
     #[error("all secrets together have {} MiB at most", limits::SECRETS_BYTES_MAX >> 20)]
     SecretsFull,
+    /// Another token has this name.
+    #[error("a token is called `{0}` already")]
+    TokenNameTaken(TokenName),
+    /// The random part of a token was drawn twice.
+    #[error("this token exists already")]
+    TokenExists,
+    /// More tokens than make sense.
+    #[error("there are {} tokens, and no more can be made", limits::TOKENS_MAX)]
+    TooManyTokens,
+    /// Never made, or revoked.
+    #[error("there is no token {0}")]
+    NoSuchToken(TokenId),
+    /// Without it nobody could make tokens over the network.
+    #[error("`{0}` is the last admin token")]
+    LastAdmin(TokenName),
+    /// More registries than make sense.
+    #[error("there are credentials for {} registries, and no more can be kept", limits::REGISTRIES_MAX)]
+    TooManyRegistries,
+    /// No credentials were given for it.
+    #[error("there are no credentials for registry `{0}`")]
+    NoSuchRegistry(RegistryHost),
     /// It would have broken an invariant: a bug, told by an alarm.
     #[error("the command would break an invariant")]
     Invariant(#[source] Broken),

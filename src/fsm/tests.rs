@@ -7,7 +7,8 @@ use mill_model::node::NodeFacts;
 use mill_model::ports::{MappedPort, Port, Protocol};
 use mill_model::{
     AllocId, AllocStatus, Bytes, DeployId, Ended, Failure, Incarnation, Millicores, NodeId, Phase, Pin,
-    ProjectSpec, Resources, SecretId, ServiceSpec, TaskSpec, Timestamp, Workload, WorkloadName,
+    ProjectSpec, Projects, Resources, Role, SecretId, ServiceSpec, TaskSpec, Timestamp, TokenId, Workload,
+    WorkloadName,
 };
 use proptest::prelude::*;
 
@@ -94,6 +95,68 @@ fn status(dice: Dice) -> AllocStatus {
     }
 }
 
+fn role_of(project: &str) -> Role {
+    Role::Deployer(Projects::Only([project.parse().unwrap()].into()))
+}
+
+/// A cluster in which two projects have everything that a project can have.
+pub(crate) fn busy() -> Cluster {
+    let mut cluster = bootstrapped();
+    for (number, project) in [(1, "shop"), (2, "blog")] {
+        let secret = format!("{project}/key").parse().unwrap();
+        let set = Command::SetSecret { secret, sealed: vec![1], by: String::new() };
+        apply(&mut cluster, 2, set).unwrap();
+        let target = target(project, 3);
+        let begin = Command::BeginDeploy {
+            project: target.name.clone(),
+            kind: DeployKind::Deploy,
+            target: Arc::clone(&target),
+            replace: false,
+            by: String::new(),
+        };
+        apply(&mut cluster, 3, begin).unwrap();
+        let new = |index: u32| NewAlloc {
+            id: alloc_id(u32::try_from(number).unwrap() * 10 + index),
+            workload: Workload { project: target.name.clone(), name: name(0) },
+            index,
+            version: Version { hash: service_hash(&target.services[0]), restarts: 0 },
+            node: NodeId(1),
+            deploy: DeployId(number),
+        };
+        apply(&mut cluster, 4, Command::PlaceAllocs(vec![new(0), new(1)])).unwrap();
+        let phase = Phase::Failed;
+        let status = AllocStatus { id: new(1).id, phase, ports: vec![], ..status(1 << 14) };
+        apply(&mut cluster, 5, Command::ReportAllocs { node: NodeId(1), statuses: vec![status] }).unwrap();
+    }
+    cluster
+}
+
+/// A command about who may do what.
+fn access(kind: Dice, dice: Dice) -> Command {
+    match (kind % 2, dice & 1) {
+        (0, 0) => {
+            Command::RevokeToken { token: TokenId(u64::from(dice >> 1 & 7)), even_last_admin: dice & 16 == 0 }
+        }
+        (0, _) => Command::CreateToken(NewToken {
+            name: pick(&["ann", "ben", "init"], dice >> 1).parse().unwrap(),
+            role: pick(
+                &[Role::Viewer, Role::Admin, Role::Deployer(Projects::All), role_of("shop")],
+                dice >> 3,
+            ),
+            hash: [u8::try_from(dice >> 5 & 3).unwrap(); 32],
+            expires_at: (dice & 128 == 0).then_some(Timestamp(u64::from(dice >> 8 & 1023))),
+            by: "test".to_owned(),
+        }),
+        (_, 0) => Command::DeleteRegistry { host: "r.test".parse().unwrap() },
+        (..) => Command::SetRegistry {
+            host: pick(&["r.test", "docker.io"], dice >> 1).parse().unwrap(),
+            user: "ann".to_owned(),
+            sealed: dice.to_le_bytes().to_vec(),
+            by: "test".to_owned(),
+        },
+    }
+}
+
 /// A command that fits the state more often than not.
 fn command(cluster: &Cluster, kind: Dice, dice: Dice) -> Command {
     let project = pick(&["shop", "blog"], dice);
@@ -101,7 +164,7 @@ fn command(cluster: &Cluster, kind: Dice, dice: Dice) -> Command {
     let live = cluster.deploys.values().filter(|deploy| deploy.is_active()).map(|deploy| deploy.id);
     let deploy = live.min().filter(|_| dice & 3 != 0).unwrap_or(deploy);
     let hashes: Vec<_> = cluster.runnables.keys().copied().collect();
-    match kind % 13 {
+    match kind % 15 {
         0 => {
             let kinds = [
                 DeployKind::Deploy,
@@ -148,11 +211,12 @@ fn command(cluster: &Cluster, kind: Dice, dice: Dice) -> Command {
             node: NodeId(u64::from(dice % 2) + 1),
             statuses: vec![status(dice), status(dice.rotate_left(9))],
         },
-        10 | 11 => {
+        10 | 11 => access(kind, dice),
+        12 | 13 => {
             let sealed = dice.to_be_bytes().to_vec();
             Command::SetSecret { secret: secret(dice), sealed, by: "test".to_owned() }
         }
-        12 => Command::DeleteSecret { secret: secret(dice), by: "test".to_owned() },
+        14 => Command::DeleteSecret { secret: secret(dice), by: "test".to_owned() },
         9 if dice & 1 == 0 => Command::ForgetProject(project.parse().unwrap()),
         _ => Command::ForgetAllocs(vec![alloc_id(dice), alloc_id(dice >> 3)]),
     }
@@ -191,6 +255,11 @@ proptest! {
             // Clocks run backwards now and then; the state's time doesn't.
             let now = u64::from(dice % 1000);
             let command = command(&cluster, kind, dice);
+            let author = || Author { token: "ann".into(), from: "10.0.0.9".into(), what: "POST /v1/x".into() };
+            let command = match dice & 512 {
+                0 => command,
+                _ => Command::Audited { author: author(), command: Box::new(command) },
+            };
             let bytes = Entry { now: Timestamp(now), command: command.clone() }.encode();
             prop_assert_eq!(&Entry::decode(&bytes).unwrap().command, &command);
             let result = cluster.apply(&bytes).unwrap();
@@ -229,9 +298,11 @@ proptest! {
 fn an_entry_above_the_level_halts_applying() {
     use prost::Message as _;
     let mut cluster = bootstrapped();
-    let entry = mill_protos::v1::Entry { level: level::LEVEL + 1, now_ms: 5, command: None }.encode_to_vec();
+    let entry = mill_protos::v1::Entry { level: level::LEVEL + 1, now_ms: 5, command: None, author: None }
+        .encode_to_vec();
     assert_eq!(cluster.apply(&entry), Err(Halt::Level { needs: level::LEVEL + 1 }));
-    let unknown = mill_protos::v1::Entry { level: level::LEVEL, now_ms: 5, command: None }.encode_to_vec();
+    let unknown = mill_protos::v1::Entry { level: level::LEVEL, now_ms: 5, command: None, author: None }
+        .encode_to_vec();
     assert_eq!(cluster.apply(&unknown), Err(Halt::Malformed("command")));
 }
 

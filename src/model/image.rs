@@ -96,6 +96,53 @@ impl fmt::Display for Digest {
     }
 }
 
+/// A registry by its host, with a port if need be: `ghcr.io`, `registry.example.com:5000`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct RegistryHost(String);
+
+impl RegistryHost {
+    /// The host as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for RegistryHost {
+    type Err = ImageError;
+
+    /// What may stand before an image's repository, and so can hold images.
+    fn from_str(text: &str) -> Result<Self, ImageError> {
+        let wrong = || ImageError::Registry { registry: text.to_owned() };
+        let image: ImageRef = format!("{text}/image").parse().map_err(|_| wrong())?;
+        match image.registry == text && image.repository == "image" {
+            true => Ok(Self(image.registry)),
+            // Docker's own registry has images without a folder in one named `library`.
+            false if text == DEFAULT_REGISTRY => Ok(Self(text.to_owned())),
+            false => Err(wrong()),
+        }
+    }
+}
+
+impl TryFrom<String> for RegistryHost {
+    type Error = ImageError;
+    fn try_from(text: String) -> Result<Self, ImageError> {
+        text.parse()
+    }
+}
+
+impl From<RegistryHost> for String {
+    fn from(host: RegistryHost) -> Self {
+        host.0
+    }
+}
+
+impl fmt::Display for RegistryHost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
 /// Where an image is: `registry.example.com:5000/team/web:v1`, or with `@sha256:…`.
 ///
 /// Docker's short forms are understood: `nginx` is `docker.io/library/nginx:latest`.

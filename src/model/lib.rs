@@ -3,6 +3,7 @@
 //! Nothing here decides, reads a clock or does I/O. A type carries its own rules (an id that can't be
 //! misspelt, a size that knows its unit), so that no room checks twice.
 
+pub mod access;
 pub mod alloc;
 pub mod hidden;
 pub mod image;
@@ -19,11 +20,13 @@ pub mod tempo;
 pub mod text;
 pub mod time;
 
+pub use access::{Projects, Role, RoleName};
 pub use alloc::{AllocStatus, Ended, Failure, Phase};
 pub use hidden::Hidden;
-pub use image::{Digest, ImageRef};
+pub use image::{Digest, ImageRef, RegistryHost};
 pub use names::{
-    AllocId, DeployId, Incarnation, NodeId, NodeName, ProjectName, SpecHash, Term, Workload, WorkloadName,
+    AllocId, DeployId, Incarnation, NodeId, NodeName, ProjectName, SpecHash, Term, TokenId, TokenName,
+    Workload, WorkloadName,
 };
 pub use opened::{Opened, Unusable};
 pub use resources::{Bytes, Millicores, Resources};

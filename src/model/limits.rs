@@ -198,3 +198,44 @@ pub const EXEC_CHUNK_BYTES: usize = 16 << 10;
 
 /// Programs that people execute in one node's containers at a time: each is a handful of processes and pipes.
 pub const EXEC_SESSIONS_MAX: usize = 64;
+
+/// Tokens of a cluster: one for each person and pipeline of a large team, ten times over.
+pub const TOKENS_MAX: usize = 1000;
+
+/// Projects that one token may name. Who has more means all.
+pub const TOKEN_PROJECTS_MAX: usize = 100;
+
+/// Writes that the audit log keeps: a team's of some weeks, in half a megabyte.
+pub const AUDIT_KEPT: usize = 2000;
+
+/// Characters of an audit record's texts: the longest path of the API with the longest names in it.
+pub const AUDIT_TEXT_CHARS_MAX: usize = 200;
+
+/// Registries that the cluster has credentials for: more than any team pulls from.
+pub const REGISTRIES_MAX: usize = 100;
+
+/// Bytes of a registry's password: cloud registries give out tokens of some kilobytes.
+pub const REGISTRY_PASSWORD_BYTES_MAX: usize = 16 << 10;
+
+/// Source addresses whose failed authentications a node remembers. Beyond it the one that failed longest ago is
+/// forgotten: whoever has thousands of addresses isn't held up by this, and still has 160 bits to guess.
+pub const SOURCES_MAX: usize = 4096;
+
+/// Failed authentications of an address before it is locked out: a person pastes a wrong token a few times, and a
+/// script that is being written fails as often.
+pub const AUTH_FAILURES_FREE: u32 = 10;
+
+/// Tokens that an address has used lately and that its lock-out doesn't hold up: those of a team behind one address.
+pub const SOURCE_TOKENS_MAX: usize = 8;
+
+/// Requests that one token may make per second in the long run. A dashboard makes one, a busy pipeline ten.
+pub const TOKEN_REQUESTS_PER_SECOND: u32 = 200;
+
+/// Requests that one token may make at once after a pause: a script that lists everything.
+pub const TOKEN_REQUESTS_BURST: u32 = 1000;
+
+/// Connections over TLS that one source address may have open: a quarter of all, so that one can't shut out the rest.
+pub const API_CONNECTIONS_PER_SOURCE_MAX: usize = API_CONNECTIONS_MAX / 4;
+
+/// Refused writes that a node puts into its log per minute; what is beyond is counted.
+pub const REFUSED_WRITES_LOGGED_PER_MINUTE: u32 = 60;

@@ -124,6 +124,10 @@ label! {
     /// A volume within its project.
     VolumeName
 }
+label! {
+    /// What people call a token. Of the cluster's tokens no two have one.
+    TokenName
+}
 
 /// A service or task, named across projects: `shop/web`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -231,6 +235,10 @@ number! {
 number! {
     /// One attempt to bring a project to a new config; counted over the whole cluster.
     DeployId(u64)
+}
+number! {
+    /// A token, for ever: a revoked one's number isn't given again, so that what it did stays its own.
+    TokenId(u64)
 }
 number! {
     /// One run of an alloc's container. Only its node counts it up; its end is final.

@@ -108,6 +108,19 @@ pub struct Tempo {
     /// How often the node looks what its containers use. What is shown is the mean since the last look: shorter, and it
     /// jumps; longer, and a new container has no numbers when its owner looks for them.
     pub usage_every: Duration,
+    /// How long an address is locked out whose authentications failed too often, by failures beyond those that are
+    /// free; the last one repeats. Short at first: most are slips.
+    pub lock_out: [Duration; 4],
+    /// Failed authentications of an address are forgotten after this long without another; so is that a token was used
+    /// from there.
+    pub lock_out_forgotten_after: Duration,
+    /// Shortest life that a token can be given: shorter, and it is over before it is pasted.
+    pub token_life_min: Duration,
+    /// How long a node's certificate is valid. It is renewed at two thirds of that, so that a node may be switched off for a
+    /// month.
+    pub certificate_life: Duration,
+    /// How often a node looks whether its certificate is due.
+    pub certificate_look: Duration,
     /// How often the server says something on a stream that has nothing to say.
     pub api_keepalive: Duration,
     /// A stream silent for this long is dead: three keep-alives.
@@ -175,6 +188,11 @@ impl Default for Tempo {
             clock_leap: secs(2),
             jump_told_for: secs(24 * 3600),
             usage_every: secs(2),
+            lock_out: [secs(1), secs(5), secs(15), secs(60)],
+            lock_out_forgotten_after: secs(3600),
+            token_life_min: secs(60),
+            certificate_life: secs(90 * 24 * 3600),
+            certificate_look: secs(3600),
             api_keepalive: secs(5),
             api_silence: secs(15),
             api_reconnect_backoff: [ms(150), ms(500), secs(2)],
@@ -207,6 +225,11 @@ impl Tempo {
     /// The pause after the `attempts`-th failed attempt to get a blob, counted from 1.
     pub fn blob_delay(&self, attempts: u32) -> Duration {
         nth(&self.blob_backoff, attempts)
+    }
+
+    /// How long an address is locked out after its `failures`-th failure beyond the free ones, counted from 1.
+    pub fn lock_out_for(&self, failures: u32) -> Duration {
+        nth(&self.lock_out, failures)
     }
 
     /// The pause after the `attempts`-th attempt to reach the runtime, counted from 1.

@@ -6,6 +6,7 @@
 //! hop of a request over a Unix socket costs as much time as lies before the next timer, which might be the request's
 //! own deadline. So a [`Beat`] wakes up a hundred times a second, and a hop costs a hundredth of a second.
 
+mod certificates;
 mod disks;
 mod kills;
 mod machine;

@@ -1,28 +1,34 @@
 //! What happened in the cluster: a list, or with `follow` a stream.
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::response::{IntoResponse as _, Response};
 use http::HeaderMap;
 use mill_api::events::{Event, EventQuery};
 use mill_fsm::Cluster;
+use mill_model::Role;
 
 use super::{Gone, Out, answer, last_event_id};
 use crate::http::backend::Backend;
 use crate::http::body::Asked;
+use crate::http::gate::Caller;
 use crate::http::present;
 use crate::http::server::Server;
 
 pub(in crate::http) async fn list_or_stream<B: Backend>(
     State(server): State<Server<B>>,
+    Extension(caller): Extension<Caller>,
     headers: HeaderMap,
     Asked(query): Asked<EventQuery>,
 ) -> Response {
     let resumed = last_event_id(&headers).and_then(|id| id.parse().ok());
     let after = resumed.or(query.since_id).unwrap_or_default();
     match query.follow {
-        false => Json(after_id(&server.cluster(), after)).into_response(),
-        true => answer(server.keeping(), |out| follow(server, after, out)),
+        false => Json(after_id(&server.cluster().seen_by(&caller.role), after)).into_response(),
+        true => {
+            let role = caller.role.clone();
+            answer(server.keeping(caller), |out| follow(server, role, after, out))
+        }
     }
 }
 
@@ -32,10 +38,10 @@ fn after_id(cluster: &Cluster, after: u64) -> Vec<Event> {
     kept.map(|event| present::events::event(cluster, event)).collect()
 }
 
-async fn follow<B: Backend>(server: Server<B>, mut after: u64, out: Out) -> Result<(), Gone> {
+async fn follow<B: Backend>(server: Server<B>, role: Role, mut after: u64, out: Out) -> Result<(), Gone> {
     let mut published = server.published.cluster.subscribe();
     loop {
-        let cluster = published.borrow_and_update().clone();
+        let cluster = published.borrow_and_update().seen_by(&role);
         for event in after_id(&cluster, after) {
             after = event.id;
             out.item(&event.id.to_string(), &event).await?;

@@ -11,9 +11,9 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::State;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
+use axum::extract::{Extension, State};
 use axum::response::Response;
 use bytes::Bytes;
 use mill_api::exec::{ERRORS, ExecAsk, ExecTold, INPUT, OUTPUT, PROTOCOL, TerminalSize, message};
@@ -31,15 +31,20 @@ use tokio::time::{Instant, interval, sleep_until, timeout};
 
 use crate::http::backend::Backend;
 use crate::http::body::Named;
+use crate::http::gate::{Caller, Seen};
 use crate::http::refusal::Refusal;
 use crate::http::server::Server;
 
 pub(in crate::http) async fn open<B: Backend>(
     State(server): State<Server<B>>,
+    Extension(caller): Extension<Caller>,
+    Seen(cluster): Seen,
     Named(name): Named<String>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Refusal> {
-    let container = container(&server, &name)?;
+    let alloc = alloc(&server, &cluster, &name)?;
+    caller.may_deploy(&alloc.workload.project)?;
+    let container = ContainerName { alloc: alloc.id.clone(), incarnation: alloc.status.incarnation };
     let upgrade = upgrade.map_err(|rejected| {
         ApiError::new(Code::BadRequest, "this route is for WebSockets")
             .because(rejected.body_text())
@@ -56,24 +61,26 @@ pub(in crate::http) async fn open<B: Backend>(
     Ok(upgrade.on_upgrade(move |socket| begin(server, container, socket, permit)))
 }
 
-/// The container that a name means: an alloc's, or that of the only replica that a service runs.
-fn container<B: Backend>(server: &Server<B>, name: &str) -> Result<ContainerName, ApiError> {
-    let cluster = server.cluster();
-    let target = server.view(&cluster).known().resolve(name).map_err(ApiError::from)?;
-    let alloc = match &target {
+/// What runs that a name means: an alloc, or the only replica that a service runs.
+fn alloc<'a, B: Backend>(
+    server: &Server<B>,
+    cluster: &'a Cluster,
+    name: &str,
+) -> Result<&'a Arc<Alloc>, ApiError> {
+    let target = server.view(cluster).known().resolve(name).map_err(ApiError::from)?;
+    match &target {
         Target::Alloc(id) => cluster.allocs.get(id).filter(|alloc| runs(alloc)).ok_or_else(|| {
             ApiError::new(Code::Conflict, format!("{target} doesn't run"))
                 .because("a program can be run in a container that runs only")
                 .hint(format!("`mill inspect {name}` shows how it is"))
-        })?,
-        Target::Workload(_) => only(&cluster, &target)?,
+        }),
+        Target::Workload(_) => only(cluster, &target),
         Target::Project(_) | Target::Node(_) | Target::Deploy(_) => {
-            return Err(ApiError::new(Code::BadRequest, format!("{target} is no container"))
+            Err(ApiError::new(Code::BadRequest, format!("{target} is no container"))
                 .because("allocs are, and services that run one")
-                .hint("`mill allocs` lists them"));
+                .hint("`mill allocs` lists them"))
         }
-    };
-    Ok(ContainerName { alloc: alloc.id.clone(), incarnation: alloc.status.incarnation })
+    }
 }
 
 fn runs(alloc: &Alloc) -> bool {

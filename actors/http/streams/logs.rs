@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::response::Response;
 use futures::StreamExt as _;
 use http::HeaderMap;
@@ -20,6 +20,7 @@ use super::merge::{Cursor, Merge};
 use super::{Gone, Out, answer, last_event_id};
 use crate::http::backend::Backend;
 use crate::http::body::Asked;
+use crate::http::gate::{Caller, Seen};
 use crate::http::refusal::Refusal;
 use crate::http::server::Server;
 
@@ -42,10 +43,11 @@ pub(in crate::http) async fn tail<B: Backend>(
 
 pub(in crate::http) async fn stream<B: Backend>(
     State(server): State<Server<B>>,
+    Extension(caller): Extension<Caller>,
+    Seen(cluster): Seen,
     headers: HeaderMap,
     Asked(query): Asked<LogQuery>,
 ) -> Result<Response, Refusal> {
-    let cluster = server.cluster();
     let known = server.view(&cluster).known();
     let whose = match known.resolve(&query.name).map_err(ApiError::from)? {
         Target::Workload(workload) => Whose::Workload(workload),
@@ -59,7 +61,7 @@ pub(in crate::http) async fn stream<B: Backend>(
         }
     };
     let from = last_event_id(&headers).map(cursor).transpose()?;
-    Ok(answer(server.keeping(), |out| {
+    Ok(answer(server.keeping(caller), |out| {
         // What was, doesn't go on.
         let query = LogQuery { follow: query.follow && !query.previous, ..query };
         let merge = Merge::new(server.tempo.log_window, query.follow, from.clone());

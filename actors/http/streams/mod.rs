@@ -6,6 +6,7 @@
 //! its own producer, a few items wait for it, and when it takes nothing for `Tempo::api_stalled_after` the connection
 //! is cut ([`super::connection`]). Nothing is spawned, so nothing outlives the connection.
 
+pub(super) mod audit;
 pub(super) mod events;
 pub(super) mod exec;
 pub(super) mod logs;
@@ -13,6 +14,7 @@ mod merge;
 pub(super) mod progress;
 
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -31,6 +33,7 @@ use tokio_util::sync::CancellationToken;
 const WAITING_MAX: usize = 16;
 
 /// Where a producer puts its items.
+#[derive(Clone)]
 pub(super) struct Out {
     sender: mpsc::Sender<Bytes>,
 }
@@ -72,6 +75,8 @@ pub(super) struct Keeping {
     pub(super) every: Duration,
     /// Fired when the daemon is about to end: the stream is cut, and its client comes back to the next daemon.
     pub(super) leaving: CancellationToken,
+    /// Returns when whoever asked may see it no more, with the reason.
+    pub(super) over: Pin<Box<dyn Future<Output = ApiError> + Send>>,
 }
 
 /// An answer that `produce` writes as it goes.
@@ -80,13 +85,18 @@ where
     F: Future<Output = Result<(), Gone>> + Send + 'static,
 {
     let (sender, receiver) = mpsc::channel(WAITING_MAX);
-    let producer = produce(Out { sender });
-    let leaving = keeping.leaving;
+    let out = Out { sender };
+    let producer = produce(out.clone());
+    let Keeping { every, leaving, over } = keeping;
     let producer = async move {
-        let _ = leaving.run_until_cancelled(producer).await;
+        tokio::select! {
+            () = leaving.cancelled() => {}
+            refused = over => drop(out.fail(&refused).await),
+            _ = producer => {}
+        }
     };
     let items = driven(ReceiverStream::new(receiver), producer);
-    let kept = keep_alive(items, keeping.every).map(Ok::<Bytes, Infallible>);
+    let kept = keep_alive(items, every).map(Ok::<Bytes, Infallible>);
     let mut response = Response::new(Body::from_stream(kept));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, http::HeaderValue::from_static(sse::CONTENT_TYPE));

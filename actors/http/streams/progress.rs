@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::response::Response;
 use http::HeaderMap;
 use mill_api::plan::NodeRefusal;
@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use super::{Gone, Out, answer, last_event_id};
 use crate::http::backend::Backend;
 use crate::http::body::Named;
+use crate::http::gate::{Caller, Seen};
 use crate::http::present::{Ahead, node_name, node_refusals, progress};
 use crate::http::reads::add_tail;
 use crate::http::refusal::{Refusal, no_such_deploy};
@@ -24,14 +25,16 @@ use crate::http::server::Server;
 
 pub(in crate::http) async fn stream<B: Backend>(
     State(server): State<Server<B>>,
+    Extension(caller): Extension<Caller>,
+    Seen(cluster): Seen,
     headers: HeaderMap,
     Named(id): Named<DeployId>,
 ) -> Result<Response, Refusal> {
-    if !server.cluster().deploys.contains_key(&id) {
+    if !cluster.deploys.contains_key(&id) {
         return Err(no_such_deploy(id).into());
     }
     let last = last_event_id(&headers).and_then(|id| id.parse().ok()).unwrap_or_default();
-    let keeping = server.keeping();
+    let keeping = server.keeping(caller);
     Ok(answer(keeping, |out| {
         let (pulls, unplaced) = (BTreeMap::new(), BTreeMap::new());
         let watch = Watch { server, id, last, pulls, pulls_due: Instant::now(), unplaced, out };

@@ -10,6 +10,7 @@ mod bad;
 mod exec;
 mod pulls;
 mod reading;
+mod roles;
 mod secrets;
 mod streaming;
 mod table;

@@ -40,6 +40,8 @@ pub(super) struct Fake {
 struct FakeState {
     moment: Moment,
     init: Option<Initialized>,
+    drawn: u8,
+    now: Option<Timestamp>,
 }
 
 impl Fake {
@@ -50,6 +52,11 @@ impl Fake {
     /// What the node knows of this moment.
     pub(super) fn knows(&self, moment: Moment) {
         self.state().moment = moment;
+    }
+
+    /// What the node's clock shows.
+    pub(super) fn clock_shows(&self, now: Timestamp) {
+        self.state().now = Some(now);
     }
 
     pub(super) fn inits(&self, initialized: Initialized) {
@@ -98,8 +105,15 @@ impl Backend for Fake {
         &self.containers
     }
 
+    fn draw(&self, bytes: &mut [u8]) -> Result<(), ApiError> {
+        let mut state = self.state();
+        state.drawn += 1;
+        bytes.fill(100 + state.drawn);
+        Ok(())
+    }
+
     fn now(&self) -> Timestamp {
-        Timestamp(2_000_000)
+        self.state().now.unwrap_or(Timestamp(2_000_000))
     }
 
     fn moment(&self) -> Moment {

@@ -37,6 +37,14 @@ pub enum ClientError {
         /// What the TLS library saw.
         source: io::Error,
     },
+    /// By this machine's clock the certificate isn't valid: it is the clock that is wrong, mostly.
+    #[error("{endpoint} has a certificate that isn't valid at this machine's time")]
+    Clock {
+        /// The address.
+        endpoint: String,
+        /// What the TLS library saw.
+        source: io::Error,
+    },
     /// Somebody answers who doesn't speak TLS.
     #[error("{endpoint} isn't Mill's API: what answers there doesn't speak TLS")]
     NotTls {
@@ -160,6 +168,9 @@ impl ClientError {
             }
             Self::Untrusted { .. } => {
                 "the address or the token belongs to another cluster, or somebody sits between: don't send the token elsewhere before this is clear"
+            }
+            Self::Clock { .. } => {
+                "is the clock right, here and on the node (`date`)? `mill cert list`, there, shows when certificates end"
             }
             Self::NotTls { .. } => {
                 return Some(format!(

@@ -3,6 +3,7 @@
 //! Every call has a deadline, every answer a bound. A write is never sent twice: after a lost connection it isn't
 //! known whether it was done, and the error says so. Reads of streams go on by themselves where they were cut.
 
+mod access;
 mod address;
 mod call;
 mod error;
@@ -43,6 +44,7 @@ use crate::projects::{HistoryEntry, Project};
 use crate::services::Service;
 use crate::status::Status;
 use crate::token::Token;
+use crate::tokens::Whoami;
 use crate::trust::{Trust, TrustError};
 use crate::why::Why;
 use transport::Transport;
@@ -278,6 +280,14 @@ impl Api {
     /// As every call.
     pub async fn doctor(&self) -> Result<Report, ClientError> {
         self.get(paths::DOCTOR).await
+    }
+
+    /// Who the cluster takes this one for.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn whoami(&self) -> Result<Whoami, ClientError> {
+        self.get(paths::WHOAMI).await
     }
 
     /// How this machine's daemon is. Local socket only.

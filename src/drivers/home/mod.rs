@@ -5,6 +5,7 @@
 
 mod certificates;
 mod identity;
+mod validity;
 
 use std::fs;
 use std::io::{self, Read as _};
@@ -20,6 +21,7 @@ use crate::seal::ClusterKey;
 
 pub use certificates::{CertificateError, Keys};
 pub use identity::{Identity, IdentityError};
+pub use validity::{Validity, ValidityError};
 
 const IDENTITY: &str = "node.kdl";
 const CA_CERTIFICATE: &str = "keys/ca.pem";
@@ -153,6 +155,14 @@ impl Home {
         self.write(IDENTITY, &identity.to_string())
     }
 
+    /// Replaces the node's certificate.
+    ///
+    /// # Errors
+    /// It can't be written; the old one is still there.
+    pub fn renew(&self, certificate: &str) -> Result<(), HomeError> {
+        self.write(NODE_CERTIFICATE, certificate)
+    }
+
     /// Whether the node has been a member of its cluster: it had state that it must not start without.
     pub fn was_member(&self) -> bool {
         self.path.join(MEMBER).exists()
@@ -213,8 +223,14 @@ fn io_error<'a>(what: &'static str, path: &'a Path) -> impl FnOnce(io::Error) ->
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
+    use std::time::Duration;
+
+    use mill_model::Timestamp;
 
     use super::*;
+
+    const NOW: Timestamp = Timestamp(1_795_262_400_000);
+    const LIFE: Duration = Duration::from_secs(90 * 86_400);
 
     fn identity() -> Identity {
         Identity {
@@ -230,10 +246,41 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let home = Home::open(dir.path()).unwrap();
         assert_eq!(home.identity().unwrap(), None);
-        let keys = Keys::make("api.test", &["10.0.0.1".parse().unwrap()]).unwrap();
+        let keys = Keys::make("api.test", &["10.0.0.1".parse().unwrap()], NOW, LIFE).unwrap();
         home.settle(&identity(), &keys).unwrap();
         assert_eq!(home.identity().unwrap(), Some(identity()));
         assert_eq!(home.keys().unwrap(), keys);
+    }
+
+    #[test]
+    fn a_new_certificate_is_for_the_same_key_under_the_same_ca() {
+        use rustls::pki_types::pem::PemObject as _;
+        use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::open(dir.path()).unwrap();
+        home.settle(&identity(), &Keys::make("api.test", &[], NOW, LIFE).unwrap()).unwrap();
+        let (before, later) = (home.keys().unwrap(), NOW.after(LIFE));
+        home.renew(&before.renewed("api.test", &[], later, LIFE).unwrap()).unwrap();
+        let after = home.keys().unwrap();
+        assert_ne!(after.certificate, before.certificate);
+        assert_eq!(Keys { certificate: before.certificate.clone(), ..after.clone() }, before);
+        assert_eq!(Validity::of_pem(&after.certificate).unwrap().until, later.after(LIFE));
+
+        let certificate = |pem: &str| CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(certificate(&after.ca_certificate)).unwrap();
+        let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+        let verifier = rustls::client::WebPkiServerVerifier::builder_with_provider(roots.into(), provider)
+            .build()
+            .unwrap();
+        let name = ServerName::try_from("api.test").unwrap();
+        let verified = |pem: &str, at: Timestamp| {
+            use rustls::client::danger::ServerCertVerifier as _;
+            let at = UnixTime::since_unix_epoch(Duration::from_millis(at.0));
+            verifier.verify_server_cert(&certificate(pem), &[], &name, &[], at).is_ok()
+        };
+        assert!(verified(&before.certificate, NOW) && !verified(&before.certificate, later.after(LIFE)));
+        assert!(verified(&after.certificate, later) && !verified(&after.certificate, later.after(LIFE * 2)));
     }
 
     #[test]
@@ -260,7 +307,7 @@ mod tests {
     fn a_key_that_is_missing_or_that_others_can_read_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let home = Home::open(dir.path()).unwrap();
-        home.settle(&identity(), &Keys::make("api.test", &[]).unwrap()).unwrap();
+        home.settle(&identity(), &Keys::make("api.test", &[], NOW, LIFE).unwrap()).unwrap();
         for name in [CA_KEY, NODE_KEY, CLUSTER_KEY] {
             let key = dir.path().join(name);
             assert_eq!(fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);

@@ -28,12 +28,14 @@ pub enum PullError {
         found: String,
     },
     /// The registry wants other credentials, or any.
-    #[error("the registry doesn't let Mill read `{image}` (status {status})")]
+    #[error("the registry doesn't let Mill read `{image}` {} (status {status})", known_as(user.as_deref()))]
     Unauthorized {
         /// As asked for.
         image: Box<ImageRef>,
         /// HTTP status of the refusal.
         status: u16,
+        /// As whom it was asked; `None`: as nobody.
+        user: Option<String>,
     },
     /// No connection, or none that lasts.
     #[error("the registry of `{image}` can't be reached at {url}")]
@@ -106,6 +108,13 @@ pub enum PullError {
     /// containerd couldn't keep or unpack it.
     #[error("the image can't be stored")]
     Runtime(#[from] RuntimeError),
+}
+
+fn known_as(user: Option<&str>) -> String {
+    match user {
+        Some(user) => format!("as `{user}`"),
+        None => "without credentials".to_owned(),
+    }
 }
 
 /// Why a part of an image can't be used.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use mill_model::{Digest, ImageRef, Timestamp};
 
 use super::config::sha256;
-use super::{Collected, Images, Layer, Progress, PullError, Stored};
+use super::{Collected, Images, Layer, Login, Logins, Progress, PullError, Stored};
 
 /// Images of a node in a test. Clones share state.
 #[derive(Debug, Clone, Default)]
@@ -20,6 +20,9 @@ struct State {
     /// What tags mean: by registry, repository and tag.
     tags: BTreeMap<String, Digest>,
     missing: BTreeSet<String>,
+    logins: Logins,
+    /// Registries that let in whoever is known so, and nobody else.
+    wanted: Logins,
     failures: Vec<PullError>,
     slow: Duration,
     stored: BTreeMap<Digest, Stored>,
@@ -36,6 +39,11 @@ impl FakeImages {
     /// The registry doesn't have this image (whatever its tag or digest).
     pub fn lose(&self, image: &ImageRef) {
         self.state().missing.insert(format!("{}/{}", image.registry, image.repository));
+    }
+
+    /// From now on a registry lets in whoever is known so, and nobody else.
+    pub fn lock(&self, registry: &str, login: Login) {
+        self.state().wanted.insert(registry.to_owned(), login);
     }
 
     /// The next call to a registry fails so; several are used up in order.
@@ -77,6 +85,11 @@ impl FakeImages {
         if !state.failures.is_empty() {
             return Err(state.failures.remove(0));
         }
+        let login = state.logins.get(&image.registry);
+        if state.wanted.get(&image.registry).is_some_and(|wanted| login != Some(wanted)) {
+            let user = login.map(|login| login.user.clone());
+            return Err(PullError::Unauthorized { image: image.clone().into(), status: 401, user });
+        }
         match state.missing.contains(&format!("{}/{}", image.registry, image.repository)) {
             true => Err(PullError::NoSuchImage { image: image.clone().into() }),
             false => Ok(()),
@@ -94,6 +107,10 @@ fn key(image: &ImageRef) -> String {
 }
 
 impl Images for FakeImages {
+    fn know(&self, logins: Logins) {
+        self.state().logins = logins;
+    }
+
     async fn resolve(&self, image: &ImageRef) -> Result<Digest, PullError> {
         if let Some(digest) = &image.digest {
             return Ok(digest.clone());

@@ -11,18 +11,23 @@ use mill_model::{Digest, ImageRef, Timestamp};
 pub use config::ImageConfig;
 pub use error::{PullError, Unusable};
 pub use fake::FakeImages;
+pub use logins::{Login, Logins};
 pub use store::Store;
 pub(crate) use store::{CHAIN_LABEL, ready};
 
 mod config;
 mod error;
 mod fake;
+mod logins;
 mod manifest;
 mod registry;
 mod store;
 
 /// A node's images.
 pub trait Images: Clone + Send + Sync + 'static {
+    /// From now on the node is known so to registries, and to others not at all.
+    fn know(&self, logins: Logins);
+
     /// The digest that a tag means now, without getting the image. A pinned reference answers itself.
     fn resolve(&self, image: &ImageRef) -> impl Future<Output = Result<Digest, PullError>> + Send;
 

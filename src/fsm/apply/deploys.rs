@@ -182,7 +182,7 @@ impl Cluster {
     }
 
     /// Drops the texts of versions that nothing names any more.
-    pub(super) fn sweep_runnables(&mut self) {
+    pub(crate) fn sweep_runnables(&mut self) {
         let mut used: BTreeSet<_> = self.allocs.values().map(|alloc| alloc.version.hash).collect();
         for project in self.projects.values() {
             used.extend(project.services.values().map(|service| service.version.hash));

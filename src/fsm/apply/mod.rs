@@ -1,5 +1,6 @@
 //! One function per command. Each checks everything first and changes the state last.
 
+mod access;
 mod allocs;
 mod deploys;
 mod nodes;
@@ -8,6 +9,7 @@ mod steps;
 
 use mill_model::limits;
 
+use crate::access::RegistryLogin;
 use crate::check::Touched;
 use crate::cluster::Cluster;
 use crate::command::{Applied, Command, Entry};
@@ -26,7 +28,14 @@ impl Cluster {
         self.time = self.time.max(entry.now);
         let mut next = self.clone();
         let mut touched = Touched::default();
-        let result = next.run(entry.command, &mut touched).and_then(|done| {
+        let (author, command) = match entry.command {
+            Command::Audited { author, command } => (Some(author), *command),
+            command => (None, command),
+        };
+        let result = next.run(command, &mut touched).and_then(|done| {
+            if let Some(author) = author {
+                next.audit(author, done);
+            }
             next.check_touched(&touched).map_err(Rejected::Invariant)?;
             Ok(done)
         });
@@ -60,6 +69,15 @@ impl Cluster {
             Command::ForgetProject(project) => self.forget_project(&project),
             Command::SetSecret { secret, sealed, by } => self.set_secret(secret, sealed, by, touched),
             Command::DeleteSecret { secret, by } => self.delete_secret(&secret, by, touched),
+            Command::CreateToken(new) => self.create_token(new),
+            Command::RevokeToken { token, even_last_admin } => self.revoke_token(token, even_last_admin),
+            Command::SetRegistry { host, user, sealed, by } => {
+                let login = RegistryLogin { user, sealed, set_at: self.time, set_by: by };
+                self.set_registry(host, login)
+            }
+            Command::DeleteRegistry { host } => self.delete_registry(&host),
+            // An entry has one author: `apply` took it off.
+            Command::Audited { command, .. } => self.run(*command, touched),
         }
     }
 

@@ -3,7 +3,7 @@
 use mill_model::Resources;
 use mill_model::node::NodeFacts;
 
-use crate::cluster::{Cluster, Token};
+use crate::cluster::Cluster;
 use crate::command::{Applied, Done};
 use crate::event::EventKind;
 use crate::node::Node;
@@ -22,8 +22,7 @@ impl Cluster {
         }
         self.id = cluster_id;
         self.ca_certificate = ca_certificate;
-        let token = Token { name: "init".to_owned(), created_at: self.time };
-        self.tokens.insert(admin_token_hash, token);
+        self.first_token(admin_token_hash);
         self.register_node(node)
     }
 

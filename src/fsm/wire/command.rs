@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use mill_model::{DeployId, NodeId};
+use mill_model::{DeployId, NodeId, TokenId};
 use mill_protos::v1 as pb;
 use pb::entry::Command as Kind;
 use prost::Message as _;
 
 use super::Wire;
+use super::access::{author, new_token};
 use super::alloc::{status, stop_reason, version, workload};
 use super::deploy::{deploy_kind, outcome, reason, step_state};
 use super::read::{Malformed, each, required, text, texts, time};
@@ -19,8 +20,12 @@ use crate::rejected::Halt;
 impl Entry {
     /// The bytes that the log keeps.
     pub fn encode(&self) -> Vec<u8> {
-        let command = Some(self.command.wire());
-        pb::Entry { level: LEVEL, now_ms: self.now.0, command }.encode_to_vec()
+        let (author, command) = match &self.command {
+            Command::Audited { author, command } => (Some(author.wire()), command.as_ref()),
+            command => (None, command),
+        };
+        let command = Some(command.wire());
+        pb::Entry { level: LEVEL, now_ms: self.now.0, command, author }.encode_to_vec()
     }
 
     /// Reads an entry of this binary's level or below.
@@ -33,7 +38,12 @@ impl Entry {
             return Err(Halt::Level { needs: message.level });
         }
         let read = || {
-            Ok(Self { now: time(message.now_ms), command: command(required(message.command, "command")?)? })
+            let command = command(required(message.command, "command")?)?;
+            let command = match message.author.map(author) {
+                Some(author) => Command::Audited { author, command: Box::new(command) },
+                None => command,
+            };
+            Ok(Self { now: time(message.now_ms), command })
         };
         read().map_err(Halt::Malformed)
     }
@@ -45,12 +55,9 @@ impl Wire for Command {
     fn wire(&self) -> Kind {
         match self {
             Command::Bootstrap { cluster_id, node, admin_token_hash, ca_certificate } => {
-                Kind::Bootstrap(pb::Bootstrap {
-                    cluster_id: cluster_id.clone(),
-                    node: Some(node.wire()),
-                    admin_token_hash: admin_token_hash.to_vec(),
-                    ca_certificate: ca_certificate.clone(),
-                })
+                let (cluster_id, ca_certificate) = (cluster_id.clone(), ca_certificate.clone());
+                let (node, admin_token_hash) = (Some(node.wire()), admin_token_hash.to_vec());
+                Kind::Bootstrap(pb::Bootstrap { cluster_id, node, admin_token_hash, ca_certificate })
             }
             Command::RegisterNode(facts) => Kind::RegisterNode(pb::RegisterNode { node: Some(facts.wire()) }),
             Command::BeginDeploy { project, kind, target, replace, by } => {
@@ -97,6 +104,19 @@ impl Wire for Command {
             Command::ForgetAllocs(allocs) => Kind::ForgetAllocs(pb::ForgetAllocs {
                 allocs: allocs.iter().map(ToString::to_string).collect(),
             }),
+            Command::CreateToken(new) => Kind::CreateToken(new.wire()),
+            Command::RevokeToken { token, even_last_admin } => {
+                Kind::RevokeToken(pb::RevokeToken { token: token.0, even_last_admin: *even_last_admin })
+            }
+            Command::SetRegistry { host, user, sealed, by } => {
+                let (host, user) = (host.to_string(), user.clone());
+                Kind::SetRegistry(pb::SetRegistry { host, user, sealed: sealed.clone(), by: by.clone() })
+            }
+            Command::DeleteRegistry { host } => {
+                Kind::DeleteRegistry(pb::DeleteRegistry { host: host.to_string() })
+            }
+            // Its author stands beside it in the entry.
+            Command::Audited { command, .. } => command.wire(),
         }
     }
 }
@@ -140,6 +160,17 @@ fn command(kind: Kind) -> Result<Command, Malformed> {
             Command::DeleteSecret { secret: text(&message.secret, "secret")?, by: message.by }
         }
         Kind::ForgetAllocs(message) => Command::ForgetAllocs(texts(&message.allocs, "alloc id")?),
+        Kind::CreateToken(message) => Command::CreateToken(new_token(message)?),
+        Kind::RevokeToken(message) => {
+            Command::RevokeToken { token: TokenId(message.token), even_last_admin: message.even_last_admin }
+        }
+        Kind::SetRegistry(message) => Command::SetRegistry {
+            host: text(&message.host, "registry")?,
+            user: message.user,
+            sealed: message.sealed,
+            by: message.by,
+        },
+        Kind::DeleteRegistry(message) => Command::DeleteRegistry { host: text(&message.host, "registry")? },
     })
 }
 

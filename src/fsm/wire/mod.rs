@@ -1,6 +1,7 @@
 //! The model's types as messages and back. Reading checks everything, since what was written by a newer or
 //! broken binary must not get in.
 
+mod access;
 mod alloc;
 mod command;
 mod deploy;

@@ -8,22 +8,18 @@ use mill_model::{DeployId, NodeId, Resources};
 use mill_protos::v1 as pb;
 
 use super::Wire;
+use super::access;
 use super::alloc::alloc;
 use super::deploy::{by_name, deploy, past, service, task};
 use super::event::event;
 use super::read::{Malformed, each, hash, required, text, time};
 use super::{secret, spec};
 use crate::alloc::Alloc;
-use crate::cluster::{Cluster, Runnable, Token};
+use crate::cluster::{Cluster, Runnable};
 use crate::node::Node;
 use crate::project::Project;
 
 pub(crate) fn to_snapshot(cluster: &Cluster) -> pb::Snapshot {
-    let token = |(hash, token): (&[u8; 32], &Token)| pb::Token {
-        name: token.name.clone(),
-        hash: hash.to_vec(),
-        created_at_ms: token.created_at.0,
-    };
     let runnable = |(hash, runnable): (&mill_model::SpecHash, &Runnable)| pb::Runnable {
         hash: hash.0.to_vec(),
         kind: Some(match runnable {
@@ -41,19 +37,15 @@ pub(crate) fn to_snapshot(cluster: &Cluster) -> pb::Snapshot {
         projects: cluster.projects.values().map(Wire::wire).collect(),
         allocs: cluster.allocs.values().map(|alloc| alloc.wire()).collect(),
         deploys: cluster.deploys.values().map(|deploy| deploy.wire()).collect(),
-        tokens: cluster.tokens.iter().map(token).collect(),
         events: cluster.events.iter().map(Wire::wire).collect(),
         runnables: cluster.runnables.iter().map(runnable).collect(),
         ca_certificate: cluster.ca_certificate.clone(),
         secrets: cluster.secrets.iter().map(secret::to_message).collect(),
+        access: Some(access::wire(cluster)),
     }
 }
 
 pub(crate) fn from_snapshot(message: pb::Snapshot) -> Result<Cluster, Malformed> {
-    let token = |token: pb::Token| {
-        let hash: [u8; 32] = token.hash.as_slice().try_into().map_err(|_| "token hash")?;
-        Ok((hash, Token { name: token.name, created_at: time(token.created_at_ms) }))
-    };
     let runnables: OrdMap<_, _> = each(message.runnables, runnable)?.into_iter().collect();
     let allocs: Vec<Alloc> =
         each(message.allocs, |message| alloc(message, |version| runnables.get(&version.hash).cloned()))?;
@@ -67,12 +59,12 @@ pub(crate) fn from_snapshot(message: pb::Snapshot) -> Result<Cluster, Malformed>
         nodes: each(message.nodes, node)?.into_iter().map(|node| (node.facts.id, node)).collect(),
         projects: each(message.projects, project)?.into_iter().map(|p| (p.name.clone(), p)).collect(),
         deploys: each(message.deploys, deploy)?.into_iter().map(|d| (d.id, Arc::new(d))).collect(),
-        tokens: each(message.tokens, token)?.into_iter().collect(),
         events: each(message.events, event)?.into_iter().collect(),
         runnables,
         secrets: each(message.secrets, secret::read)?.into_iter().collect(),
         ..Cluster::default()
     };
+    access::read(required(message.access, "access")?, &mut cluster)?;
     for alloc in allocs {
         if let Some(node) = cluster.nodes.get_mut(&alloc.node).filter(|_| alloc.is_live()) {
             node.reserved = node.reserved.plus(alloc.resources);

@@ -9,10 +9,12 @@ use mill_api::client::ClientError;
 use mill_api::daemon::{Daemon, DaemonState, InitRequest};
 use mill_api::deploys::{Action, DeployRequest, RollbackRequest, ScaleRequest};
 use mill_api::doctor::{Finding, Report};
-use mill_api::paths::ROUTES;
+use mill_api::paths::{Access, ROUTES};
 use mill_api::progress::{Outcome, Progress, Step};
 use mill_api::secrets::{Rolled, SecretSet};
+use mill_api::tokens::CreateToken;
 use mill_api::{ApiError, Code};
+use mill_model::{Projects, Role, RoleName};
 use serde_json::{Value, json};
 
 use super::exit::Exit;
@@ -97,6 +99,15 @@ fn shapes() -> Vec<(&'static str, Value)> {
         ),
         ("ScaleRequest", value(serde_json::to_value(ScaleRequest { replicas: 3 }))),
         ("RestartActor", json!({ "path": "daemon/agent/images" })),
+        (
+            "CreateToken",
+            value(serde_json::to_value(CreateToken {
+                role: RoleName::Deployer,
+                projects: Some(["shop".parse().unwrap()].into()),
+                name: "ci".parse().ok(),
+                expires_in_ms: Some(30 * 86_400_000),
+            })),
+        ),
         ("InitRequest", value(serde_json::to_value(InitRequest::default()))),
         ("SetRequest", json!({ "value": { "text": "correct horse" } })),
         ("Secret", first(value(serde_json::to_value(canned::secrets())))),
@@ -119,6 +130,11 @@ fn shapes() -> Vec<(&'static str, Value)> {
         ("ExecTold", value(serde_json::to_value(canned::exec_told()))),
         ("LogLine", first(value(serde_json::to_value(canned::log_lines())))),
         ("Event", first(value(serde_json::to_value(canned::events())))),
+        ("AuditRecord", first(value(serde_json::to_value(canned::audit())))),
+        ("Whoami", value(serde_json::to_value(canned::whoami()))),
+        ("TokenInfo", value(serde_json::to_value(canned::tokens().remove(1)))),
+        ("CreatedToken", value(serde_json::to_value(canned::created_token()))),
+        ("Certificate", first(value(serde_json::to_value(canned::certificates())))),
         ("Actors", value(serde_json::to_value(canned::actors()))),
         ("Report", value(serde_json::to_value(report))),
         ("Daemon", value(serde_json::to_value(daemon))),
@@ -138,6 +154,18 @@ fn linked(text: &str) -> String {
     }
 }
 
+/// Who may, in a word.
+const fn short(access: Access) -> &'static str {
+    match access {
+        Access::See => "see",
+        Access::SeeAll => "see all",
+        Access::Deploy => "deploy",
+        Access::DeployAll => "deploy all",
+        Access::Admin => "admin",
+        Access::Local => "socket only",
+    }
+}
+
 fn api_reference() -> String {
     let mut text = String::from(
         "# The HTTP API\n\n<!-- Written by a test from the table of routes: UPDATE_GOLDEN=1 cargo test -p mill docs. -->\n\n\
@@ -150,19 +178,33 @@ fn api_reference() -> String {
          ```console\n\
          $ curl --unix-socket /run/mill/mill.sock http://mill/v1/services\n\
          $ curl --unix-socket /run/mill/mill.sock -N 'http://mill/v1/logs?name=web&follow=true'\n\
-         ```\n\n## Routes\n\n| | | what it does | body or query | answer |\n|---|---|---|---|---|\n",
+         ```\n\n## Routes\n\n| | | what it does | body or query | answer | who may |\n|---|---|---|---|---|---|\n",
     );
     for route in ROUTES {
-        let local = if route.is_local() { " (socket only)" } else { "" };
         let _ = writeln!(
             text,
-            "| {} | `{}` | {}{local} | {} | {} |",
+            "| {} | `{}` | {} | {} | {} | {} |",
             route.method,
             route.path,
             route.does,
             linked(route.takes),
-            linked(route.answers)
+            linked(route.answers),
+            short(route.access)
         );
+    }
+    text.push_str("\n## Roles\n\nWho comes over the socket is root on the node, and may everything.\n\n| who may | that is | viewer | deployer | deployer of some projects | admin |\n|---|---|---|---|---|---|\n");
+    for access in Access::ALL {
+        let held = Role::Deployer(Projects::Only(std::collections::BTreeSet::new()));
+        let may = |role: &Role| match (access, access.admits(role, None), role == &held) {
+            (_, false, _) => "no",
+            (_, true, false) => "yes",
+            (Access::See, true, true) => "sees its projects and the nodes",
+            (_, true, true) => "its projects",
+        };
+        let all = Role::Deployer(Projects::All);
+        let [viewer, deployer, some, admin] = [&Role::Viewer, &all, &held, &Role::Admin].map(may);
+        let (word, who) = (short(access), access.who());
+        let _ = writeln!(text, "| {word} | {who} | {viewer} | {deployer} | {some} | {admin} |");
     }
     text.push_str(
         "\n## Refusals\n\nEvery answer that isn't a success has this body: what, and as far as they are known why and what \
@@ -245,7 +287,7 @@ fn all_commands_of_this_version_are_there() {
     names.sort_unstable();
     assert_eq!(
         names.join(" "),
-        "actors allocs clean completions daemon deploy dev doctor events exec history init inspect logs nodes plan plane \
-         restart rollback scale secret services status undeploy why"
+        "actors allocs cert clean completions context daemon deploy dev doctor events exec history init inspect login \
+         logout logs nodes plan plane restart rollback scale secret services status token undeploy why"
     );
 }

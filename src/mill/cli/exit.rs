@@ -60,7 +60,7 @@ impl Exit {
                 _ if error.is_unreachable() => Self::Unreachable,
                 _ => Self::Refused,
             },
-            ClientError::Untrusted { .. } => Self::Refused,
+            ClientError::Untrusted { .. } | ClientError::Clock { .. } => Self::Refused,
             ClientError::NotTls { .. } => Self::Unreachable,
             _ if error.is_unreachable() => Self::Unreachable,
             _ => Self::Failed,

@@ -7,8 +7,10 @@
 
 mod actors;
 mod allocs;
+mod cert;
 mod clean;
 mod completions;
+mod context;
 mod daemon;
 mod deploy;
 mod dev;
@@ -18,9 +20,11 @@ mod events;
 mod exec;
 mod exit;
 mod follow;
+mod hidden;
 mod history;
 mod init;
 mod inspect;
+mod login;
 mod logs;
 mod nodes;
 mod reach;
@@ -31,6 +35,7 @@ mod secret;
 mod services;
 mod source;
 mod status;
+mod token;
 mod undeploy;
 mod why;
 mod words;
@@ -107,6 +112,15 @@ enum Command {
     Events(events::EventsArgs),
     Exec(exec::ExecArgs),
     Actors(actors::ActorsArgs),
+
+    Login(login::LoginArgs),
+    Logout(login::LogoutArgs),
+    #[command(alias = "contexts")]
+    Context(context::ContextArgs),
+    #[command(alias = "tokens")]
+    Token(token::TokenArgs),
+    #[command(alias = "certs")]
+    Cert(cert::CertArgs),
 
     Init(init::InitArgs),
     Dev(dev::DevArgs),
@@ -223,6 +237,9 @@ async fn run_on(ui: &mut ui::Ui<'_>, command: &Command) -> Result<(), CliError> 
         Command::Clean(args) => return clean::clean(ui, args).await,
         Command::Completions(args) => return completions::run(ui, args, Cli::command()),
         Command::Init(args) => return init::run(ui, args).await,
+        Command::Login(args) => return login::login(ui, args).await,
+        Command::Logout(args) => return login::logout(ui, args),
+        Command::Context(args) => return context::run(ui, args),
         _ => {}
     }
     let Some(reach) = command.reach() else { return Ok(()) };
@@ -244,6 +261,8 @@ async fn run_on(ui: &mut ui::Ui<'_>, command: &Command) -> Result<(), CliError> 
         Command::Events(args) => events::run(ui, api, args).await,
         Command::Exec(args) => exec::run(api, args).await,
         Command::Actors(args) => actors::run(ui, api, args).await,
+        Command::Token(args) => token::run(ui, api, args).await,
+        Command::Cert(args) => cert::run(ui, api, args).await,
         _ => Ok(()),
     }
 }
@@ -253,6 +272,9 @@ impl Command {
     const fn wants_json(&self) -> bool {
         match self {
             Self::Clean(args) => args.json,
+            Self::Login(args) => args.json,
+            Self::Logout(args) => args.json,
+            Self::Context(args) => args.json,
             other => match other.reach() {
                 Some(reach) => reach.json,
                 None => false,
@@ -281,8 +303,11 @@ impl Command {
             Self::Events(args) => &args.reach,
             Self::Exec(args) => &args.reach,
             Self::Actors(args) => args.reach(),
+            Self::Token(args) => args.reach(),
+            Self::Cert(args) => args.reach(),
             Self::Init(args) => &args.reach,
             Self::Doctor(args) => &args.reach,
+            Self::Login(_) | Self::Logout(_) | Self::Context(_) => return None,
             Self::Dev(_) | Self::Daemon(_) | Self::Plane(_) | Self::Clean(_) | Self::Completions(_) => {
                 return None;
             }

@@ -107,7 +107,7 @@ impl ReachArgs {
             Exit::Unreachable if (around.exists)(socket) => {
                 CliError::new(Exit::Unreachable, "the daemon of this machine is root's to ask")
                     .because(format!("{SOCKET} is there, you aren't root, and no context says another way"))
-                    .hint("try again with sudo; or set MILL_ADDR=https://HOST:4400 and MILL_TOKEN")
+                    .hint("try again with sudo, or `mill login https://HOST:4400`")
             }
             _ => error,
         })
@@ -148,12 +148,12 @@ fn of_context(name: Option<&String>, env: &dyn Fn(&str) -> Option<String>) -> Re
     let Some(name) = name.or(contexts.current.as_ref()) else {
         return Err(CliError::new(Exit::Unreachable, "no cluster is known here")
             .because(format!("there is no daemon's socket at {SOCKET} and no context in {}", path.display()))
-            .hint("`mill dev` starts one here; to use another machine's, set MILL_ADDR=https://HOST:4400 and MILL_TOKEN"));
+            .hint("`mill dev` starts one here; `mill login https://HOST:4400` uses another machine's"));
     };
     let Some(context) = contexts.contexts.get(name) else {
         let known: Vec<&str> = contexts.contexts.keys().map(String::as_str).collect();
         let hint = match known.as_slice() {
-            [] => "there is none yet: `mill init` makes one".to_owned(),
+            [] => "there is none yet: `mill login URL` makes one, and `mill init` its cluster's".to_owned(),
             _ => format!("there are: {}", known.join(", ")),
         };
         return Err(CliError::usage(format!("there is no context `{name}`"))
@@ -258,7 +258,7 @@ mod tests {
     fn without_a_way_it_says_how_to_get_one() {
         for (world, reach, exit, hint) in [
             (World::new(true, false), none(), Exit::Unreachable, "mill dev"),
-            (World::new(false, false), none(), Exit::Unreachable, "MILL_ADDR"),
+            (World::new(false, false), none(), Exit::Unreachable, "mill login"),
             (World::new(false, true), none(), Exit::Unreachable, "sudo"),
             (
                 World::new(true, true).logged_in(),

@@ -74,6 +74,11 @@ fn answer(method: &str, path: &str) -> Response {
         ("GET", "/v1/projects/shop/services/web/why") => json(&canned::why()),
         ("GET", "/v1/events") => json(&canned::events()),
         ("GET", "/v1/actors") => json(&canned::actors()),
+        ("GET", "/v1/audit") => json(&canned::audit()),
+        ("GET", "/v1/certs") => json(&canned::certificates()),
+        ("GET", "/v1/tokens") => json(&canned::tokens()),
+        ("POST", "/v1/tokens") => json(&canned::created_token()),
+        ("DELETE", "/v1/tokens/ci") => json(&canned::tokens().remove(1)),
         ("POST", "/v1/actors/restart") => json(&serde_json::json!({})),
         ("GET", "/v1/secrets") => json(&canned::secrets()),
         ("PUT", _) | ("DELETE", "/v1/secrets/smtp.token") if path.contains("/secrets/") => {
@@ -157,6 +162,18 @@ async fn each_command_asks_what_it_should() {
         ("secret history db.password", vec![secrets, "GET /v1/projects/shop/secrets/db.password"]),
         ("secret roll db.password -d", vec![secrets, "POST /v1/projects/shop/secrets/db.password/roll {}"]),
         ("secret delete smtp.token --yes", vec![secrets, "DELETE /v1/secrets/smtp.token {}"]),
+        ("events --audit --since-id 1", vec!["GET /v1/audit?follow=false&since_id=1"]),
+        ("events --audit -n 1", vec!["GET /v1/audit?follow=false"]),
+        ("cert list", vec!["GET /v1/certs"]),
+        ("token list", vec!["GET /v1/tokens"]),
+        (
+            "token create --role deployer --project shop --expires 1h --name ci",
+            vec![
+                r#"POST /v1/tokens {"role":"deployer","projects":["shop"],"name":"ci","expires_in_ms":3600000}"#,
+            ],
+        ),
+        ("token create --role admin", vec![r#"POST /v1/tokens {"role":"admin"}"#]),
+        ("token revoke ci", vec!["DELETE /v1/tokens/ci {}"]),
         ("deploy --attach 14", vec!["GET /v1/deploys/14", progress]),
         ("deploy --cancel 14", vec!["POST /v1/deploys/14/cancel {}", progress]),
         ("deploy --cancel --project shop -d", vec![projects, "POST /v1/deploys/14/cancel {}"]),
@@ -164,7 +181,8 @@ async fn each_command_asks_what_it_should() {
         let (seen, printed, result) = cluster.run(line).await;
         result.unwrap_or_else(|error| panic!("{line}: {error:?}"));
         assert_eq!(seen, asked, "{line}");
-        assert_eq!(printed.is_empty(), line.starts_with("actors restart"), "{line} printed {printed:?}");
+        let silent = ["actors restart", "token revoke"].iter().any(|silent| line.starts_with(silent));
+        assert_eq!(printed.is_empty(), silent, "{line} printed {printed:?}");
     }
 }
 
@@ -214,10 +232,15 @@ async fn every_answer_is_json_when_asked_for() {
         "history shop",
         "why web",
         "events",
+        "events --audit",
         "actors",
         "secret list",
         "secret get tls.key",
         "secret history db.password",
+        "cert list",
+        "token list",
+        "token create --role viewer",
+        "token revoke ci",
         "scale web 3 -d",
     ] {
         let (_, printed, result) = cluster.run(&format!("{line} --json")).await;
@@ -246,6 +269,7 @@ async fn what_can_not_be_done_has_its_exit_code_and_a_hint() {
         ("secret set db.password --file /nonexistent", Exit::Usage),
         ("secret get nothing", Exit::Refused),
         ("secret delete smtp.token", Exit::Usage),
+        ("token create --role viewer --project shop", Exit::Usage),
     ] {
         let (_, _, result) = cluster.run(line).await;
         let error = result.unwrap_err();
@@ -278,6 +302,12 @@ fn a_wrong_line_is_refused_by_itself() {
         "secret set x --detach",
         "secret set x y --file z",
         "secret get x --shared --project shop",
+        "token create",
+        "token create --role root",
+        "token create --role viewer --expires soon",
+        "token revoke",
+        "login",
+        "context use",
     ] {
         let words = std::iter::once("mill").chain(line.split(' ').filter(|word| !word.is_empty()));
         assert!(Cli::try_parse_from(words).is_err(), "{line}");

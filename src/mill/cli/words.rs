@@ -36,15 +36,12 @@ impl Word {
 const LIST: &str = "`mill --help` lists what there is";
 
 /// Commands that later versions have (product.md §8).
-const LATER: [&str; 30] = [
+const LATER: [&str; 26] = [
     "join",
     "leave",
     "upgrade",
     "recover",
     "backup",
-    "login",
-    "context",
-    "token",
     "registry",
     "project",
     "run",
@@ -53,7 +50,6 @@ const LATER: [&str; 30] = [
     "top",
     "port-forward",
     "volume",
-    "cert",
     "routes",
     "mesh",
     "dns",

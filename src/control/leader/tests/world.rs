@@ -102,7 +102,7 @@ impl World {
         };
         match self.apply(command).unwrap() {
             Done::Deploy(id) => id,
-            other => panic!("{other:?} is no deploy"),
+            other => panic!("a deploy has an id: {other:?}"),
         }
     }
 

@@ -15,7 +15,7 @@ pub(super) struct Challenge {
 }
 
 impl Challenge {
-    /// The first challenge that a token answers. `Basic` wants credentials, which Mill doesn't have yet.
+    /// The first challenge that a token answers.
     pub(super) fn of<'a>(headers: impl IntoIterator<Item = &'a HeaderValue>) -> Option<Self> {
         headers.into_iter().filter_map(|value| value.to_str().ok()).find_map(Self::parse)
     }
@@ -55,6 +55,12 @@ impl Challenge {
     }
 }
 
+/// Whether user and password answer one of the challenges.
+pub(super) fn wants_basic<'a>(headers: impl IntoIterator<Item = &'a HeaderValue>) -> bool {
+    let scheme = |value: &'a HeaderValue| value.to_str().ok()?.split_whitespace().next();
+    headers.into_iter().filter_map(scheme).any(|scheme| scheme.eq_ignore_ascii_case("basic"))
+}
+
 #[derive(Deserialize)]
 struct Answer {
     token: Option<String>,
@@ -91,7 +97,9 @@ mod tests {
             assert_eq!(Challenge::of([&header]).unwrap().url("r"), url);
         }
         for none in [r#"Basic realm="x""#, "Bearer", "Bearer service=\"x\"", "Bearer realm=\"open"] {
-            assert_eq!(Challenge::of([&HeaderValue::from_static(none)]), None, "{none}");
+            let header = HeaderValue::from_static(none);
+            assert_eq!(Challenge::of([&header]), None, "{none}");
+            assert_eq!(wants_basic([&header]), none.starts_with("Basic"), "{none}");
         }
     }
 

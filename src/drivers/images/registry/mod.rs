@@ -1,26 +1,32 @@
 //! A client of registries (OCI distribution specification, which is Docker's registry API v2).
 //!
 //! Plain HTTP is spoken with loopback addresses and the registries that Mill was told are insecure, HTTPS with all
-//! others, with the node's certificate authorities. Only anonymous access so far: a challenge is answered by
-//! fetching a token without credentials.
+//! others, with the node's certificate authorities.
+//!
+//! A challenge is answered as it asks: by a token that is fetched where the challenge says, with the node's login for the
+//! registry if it has one, else anonymously; or by that login itself. Before a challenge nothing is shown, and a login is
+//! shown only to its registry, or to whom that sends for a token; over plain HTTP only where the registry is plain.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use mill_model::image::DEFAULT_REGISTRY;
 use mill_model::{Digest, ImageRef, limits};
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, RANGE, WWW_AUTHENTICATE};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, RANGE, WWW_AUTHENTICATE};
 use reqwest::{Client, Method, Response, StatusCode};
 
 use super::config::sha256;
 use super::error::{PullError, Unusable};
+use super::logins::{Login, Logins};
 use super::manifest;
 use challenge::Challenge;
+use proofs::{Proof, Proofs};
 
 mod challenge;
+mod proofs;
 
 /// Docker's registry answers at another name than the one its images carry.
 const DOCKER_HOST: &str = "registry-1.docker.io";
@@ -38,8 +44,8 @@ pub(super) struct Registry {
     stalled_after: Duration,
     plain: OnceLock<Client>,
     secure: OnceLock<Client>,
-    /// Tokens by registry and repository. Registries let them live for minutes; a refusal fetches a new one.
-    tokens: Mutex<HashMap<(String, String), String>>,
+    /// What registries want to see.
+    proofs: Proofs,
 }
 
 /// A manifest or index as a registry gave it.
@@ -64,8 +70,13 @@ impl Registry {
             stalled_after,
             plain: OnceLock::new(),
             secure: OnceLock::new(),
-            tokens: Mutex::default(),
+            proofs: Proofs::default(),
         }
+    }
+
+    /// From now on the node is known so to registries.
+    pub(super) fn know(&self, logins: Logins) {
+        self.proofs.know(logins);
     }
 
     /// The digest that the reference's tag means now.
@@ -137,44 +148,67 @@ impl Registry {
     /// Sends, answers a challenge once, and judges the status.
     async fn send(&self, ask: &Ask<'_>) -> Result<Response, PullError> {
         let key = (ask.image.registry.clone(), ask.image.repository.clone());
-        let token = self.tokens.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
-        let mut answer = self.send_once(ask, token.as_deref()).await?;
+        let known = self.proofs.of(&key);
+        let mut answer = self.send_once(ask, known.proof.as_ref()).await?;
         if answer.status() == StatusCode::UNAUTHORIZED
-            && let Some(challenge) = Challenge::of(answer.headers().get_all(WWW_AUTHENTICATE))
+            && let Some(proof) = self.prove(ask, answer.headers(), known.login.as_ref()).await?
         {
-            let token = self.token(ask, &challenge).await?;
-            answer = self.send_once(ask, Some(&token)).await?;
-            self.tokens.lock().unwrap_or_else(PoisonError::into_inner).insert(key, token);
+            answer = self.send_once(ask, Some(&proof)).await?;
+            if answer.status() != StatusCode::UNAUTHORIZED {
+                self.proofs.keep(key, &known, proof);
+            }
         }
         let status = answer.status();
         match status.as_u16() {
             200..=299 => Ok(answer),
             404 => Err(PullError::NoSuchImage { image: ask.image.clone().into() }),
-            code @ (401 | 403) => {
-                Err(PullError::Unauthorized { image: ask.image.clone().into(), status: code })
-            }
+            code @ (401 | 403) => Err(unauthorized(ask, code, known.login.as_ref())),
             code => Err(PullError::Registry { url: self.url(ask), status: code }),
         }
     }
 
-    async fn send_once(&self, ask: &Ask<'_>, token: Option<&str>) -> Result<Response, PullError> {
+    /// What answers the challenges of a refusal; `None`: nothing that this node has.
+    async fn prove(
+        &self,
+        ask: &Ask<'_>,
+        headers: &HeaderMap,
+        login: Option<&Login>,
+    ) -> Result<Option<Proof>, PullError> {
+        if let Some(challenge) = Challenge::of(headers.get_all(WWW_AUTHENTICATE)) {
+            return self.token(ask, &challenge, login).await.map(|token| Some(Proof::Bearer(token)));
+        }
+        let wants_basic = challenge::wants_basic(headers.get_all(WWW_AUTHENTICATE));
+        Ok(login.filter(|_| wants_basic).cloned().map(Proof::Basic))
+    }
+
+    async fn send_once(&self, ask: &Ask<'_>, proof: Option<&Proof>) -> Result<Response, PullError> {
         let url = self.url(ask);
         let client = self.client(url.starts_with("http:"))?;
-        let mut request = client.request(ask.method.clone(), &url).headers(ask.headers.clone());
-        if let Some(token) = token {
-            request = request.header(AUTHORIZATION, format!("Bearer {token}"));
-        }
+        let request = client.request(ask.method.clone(), &url).headers(ask.headers.clone());
+        let request = match proof {
+            Some(proof) => proof.on(request),
+            None => request,
+        };
         self.in_time(ask.image, &url, request.send()).await
     }
 
-    async fn token(&self, ask: &Ask<'_>, challenge: &Challenge) -> Result<String, PullError> {
+    async fn token(
+        &self,
+        ask: &Ask<'_>,
+        challenge: &Challenge,
+        login: Option<&Login>,
+    ) -> Result<String, PullError> {
         let url = challenge.url(&ask.image.repository);
         let client = self.client(self.is_plain(&ask.image.registry))?;
-        let answer = self.in_time(ask.image, &url, client.get(&url).send()).await?;
+        let request = match login {
+            Some(Login { user, password }) => client.get(&url).basic_auth(user, Some(password)),
+            None => client.get(&url),
+        };
+        let answer = self.in_time(ask.image, &url, request.send()).await?;
         let status = answer.status().as_u16();
         match status {
             200..=299 => {}
-            400..=499 => return Err(PullError::Unauthorized { image: ask.image.clone().into(), status }),
+            400..=499 => return Err(unauthorized(ask, status, login)),
             _ => return Err(PullError::Registry { url, status }),
         }
         let body = self.small_body(ask.image, answer, ("the token", TOKEN_BYTES_MAX)).await?;
@@ -249,6 +283,11 @@ fn manifest_of<'a>(image: &'a ImageRef, method: Method, reference: &str) -> Ask<
         path: format!("/manifests/{reference}"),
         headers: [(ACCEPT, accepted)].into_iter().collect(),
     }
+}
+
+fn unauthorized(ask: &Ask<'_>, status: u16, login: Option<&Login>) -> PullError {
+    let user = login.map(|login| login.user.clone());
+    PullError::Unauthorized { image: ask.image.clone().into(), status, user }
 }
 
 fn unreachable(image: &ImageRef, url: &str, error: reqwest::Error) -> PullError {

@@ -22,7 +22,7 @@ use super::config::{ConfigBlob, ImageConfig};
 use super::error::PullError;
 use super::manifest::not_json;
 use super::registry::Registry;
-use super::{Collected, Images, Progress, Stored, Unusable};
+use super::{Collected, Images, Logins, Progress, Stored, Unusable};
 use crate::containerd::{Containerd, RuntimeError};
 use crate::files::Turns;
 use arrivals::Arrivals;
@@ -112,6 +112,10 @@ impl Store {
 }
 
 impl Images for Store {
+    fn know(&self, logins: Logins) {
+        self.shared.registry.know(logins);
+    }
+
     async fn resolve(&self, image: &ImageRef) -> Result<Digest, PullError> {
         match &image.digest {
             Some(digest) => Ok(digest.clone()),

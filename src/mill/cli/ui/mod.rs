@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use super::error::CliError;
 pub(crate) use table::{Align, Table};
-pub(crate) use units::{age, cores, count, duration, image, memory, micros, percent_of, transfer};
+pub(crate) use units::{age, ahead, cores, count, duration, image, memory, micros, percent_of, transfer};
 
 /// What the far end of an output can do.
 #[derive(Debug, Clone)]

@@ -22,6 +22,15 @@ pub(crate) fn age(at: Timestamp, now: Timestamp) -> String {
     }
 }
 
+/// How far off a moment is: `in 27d`, `in 2h 03m`.
+pub(crate) fn ahead(at: Timestamp, now: Timestamp) -> String {
+    let span = at.since(now);
+    match span.as_secs() / SECONDS_PER_DAY {
+        0 | 1 => format!("in {}", duration(span)),
+        days => format!("in {days}d"),
+    }
+}
+
 /// A span of time: `0.9s`, `12.3s`, `1m 05s`, `2h 03m`.
 pub(crate) fn duration(span: Duration) -> String {
     let seconds = span.as_secs();

@@ -1,0 +1,30 @@
+//! `GET /v1/certs`: the certificates that the node that answers shows.
+
+use mill_model::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// A certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Certificate {
+    /// Whose it is.
+    pub of: Owner,
+    /// The SHA-256 of it. Of the CA's: what tokens carry.
+    pub fingerprint: String,
+    /// Not valid before.
+    pub from: Timestamp,
+    /// Not valid after.
+    pub until: Timestamp,
+    /// When the node renews it by itself; absent: it doesn't.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renewed_at: Option<Timestamp>,
+}
+
+/// Whose a certificate is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Owner {
+    /// The cluster's CA.
+    Ca,
+    /// The node's.
+    Node,
+}
