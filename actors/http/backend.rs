@@ -10,6 +10,7 @@ use mill_api::doctor::Finding;
 use mill_api::pulling::{Layer, Pulling};
 use mill_control::fetch::Fetched;
 use mill_drivers::containers::Containers;
+use mill_drivers::home::NextCa;
 use mill_drivers::images::{self, Images, Progress};
 use mill_drivers::logs::Logs;
 use mill_drivers::seal::Seal;
@@ -82,6 +83,9 @@ pub trait Backend: Clone + Send + Sync + 'static {
     /// # Errors
     /// The system gives none.
     fn draw(&self, bytes: &mut [u8]) -> Result<(), ApiError>;
+
+    /// Makes a CA that may become the cluster's, and keeps its key.
+    fn next_ca(&self) -> impl Future<Output = Result<NextCa, ApiError>> + Send;
 
     /// Wall time.
     fn now(&self) -> Timestamp;

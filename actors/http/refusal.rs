@@ -116,6 +116,7 @@ fn rejected_write(rejected: &Rejected) -> ApiError {
         | Rejected::TooManyTokens
         | Rejected::NoSuchToken(_)
         | Rejected::LastAdmin(_)
+        | Rejected::CaRetiring(_)
         | Rejected::TooManyRegistries
         | Rejected::NoSuchRegistry(_) => about_access(rejected),
         // What only the leader itself proposes, and what nothing proposes: a defect, in words.
@@ -174,6 +175,9 @@ fn about_access(rejected: &Rejected) -> ApiError {
             ),
         )
         .because("without it nobody could make or revoke tokens over the network"),
+        Rejected::CaRetiring(until) => ApiError::new(Code::Conflict, "the cluster's CA was changed lately")
+            .because(format!("the one before it is trusted until {until}, and two at a time are enough"))
+            .hint("wait until then; `mill cert list` shows both"),
         Rejected::TooManyRegistries => {
             plain(Code::Conflict, "forget those that nothing is pulled from: `mill registry list`")
         }
@@ -241,6 +245,7 @@ mod tests {
             (Rejected::TooManyTokens, Code::Conflict),
             (Rejected::NoSuchToken(TokenId(1)), Code::NotFound),
             (Rejected::LastAdmin("init".parse().unwrap()), Code::Conflict),
+            (Rejected::CaRetiring(mill_model::Timestamp(1)), Code::Conflict),
             (Rejected::TooManyRegistries, Code::Conflict),
             (Rejected::NoSuchRegistry("r.test".parse().unwrap()), Code::NotFound),
             (Rejected::Invariant(Broken::Index), Code::Crashed),

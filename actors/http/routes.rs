@@ -56,6 +56,7 @@ pub(super) fn router<B: Backend>(server: Server<B>) -> Router {
         .route(paths::ACTORS_RESTART, post(actors::restart))
         .route(paths::DOCTOR, get(local::doctor))
         .route(paths::CERTS, get(certs::list))
+        .route(paths::ROTATE_CA, post(certs::rotate))
         .route(paths::WHOAMI, get(tokens::whoami))
         .route(paths::TOKENS, get(tokens::list).post(tokens::create))
         .route(paths::TOKEN, delete(tokens::revoke))
@@ -68,7 +69,7 @@ pub(super) fn router<B: Backend>(server: Server<B>) -> Router {
 }
 
 /// Where something is that has no name in it.
-const PLAIN: [&str; 19] = [
+const PLAIN: [&str; 20] = [
     paths::STATUS,
     paths::NODES,
     paths::SERVICES,
@@ -83,6 +84,7 @@ const PLAIN: [&str; 19] = [
     paths::ACTORS_RESTART,
     paths::DOCTOR,
     paths::CERTS,
+    paths::ROTATE_CA,
     paths::WHOAMI,
     paths::TOKENS,
     paths::AUDIT,

@@ -26,7 +26,12 @@ pub(super) async fn whoami<B: Backend>(
     State(server): State<Server<B>>,
     Extension(caller): Extension<Caller>,
 ) -> Json<Whoami> {
+    let ca = match Trust::from_pem(&server.cluster().ca_certificate) {
+        Ok(Trust::Certificate(ca)) => Some(Fingerprint::of(&ca)),
+        Ok(Trust::Pinned(_)) | Err(_) => None,
+    };
     Json(Whoami {
+        ca,
         role: caller.role.name(),
         projects: caller.role.only().cloned(),
         name: caller.name,

@@ -10,6 +10,7 @@ use mill_api::{ApiError, Code};
 use mill_drivers::bundle::{Drivers, Outside};
 use mill_drivers::clock::Clock as _;
 use mill_drivers::datapath::{Datapath as _, Mode};
+use mill_drivers::home::NextCa;
 use mill_drivers::random::Random as _;
 use mill_model::Timestamp;
 
@@ -85,6 +86,13 @@ impl<O: Outside> Backend for NodeBackend<O> {
     async fn init(&self, request: InitRequest) -> Result<Initialized, ApiError> {
         let deadline = self.tempo.write_deadline * 3;
         let answer = self.root.ask(deadline, |reply| Msg::Init { request, reply }).await;
+        answer.unwrap_or_else(|error| {
+            Err(ApiError::new(Code::Unavailable, "the daemon did not answer").because(error.to_string()))
+        })
+    }
+
+    async fn next_ca(&self) -> Result<NextCa, ApiError> {
+        let answer = self.root.ask(self.tempo.ask_deadline, |reply| Msg::PrepareCa { reply }).await;
         answer.unwrap_or_else(|error| {
             Err(ApiError::new(Code::Unavailable, "the daemon did not answer").because(error.to_string()))
         })

@@ -9,7 +9,7 @@
 use mill_api::trust::SERVER_NAME;
 use mill_drivers::bundle::{Drivers as _, Outside};
 use mill_drivers::clock::Clock as _;
-use mill_drivers::home::{CertificateError, HomeError, Validity, ValidityError};
+use mill_drivers::home::{CertificateError, HomeError, Identity, Validity, ValidityError};
 use thiserror::Error;
 use tracing::{info, warn};
 
@@ -18,7 +18,7 @@ use crate::kit::Me;
 
 /// Why there is no new certificate.
 #[derive(Debug, Error)]
-enum RenewalError {
+pub(super) enum RenewalError {
     #[error("the node's keys can't be read or written")]
     Home(#[from] HomeError),
     #[error("no certificate can be made of the node's keys")]
@@ -30,6 +30,8 @@ enum RenewalError {
 impl<O: Outside> State<O> {
     /// Renews the certificate if that is due, and looks again later.
     pub(super) fn look_at_certificate(&mut self, me: &Me<Node<O>>) {
+        // An attempt to follow the state's CA may have failed.
+        self.follow_ca(me);
         if let Err(error) = self.renew_if_due() {
             let why = std::error::Error::source(&error).map(ToString::to_string);
             warn!(%error, why, "certificate not renewed; another attempt follows");
@@ -41,9 +43,20 @@ impl<O: Outside> State<O> {
         let Some(identity) = &self.identity else { return Ok(()) };
         let keys = self.args.home.keys()?;
         let now = self.args.outside.drivers().clock().now();
-        if !Validity::of_pem(&keys.certificate)?.is_due(now) {
-            return Ok(());
+        match Validity::of_pem(&keys.certificate)?.is_due(now) {
+            true => self.renew(identity),
+            false => {
+                // A CA that is trusted no more is shown no more.
+                self.show_member(identity, &keys);
+                Ok(())
+            }
         }
+    }
+
+    /// Takes a new certificate into use.
+    pub(super) fn renew(&self, identity: &Identity) -> Result<(), RenewalError> {
+        let keys = self.args.home.keys()?;
+        let now = self.args.outside.drivers().clock().now();
         let certificate = keys.renewed(SERVER_NAME, &[identity.advertise], now, self.life)?;
         self.args.home.renew(&certificate)?;
         info!(until = %now.after(self.life), "certificate renewed");

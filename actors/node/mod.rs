@@ -8,6 +8,7 @@
 //! A node without an identity has the API and the link to its plane, nothing else. With one it has the log, the
 //! agent, and, where the log leads, the leader.
 
+mod authority;
 pub mod backend;
 mod certificate;
 mod init;
@@ -27,7 +28,7 @@ use mill_drivers::bundle::{Drivers, Outside};
 use mill_drivers::clock::Clock;
 use mill_drivers::containers::own::OwnConfig;
 use mill_drivers::datapath::{Datapath as _, NodeNet};
-use mill_drivers::home::{Home, Identity, Keys};
+use mill_drivers::home::{Home, Identity, Keys, NextCa};
 use mill_drivers::random::Random as _;
 use mill_model::{NodeName, Resources, Tempo};
 use serde_json::json;
@@ -66,6 +67,11 @@ pub enum Msg {
     },
     /// The first command of the cluster was applied, or wasn't.
     Bootstrapped(Result<Bootstrapped, TaskPanicked>),
+    /// Make a CA that may become the cluster's.
+    PrepareCa {
+        /// Told what it is, without its key.
+        reply: Reply<Result<NextCa, ApiError>>,
+    },
     /// It may be time for a new certificate.
     LookAtCertificate,
     /// This node leads, or does no longer, or the state has changed.
@@ -79,6 +85,7 @@ impl Message for Msg {
         match self {
             Self::Init { .. } => "init",
             Self::Bootstrapped(_) => "bootstrapped",
+            Self::PrepareCa { .. } => "prepare_ca",
             Self::LookAtCertificate => "look_at_certificate",
             Self::Changed => "changed",
             Self::Registered(_) => "registered",
@@ -142,6 +149,8 @@ pub struct State<O> {
     rooms: Option<Rooms>,
     leads: Option<mill_model::Term>,
     waiting: Option<Waiting>,
+    /// The cluster's CA, as this node shows it.
+    ca: String,
     /// How long its certificates live.
     life: Duration,
     /// Until its certificate is looked at again.
@@ -187,6 +196,7 @@ impl<O: Outside> Actor for Node<O> {
             rooms: None,
             leads: None,
             waiting: None,
+            ca: String::new(),
             life: me.tempo().certificate_life,
             look: None,
             registering: None,
@@ -205,6 +215,10 @@ impl<O: Outside> Actor for Node<O> {
         match msg {
             Msg::Init { request, reply } => state.init(me, request, reply),
             Msg::Bootstrapped(result) => state.bootstrapped(result),
+            Msg::PrepareCa { reply } => {
+                reply.send(state.prepare_ca());
+                Ok(())
+            }
             Msg::LookAtCertificate => {
                 state.look_at_certificate(me);
                 Ok(())
@@ -279,7 +293,7 @@ impl<O: Outside> State<O> {
     /// Tells the API who it answers as.
     fn show_member(&self, identity: &Identity, keys: &Keys) {
         let listen = self.args.settings.listen;
-        let certificate_chain = format!("{}{}", keys.certificate, keys.ca_certificate);
+        let certificate_chain = format!("{}{}", keys.certificate, self.authorities(keys));
         let (name, private_key) = (identity.name.clone(), keys.key.clone());
         self.member.send_replace(Some(Arc::new(Member { name, listen, certificate_chain, private_key })));
     }
@@ -320,6 +334,7 @@ impl<O: Outside> State<O> {
     fn changed(&mut self, me: &Me<Node<O>>) -> Result<(), Crash> {
         self.watching = watch_changes(me, &self.args.published);
         self.note_member()?;
+        self.follow_ca(me);
         let role = *self.args.published.role.borrow();
         let leads = role.is_leading.then_some(role.term);
         if leads != self.leads {

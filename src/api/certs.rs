@@ -19,6 +19,24 @@ pub struct Certificate {
     pub renewed_at: Option<Timestamp>,
 }
 
+/// The cluster shall have another CA.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RotateCa {
+    /// How long the one before is still trusted; absent: thirty days; 0: not at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_ms: Option<u64>,
+}
+
+/// The cluster has another CA.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RotatedCa {
+    /// Its fingerprint: what tokens carry that are made from now on.
+    pub fingerprint: String,
+    /// Until when the one before is trusted, and so are tokens that carry its fingerprint.
+    pub previous_until: Timestamp,
+}
+
 /// Whose a certificate is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -70,6 +70,8 @@ pub const DOCTOR: &str = "/v1/doctor";
 pub const AUDIT: &str = "/v1/audit";
 /// `GET` → `[`[`crate::certs::Certificate`]`]`
 pub const CERTS: &str = "/v1/certs";
+/// `POST` [`crate::certs::RotateCa`] → [`crate::certs::RotatedCa`]
+pub const ROTATE_CA: &str = "/v1/certs/rotate-ca";
 /// `GET` → [`crate::tokens::Whoami`]
 pub const WHOAMI: &str = "/v1/whoami";
 /// `GET` → `[`[`crate::tokens::TokenInfo`]`]`; `POST` [`crate::tokens::CreateToken`] → [`crate::tokens::CreatedToken`]
@@ -212,7 +214,7 @@ impl Route {
 }
 
 /// Every route.
-pub const ROUTES: [Route; 42] = [
+pub const ROUTES: [Route; 43] = [
     get(STATUS, "the cluster on one page", "Status"),
     get(NODES, "the nodes", "list of Node"),
     get(SERVICES, "services and tasks", "list of Service"),
@@ -257,6 +259,13 @@ pub const ROUTES: [Route; 42] = [
         .only(Access::Admin),
     get(DOCTOR, "what the node finds wrong with its machine", "Report").only(Access::SeeAll),
     get(CERTS, "the certificates that the node shows", "list of Certificate"),
+    post(
+        ROTATE_CA,
+        "gives the cluster another CA; the one before is trusted for a while",
+        "RotateCa",
+        "RotatedCa",
+    )
+    .only(Access::Admin),
     get(WHOAMI, "who asks, as the cluster sees it", "Whoami"),
     get(TOKENS, "the tokens, without what proves them", "list of TokenInfo").only(Access::Admin),
     post(TOKENS, "makes a token, which is shown this once", "CreateToken", "CreatedToken")

@@ -8,6 +8,7 @@ use mill_model::{ProjectName, Projects, Role, RoleName, Timestamp, TokenId, Toke
 use serde::{Deserialize, Serialize};
 
 use crate::token::Token;
+use crate::trust::Fingerprint;
 
 /// A token, without what proves it: that is shown once, when it is made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,6 +91,9 @@ pub struct Whoami {
     /// When the token ends; absent: it doesn't.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
+    /// The fingerprint of the cluster's CA: what the token should carry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<Fingerprint>,
     /// The cluster's id.
     pub cluster: String,
     /// The node that answers.
@@ -127,7 +131,7 @@ mod tests {
 
     #[test]
     fn a_new_token_in_a_log_shows_no_secret() {
-        let token = Token::new(crate::token::TokenKind::Api, [7; 20], crate::trust::Fingerprint::of(b"ca"));
+        let token = Token::new(crate::token::TokenKind::Api, [7; 20], Fingerprint::of(b"ca"));
         let info = TokenInfo {
             id: TokenId(2),
             name: "ci".parse().unwrap(),

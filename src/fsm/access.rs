@@ -57,6 +57,17 @@ pub struct AuditRecord {
     pub made: String,
 }
 
+/// The CA before this one, while it is still trusted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RetiringCa {
+    /// Its certificate, PEM: tokens that were made under it carry its fingerprint.
+    pub certificate: String,
+    /// The new CA's certificate, signed by this one, PEM.
+    pub cross: String,
+    /// Until when it is trusted.
+    pub until: Timestamp,
+}
+
 /// How the cluster is known to a registry.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RegistryLogin {

@@ -9,7 +9,7 @@ use mill_model::{
     TaskSpec, Timestamp, TokenId, Workload,
 };
 
-use crate::access::{AuditRecord, RegistryLogin, Token};
+use crate::access::{AuditRecord, RegistryLogin, RetiringCa, Token};
 use crate::alloc::Alloc;
 use crate::deploy::Deploy;
 use crate::event::Event;
@@ -30,6 +30,8 @@ pub struct Cluster {
     pub time: Timestamp,
     /// The cluster's CA certificate, PEM.
     pub ca_certificate: String,
+    /// The CA before it, until it is trusted no more.
+    pub retiring_ca: Option<RetiringCa>,
     /// Machines.
     pub nodes: OrdMap<NodeId, Node>,
     /// Projects.
@@ -90,6 +92,7 @@ impl Default for Cluster {
             id: String::new(),
             time: Timestamp::default(),
             ca_certificate: String::new(),
+            retiring_ca: None,
             nodes: OrdMap::new(),
             projects: OrdMap::new(),
             allocs: OrdMap::new(),

@@ -132,6 +132,15 @@ pub enum Command {
         /// Which registry.
         host: RegistryHost,
     },
+    /// Gives the cluster another CA.
+    RotateCa {
+        /// Its certificate, PEM.
+        certificate: String,
+        /// The same, signed by the CA before it, PEM.
+        cross: String,
+        /// Until when that is trusted.
+        until: Timestamp,
+    },
     /// Something on somebody's word: written into the audit log if it is done.
     Audited {
         /// On whose.

@@ -29,7 +29,7 @@ mod check;
 mod index;
 mod wire;
 
-pub use access::{AuditRecord, Author, RegistryLogin, Token};
+pub use access::{AuditRecord, Author, RegistryLogin, RetiringCa, Token};
 pub use alloc::{Alloc, StopReason, Version};
 pub use check::Broken;
 pub use cluster::{Cluster, Runnable};

@@ -1,8 +1,8 @@
 //! Why a command changed nothing.
 
 use mill_model::{
-    AllocId, DeployId, NodeId, Pin, ProjectName, RegistryHost, SecretId, TokenId, TokenName, WorkloadName,
-    limits,
+    AllocId, DeployId, NodeId, Pin, ProjectName, RegistryHost, SecretId, Timestamp, TokenId, TokenName,
+    WorkloadName, limits,
 };
 use thiserror::Error;
 
@@ -121,6 +121,9 @@ pub enum Rejected {
     /// Without it nobody could make tokens over the network.
     #[error("`{0}` is the last admin token")]
     LastAdmin(TokenName),
+    /// The CA before this one is still trusted: two at a time are enough.
+    #[error("the CA before this one is trusted until {0}")]
+    CaRetiring(Timestamp),
     /// More registries than make sense.
     #[error("there are credentials for {} registries, and no more can be kept", limits::REGISTRIES_MAX)]
     TooManyRegistries,

@@ -119,6 +119,9 @@ pub struct Tempo {
     /// How long a node's certificate is valid. It is renewed at two thirds of that, so that a node may be switched off for a
     /// month.
     pub certificate_life: Duration,
+    /// How long the CA before the cluster's is trusted unless somebody says otherwise: time to give people and pipelines
+    /// tokens with the new fingerprint.
+    pub ca_kept: Duration,
     /// How often a node looks whether its certificate is due.
     pub certificate_look: Duration,
     /// How often the server says something on a stream that has nothing to say.
@@ -192,6 +195,7 @@ impl Default for Tempo {
             lock_out_forgotten_after: secs(3600),
             token_life_min: secs(60),
             certificate_life: secs(90 * 24 * 3600),
+            ca_kept: secs(30 * 24 * 3600),
             certificate_look: secs(3600),
             api_keepalive: secs(5),
             api_silence: secs(15),

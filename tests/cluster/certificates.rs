@@ -2,13 +2,14 @@
 
 use std::time::SystemTime;
 
-use mill_api::Api;
-use mill_api::certs::{Certificate, Owner};
-use mill_api::client::Heard;
+use mill_api::certs::{Certificate, Owner, RotateCa};
+use mill_api::client::{Address, Heard};
 use mill_api::daemon::InitRequest;
+use mill_api::tokens::CreateToken;
 use mill_api::trust::Trust;
+use mill_api::{Api, ClientError, Code, Token};
 use mill_drivers::clock::Clock as _;
-use mill_model::{Tempo, Timestamp};
+use mill_model::{RoleName, Tempo, Timestamp};
 
 use super::machine::{Machine, WEB};
 use super::{pass, secs, until};
@@ -19,6 +20,60 @@ const DAY: u64 = 86_400;
 async fn shown(api: &Api) -> Certificate {
     let all = api.certificates().await.unwrap();
     all.into_iter().find(|certificate| certificate.of == Owner::Node).unwrap()
+}
+
+/// Where the node's API listens.
+async fn listens(machine: &Machine) -> Address {
+    let listen = until("it listens", async || {
+        let daemon = machine.api().daemon().await.map_err(|error| error.to_string())?;
+        daemon.listen.ok_or_else(|| "not yet".to_owned())
+    })
+    .await;
+    format!("https://{listen}").parse().unwrap()
+}
+
+fn remote(address: &Address, token: &Token) -> Api {
+    Api::remote(address.clone(), token.clone(), &Trust::Pinned(token.ca)).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cluster_gets_another_ca_and_tokens_of_the_old_one_open_as_long_as_was_said() {
+    let mut machine = Machine::new("node-1", 1);
+    let clock = machine.fakes.clock.clone();
+    clock.jump_forward(Timestamp::from(SystemTime::now()).since(clock.now()));
+    machine.start().await;
+    let old = machine.api().init(&InitRequest::default()).await.unwrap().admin_token;
+    let address = listens(&machine).await;
+    let request = RotateCa { keep_ms: Some(DAY * 1000) };
+    let rotated = remote(&address, &old).rotate_ca(&request).await.unwrap();
+    let mut new = old.clone();
+    new.ca = rotated.fingerprint.parse().unwrap();
+    assert_ne!(new.ca, old.ca);
+    for life in 0..2 {
+        let address = listens(&machine).await;
+        until("the new CA is shown", async || {
+            remote(&address, &new).whoami().await.map_err(|error| error.to_string())
+        })
+        .await;
+        for token in [&old, &new] {
+            assert_eq!(remote(&address, token).whoami().await.unwrap().ca, Some(new.ca), "life {life}");
+        }
+        assert!(matches!(
+            remote(&address, &new).rotate_ca(&request).await,
+            Err(ClientError::Refused(refused)) if refused.code == Code::Conflict
+        ));
+        if life == 0 {
+            machine.kill().await;
+            machine.start().await;
+        }
+    }
+    let address = listens(&machine).await;
+    let created = CreateToken { role: RoleName::Viewer, projects: None, name: None, expires_in_ms: None };
+    assert_eq!(machine.api().create_token(&created).await.unwrap().token.ca, new.ca);
+    clock.jump_forward(secs(DAY));
+    pass(Tempo::default().certificate_look + secs(1)).await;
+    assert!(matches!(remote(&address, &old).whoami().await, Err(ClientError::Untrusted { .. })));
+    remote(&address, &new).whoami().await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

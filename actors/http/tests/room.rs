@@ -10,6 +10,7 @@ use mill_api::doctor::Finding;
 use mill_api::trust::Trust;
 use mill_api::{Api, ApiError, Code};
 use mill_drivers::containers::FakeContainers;
+use mill_drivers::home::{Keys, NextCa};
 use mill_drivers::images::FakeImages;
 use mill_drivers::logs::{FakeLogs, Line, Stream};
 use mill_drivers::seal::FakeSeal;
@@ -123,6 +124,11 @@ impl Backend for Fake {
     async fn init(&self, request: InitRequest) -> Result<Initialized, ApiError> {
         assert!(request.name.as_ref().is_none_or(|name| name.as_str() != "panic"), "told to");
         self.state().init.clone().ok_or_else(|| ApiError::new(Code::Conflict, "not today"))
+    }
+
+    async fn next_ca(&self) -> Result<NextCa, ApiError> {
+        let keys = Keys::make("api.test", &[], Timestamp(0), Duration::from_secs(60)).unwrap();
+        Ok(keys.next_ca(Timestamp(0)).unwrap())
     }
 
     async fn doctor(&self) -> Vec<Finding> {

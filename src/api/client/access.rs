@@ -4,7 +4,7 @@ use http::Method;
 
 use super::{Api, ClientError, Follow, Nothing};
 use crate::audit::AuditRecord;
-use crate::certs::Certificate;
+use crate::certs::{Certificate, RotateCa, RotatedCa};
 use crate::events::EventQuery;
 use crate::paths::{self, fill, with_query};
 use crate::tokens::{CreateToken, CreatedToken, TokenInfo};
@@ -40,6 +40,14 @@ impl Api {
     /// As every call.
     pub async fn certificates(&self) -> Result<Vec<Certificate>, ClientError> {
         self.get(paths::CERTS).await
+    }
+
+    /// Gives the cluster another CA. Tokens that were made before open as long as the CA before is trusted.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn rotate_ca(&self, request: &RotateCa) -> Result<RotatedCa, ClientError> {
+        self.write(Method::POST, paths::ROTATE_CA, request).await
     }
 
     /// What was done on somebody's word, after record `since_id`.

@@ -14,7 +14,7 @@ use time::OffsetDateTime;
 use crate::seal::ClusterKey;
 
 /// How long the CA is valid: twenty years. Who wants another one earlier makes it on purpose.
-const CA_LIFE: Duration = Duration::from_secs(20 * 365 * 86_400);
+pub(super) const CA_LIFE: Duration = Duration::from_secs(20 * 365 * 86_400);
 
 /// What a certificate can't say is cut: the first moment of the year 9999.
 const LAST: Timestamp = Timestamp(253_370_764_800_000);
@@ -94,7 +94,7 @@ impl Keys {
     }
 }
 
-fn authority() -> CertificateParams {
+pub(super) fn authority() -> CertificateParams {
     let mut ca = CertificateParams::default();
     ca.distinguished_name = named("mill cluster CA");
     ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -119,7 +119,7 @@ fn node(
 }
 
 /// From a little before `now`, for clocks that are behind, to `life` after it.
-fn valid(now: Timestamp, life: Duration) -> (OffsetDateTime, OffsetDateTime) {
+pub(super) fn valid(now: Timestamp, life: Duration) -> (OffsetDateTime, OffsetDateTime) {
     let at = |time: Timestamp| OffsetDateTime::from(SystemTime::from(time.min(LAST)));
     (at(Timestamp(now.0.saturating_sub(SLACK_MS))), at(now.after(life)))
 }

@@ -3,6 +3,7 @@
 //! `node.kdl` is written last, so that a node with an identity has all of its keys. Keys are readable by their
 //! owner alone; others are refused, since a key that others may have read protects nothing.
 
+mod authority;
 mod certificates;
 mod identity;
 mod validity;
@@ -19,6 +20,7 @@ use crate::files;
 use crate::process::{Lock, ProcessError};
 use crate::seal::ClusterKey;
 
+pub use authority::NextCa;
 pub use certificates::{CertificateError, Keys};
 pub use identity::{Identity, IdentityError};
 pub use validity::{Validity, ValidityError};

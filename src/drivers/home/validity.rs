@@ -127,10 +127,10 @@ mod tests {
     #[test]
     fn a_certificate_says_when_it_is_valid() {
         let life = Duration::from_secs(90 * 86_400);
-        for now in [NOW, NOW.after(life * 40), NOW.after(life * 120), Timestamp(0)] {
-            let keys = Keys::make("api.test", &[], now, life).unwrap();
+        for made in [NOW, NOW.after(life * 40), NOW.after(life * 120), Timestamp(0)] {
+            let keys = Keys::make("api.test", &[], made, life).unwrap();
             let validity = Validity::of_pem(&keys.certificate).unwrap();
-            assert!(validity.from <= now && validity.until == now.after(life), "{validity:?}");
+            assert!(validity.from <= made && validity.until == made.after(life), "{validity:?}");
             assert!(Validity::of_pem(&keys.ca_certificate).unwrap().until > validity.until);
         }
     }

@@ -1,8 +1,8 @@
 //! Tokens come and go, and what was done on whose word is written down.
 
-use mill_model::{RegistryHost, Role, TokenId, TokenName, limits};
+use mill_model::{RegistryHost, Role, Timestamp, TokenId, TokenName, limits};
 
-use crate::access::{AuditRecord, Author, RegistryLogin, Token};
+use crate::access::{AuditRecord, Author, RegistryLogin, RetiringCa, Token};
 use crate::cluster::Cluster;
 use crate::command::{Applied, Done, NewToken};
 use crate::rejected::Rejected;
@@ -77,6 +77,15 @@ impl Cluster {
         }
     }
 
+    pub(super) fn rotate_ca(&mut self, certificate: String, cross: String, until: Timestamp) -> Applied {
+        if let Some(old) = self.retiring_ca.as_ref().filter(|old| old.until > self.time) {
+            return Err(Rejected::CaRetiring(old.until));
+        }
+        let old = std::mem::replace(&mut self.ca_certificate, certificate);
+        self.retiring_ca = Some(RetiringCa { certificate: old, cross, until });
+        Ok(Done::Plain)
+    }
+
     /// Writes down what was done on somebody's word.
     pub(super) fn audit(&mut self, author: Author, done: Done) {
         let cut = |text: String| text.chars().take(limits::AUDIT_TEXT_CHARS_MAX).collect();
@@ -104,7 +113,7 @@ impl Cluster {
 
 #[cfg(test)]
 mod tests {
-    use mill_model::{Projects, Timestamp};
+    use mill_model::Projects;
 
     use super::*;
     use crate::command::{Command, Entry};
@@ -203,6 +212,23 @@ mod tests {
         }
         assert_eq!(cluster.audit.len(), limits::AUDIT_KEPT);
         assert_eq!(cluster.audit.back().unwrap().id, limits::AUDIT_KEPT as u64 + 1);
+        assert_eq!(Cluster::from_snapshot(&cluster.to_snapshot()).unwrap(), cluster);
+    }
+
+    #[test]
+    fn two_cas_are_trusted_at_a_time_and_no_third() {
+        let mut cluster = bootstrapped();
+        let rotate = |name: &str, until: u64| Command::RotateCa {
+            certificate: name.to_owned(),
+            cross: format!("{name} by the one before"),
+            until: Timestamp(until),
+        };
+        apply(&mut cluster, 11, rotate("two", 100)).unwrap();
+        assert_eq!(cluster.ca_certificate, "two");
+        assert_eq!(cluster.retiring_ca.as_ref().unwrap().certificate, "pem");
+        assert_eq!(apply(&mut cluster, 99, rotate("three", 200)), Err(Rejected::CaRetiring(Timestamp(100))));
+        apply(&mut cluster, 100, rotate("three", 200)).unwrap();
+        assert_eq!(cluster.retiring_ca.as_ref().unwrap().certificate, "two");
         assert_eq!(Cluster::from_snapshot(&cluster.to_snapshot()).unwrap(), cluster);
     }
 

@@ -76,6 +76,7 @@ impl Cluster {
                 self.set_registry(host, login)
             }
             Command::DeleteRegistry { host } => self.delete_registry(&host),
+            Command::RotateCa { certificate, cross, until } => self.rotate_ca(certificate, cross, until),
             // An entry has one author: `apply` took it off.
             Command::Audited { command, .. } => self.run(*command, touched),
         }

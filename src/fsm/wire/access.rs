@@ -5,7 +5,7 @@ use mill_protos::v1 as pb;
 
 use super::Wire;
 use super::read::{Malformed, each, required, text, texts, time};
-use crate::access::{AuditRecord, Author, RegistryLogin, Token};
+use crate::access::{AuditRecord, Author, RegistryLogin, RetiringCa, Token};
 use crate::cluster::Cluster;
 use crate::command::NewToken;
 
@@ -32,6 +32,7 @@ pub(super) fn wire(cluster: &Cluster) -> pb::Access {
         audit: cluster.audit.iter().map(Wire::wire).collect(),
         next_audit: cluster.next_audit,
         registries: cluster.registries.iter().map(registry).collect(),
+        retiring_ca: cluster.retiring_ca.as_ref().map(Wire::wire),
     }
 }
 
@@ -42,6 +43,7 @@ pub(super) fn read(message: pb::Access, cluster: &mut Cluster) -> Result<(), Mal
     cluster.audit = each(message.audit, audit_record)?.into_iter().collect();
     cluster.next_audit = message.next_audit;
     cluster.registries = each(message.registries, registry)?.into_iter().collect();
+    cluster.retiring_ca = message.retiring_ca.map(retiring_ca);
     Ok(())
 }
 
@@ -69,6 +71,20 @@ fn registry(message: pb::RegistryLogin) -> Result<(mill_model::RegistryHost, Reg
         set_by: message.set_by,
     };
     Ok((text(&message.host, "registry")?, login))
+}
+
+impl Wire for RetiringCa {
+    type Message = pb::RetiringCa;
+
+    fn wire(&self) -> pb::RetiringCa {
+        let Self { certificate, cross, until } = self;
+        pb::RetiringCa { certificate: certificate.clone(), cross: cross.clone(), until_ms: until.0 }
+    }
+}
+
+fn retiring_ca(message: pb::RetiringCa) -> RetiringCa {
+    let pb::RetiringCa { certificate, cross, until_ms } = message;
+    RetiringCa { certificate, cross, until: time(until_ms) }
 }
 
 impl Wire for Role {

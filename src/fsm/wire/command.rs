@@ -115,6 +115,11 @@ impl Wire for Command {
             Command::DeleteRegistry { host } => {
                 Kind::DeleteRegistry(pb::DeleteRegistry { host: host.to_string() })
             }
+            Command::RotateCa { certificate, cross, until } => Kind::RotateCa(pb::RotateCa {
+                certificate: certificate.clone(),
+                cross: cross.clone(),
+                until_ms: until.0,
+            }),
             // Its author stands beside it in the entry.
             Command::Audited { command, .. } => command.wire(),
         }
@@ -170,6 +175,9 @@ fn command(kind: Kind) -> Result<Command, Malformed> {
             sealed: message.sealed,
             by: message.by,
         },
+        Kind::RotateCa(pb::RotateCa { certificate, cross, until_ms }) => {
+            Command::RotateCa { certificate, cross, until: time(until_ms) }
+        }
         Kind::DeleteRegistry(message) => Command::DeleteRegistry { host: text(&message.host, "registry")? },
     })
 }

@@ -88,10 +88,9 @@ fn shapes() -> Vec<(&'static str, Value)> {
             Finding::warn("disk", "3G of 20G free at /var/lib/mill", "make room"),
         ],
     };
-    let secret_set = SecretSet { secret: canned::secrets().remove(0), warnings: vec![] };
-    let roll = Action::Roll { secret: "shop/db.password".parse().unwrap() };
-    let rolled = Rolled { deploys: vec![canned::deploy(roll)], refused: vec![] };
-    vec![
+    let mut shapes = access_shapes();
+    shapes.extend(secret_shapes());
+    shapes.extend([
         ("DeployRequest", value(serde_json::to_value(deploy))),
         (
             "RollbackRequest",
@@ -99,22 +98,7 @@ fn shapes() -> Vec<(&'static str, Value)> {
         ),
         ("ScaleRequest", value(serde_json::to_value(ScaleRequest { replicas: 3 }))),
         ("RestartActor", json!({ "path": "daemon/agent/images" })),
-        (
-            "CreateToken",
-            value(serde_json::to_value(CreateToken {
-                role: RoleName::Deployer,
-                projects: Some(["shop".parse().unwrap()].into()),
-                name: "ci".parse().ok(),
-                expires_in_ms: Some(30 * 86_400_000),
-            })),
-        ),
         ("InitRequest", value(serde_json::to_value(InitRequest::default()))),
-        ("SetRequest", json!({ "value": { "text": "correct horse" } })),
-        ("Secret", first(value(serde_json::to_value(canned::secrets())))),
-        ("SecretSet", value(serde_json::to_value(secret_set))),
-        ("SecretHistory", value(serde_json::to_value(canned::secret_history()))),
-        ("Value", json!({ "text": "correct horse" })),
-        ("Rolled", value(serde_json::to_value(rolled))),
         ("Status", value(serde_json::to_value(canned::status()))),
         ("Node", first(value(serde_json::to_value(canned::nodes())))),
         ("Service", first(value(serde_json::to_value(canned::services())))),
@@ -130,15 +114,52 @@ fn shapes() -> Vec<(&'static str, Value)> {
         ("ExecTold", value(serde_json::to_value(canned::exec_told()))),
         ("LogLine", first(value(serde_json::to_value(canned::log_lines())))),
         ("Event", first(value(serde_json::to_value(canned::events())))),
-        ("AuditRecord", first(value(serde_json::to_value(canned::audit())))),
-        ("Whoami", value(serde_json::to_value(canned::whoami()))),
-        ("TokenInfo", value(serde_json::to_value(canned::tokens().remove(1)))),
-        ("CreatedToken", value(serde_json::to_value(canned::created_token()))),
-        ("Certificate", first(value(serde_json::to_value(canned::certificates())))),
         ("Actors", value(serde_json::to_value(canned::actors()))),
         ("Report", value(serde_json::to_value(report))),
         ("Daemon", value(serde_json::to_value(daemon))),
         ("Initialized", value(serde_json::to_value(canned::initialized()))),
+    ]);
+    shapes
+}
+
+/// Those about secrets.
+fn secret_shapes() -> Vec<(&'static str, Value)> {
+    let value = |value: serde_json::Result<Value>| value.unwrap();
+    let first = |list: Value| list.get(0).cloned().unwrap();
+    let secret_set = SecretSet { secret: canned::secrets().remove(0), warnings: vec![] };
+    let roll = Action::Roll { secret: "shop/db.password".parse().unwrap() };
+    let rolled = Rolled { deploys: vec![canned::deploy(roll)], refused: vec![] };
+    vec![
+        ("SetRequest", json!({ "value": { "text": "correct horse" } })),
+        ("Secret", first(value(serde_json::to_value(canned::secrets())))),
+        ("SecretSet", value(serde_json::to_value(secret_set))),
+        ("SecretHistory", value(serde_json::to_value(canned::secret_history()))),
+        ("Value", json!({ "text": "correct horse" })),
+        ("Rolled", value(serde_json::to_value(rolled))),
+    ]
+}
+
+/// Those about who may do what.
+fn access_shapes() -> Vec<(&'static str, Value)> {
+    let value = |value: serde_json::Result<Value>| value.unwrap();
+    let first = |list: Value| list.get(0).cloned().unwrap();
+    vec![
+        (
+            "CreateToken",
+            value(serde_json::to_value(CreateToken {
+                role: RoleName::Deployer,
+                projects: Some(["shop".parse().unwrap()].into()),
+                name: "ci".parse().ok(),
+                expires_in_ms: Some(30 * 86_400_000),
+            })),
+        ),
+        ("AuditRecord", first(value(serde_json::to_value(canned::audit())))),
+        ("Whoami", value(serde_json::to_value(canned::whoami()))),
+        ("TokenInfo", value(serde_json::to_value(canned::tokens().remove(1)))),
+        ("CreatedToken", value(serde_json::to_value(canned::created_token()))),
+        ("RotateCa", json!({ "keep_ms": 2_592_000_000_u64 })),
+        ("RotatedCa", json!({ "fingerprint": "c0".repeat(32), "previous_until": canned::NOW })),
+        ("Certificate", first(value(serde_json::to_value(canned::certificates())))),
     ]
 }
 

@@ -77,7 +77,7 @@ pub(crate) async fn login(ui: &mut Ui<'_>, args: &LoginArgs) -> Result<(), CliEr
     }
     let (option, variable) = ("--token-file", "MILL_TOKEN");
     let wanted = Wanted { what: "token", file: args.token_file.as_deref(), option, variable };
-    let token = token(&wanted.get(ui)?)?;
+    let mut token = token(&wanted.get(ui)?)?;
     let api = Api::remote(address, token.clone(), &Trust::Pinned(token.ca)).map_err(|error| {
         CliError::new(Exit::Failed, "TLS can't be set up")
             .source(&error)
@@ -85,6 +85,8 @@ pub(crate) async fn login(ui: &mut Ui<'_>, args: &LoginArgs) -> Result<(), CliEr
     })?;
     let who = api.whoami().await.map_err(|error| not_let_in(error, &url))?;
     let name = args.name.clone().unwrap_or_else(|| who.node.clone());
+    // The cluster's CA may be another by now, and the one that the token carries trusted for a while only.
+    token.ca = who.ca.unwrap_or(token.ca);
     let context = contexts.add(&name, Context { url: url.clone(), token });
     contexts.save(&path)?;
     ui.answer(&LoggedIn { context, url, who }, render)

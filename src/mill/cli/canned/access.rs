@@ -46,6 +46,7 @@ pub(crate) fn whoami() -> Whoami {
         role,
         projects,
         expires_at,
+        ca: Some(Fingerprint::of(b"ca")),
         cluster: "6ffd0b2a54a1c2d3e4f5061728394a5b".into(),
         node: "node-1".into(),
     }
