@@ -13,6 +13,7 @@ pub mod images;
 pub mod introspect;
 pub mod kit;
 pub mod leader;
+mod logins;
 pub mod logs;
 pub mod metrics;
 pub mod node;

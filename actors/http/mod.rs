@@ -27,6 +27,7 @@ mod local;
 mod present;
 mod reads;
 mod refusal;
+mod registries;
 mod routes;
 mod secrets;
 mod server;

@@ -11,7 +11,7 @@ use mill_rpc::v1::introspect_server;
 use super::backend::Backend;
 use super::refusal::Refusal;
 use super::server::Server;
-use super::{actors, certs, local, reads, secrets, streams, submit, tokens, writes};
+use super::{actors, certs, local, reads, registries, secrets, streams, submit, tokens, writes};
 use crate::introspect;
 
 /// All routes.
@@ -60,6 +60,8 @@ pub(super) fn router<B: Backend>(server: Server<B>) -> Router {
         .route(paths::WHOAMI, get(tokens::whoami))
         .route(paths::TOKENS, get(tokens::list).post(tokens::create))
         .route(paths::TOKEN, delete(tokens::revoke))
+        .route(paths::REGISTRIES, get(registries::list).post(registries::set))
+        .route(paths::REGISTRY, delete(registries::forget))
         .route(paths::AUDIT, get(streams::audit::list_or_stream))
         .route(paths::DAEMON, get(local::daemon))
         .route(paths::INIT, post(local::init))
@@ -69,7 +71,7 @@ pub(super) fn router<B: Backend>(server: Server<B>) -> Router {
 }
 
 /// Where something is that has no name in it.
-const PLAIN: [&str; 20] = [
+const PLAIN: [&str; 21] = [
     paths::STATUS,
     paths::NODES,
     paths::SERVICES,
@@ -88,6 +90,7 @@ const PLAIN: [&str; 20] = [
     paths::WHOAMI,
     paths::TOKENS,
     paths::AUDIT,
+    paths::REGISTRIES,
     paths::DAEMON,
     paths::INIT,
 ];

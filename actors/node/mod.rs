@@ -30,7 +30,8 @@ use mill_drivers::containers::own::OwnConfig;
 use mill_drivers::datapath::{Datapath as _, NodeNet};
 use mill_drivers::home::{Home, Identity, Keys, NextCa};
 use mill_drivers::random::Random as _;
-use mill_model::{NodeName, Resources, Tempo};
+use mill_fsm::RegistryLogin;
+use mill_model::{NodeName, RegistryHost, Resources, Tempo};
 use serde_json::json;
 use tokio::sync::watch;
 
@@ -44,6 +45,7 @@ use crate::kit::{
     Actor, Address, AskError, Crash, Me, Message, Reply, Restart, StartError, Task, TaskPanicked, Timer, Tree,
 };
 use crate::leader::{self, Leader};
+use crate::logins;
 use crate::metrics::{self, Metrics, Used};
 use crate::outlet::Outlet;
 use crate::plane_link::{self, PlaneLink};
@@ -149,6 +151,8 @@ pub struct State<O> {
     rooms: Option<Rooms>,
     leads: Option<mill_model::Term>,
     waiting: Option<Waiting>,
+    /// The logins that its images were given.
+    logins: BTreeMap<RegistryHost, RegistryLogin>,
     /// The cluster's CA, as this node shows it.
     ca: String,
     /// How long its certificates live.
@@ -196,6 +200,7 @@ impl<O: Outside> Actor for Node<O> {
             rooms: None,
             leads: None,
             waiting: None,
+            logins: BTreeMap::new(),
             ca: String::new(),
             life: me.tempo().certificate_life,
             look: None,
@@ -330,10 +335,22 @@ impl<O: Outside> State<O> {
         Ok(())
     }
 
+    /// Gives the node's images what the cluster is known by to registries, if that is news.
+    fn learn_logins(&mut self) {
+        let cluster = self.args.published.cluster.borrow().clone();
+        if !self.logins.iter().eq(cluster.registries.iter()) {
+            let drivers = self.args.outside.drivers();
+            logins::teach(drivers.images(), drivers.seal(), &cluster);
+            let known = cluster.registries.iter().map(|(host, login)| (host.clone(), login.clone()));
+            self.logins = known.collect();
+        }
+    }
+
     /// Follows the role: a leader where the log leads, for as long as it does.
     fn changed(&mut self, me: &Me<Node<O>>) -> Result<(), Crash> {
         self.watching = watch_changes(me, &self.args.published);
         self.note_member()?;
+        self.learn_logins();
         self.follow_ca(me);
         let role = *self.args.published.role.borrow();
         let leads = role.is_leading.then_some(role.term);

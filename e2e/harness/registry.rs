@@ -23,10 +23,30 @@ impl Registry {
     /// # Errors
     /// It isn't installed, or doesn't come up.
     pub fn start(folder: &Path, storage: &Path, address: SocketAddr) -> Result<Self, Failed> {
+        Self::with(folder, storage, address, "")
+    }
+
+    /// Starts one that lets in only whom a password file knows.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn locked(
+        folder: &Path,
+        storage: &Path,
+        address: SocketAddr,
+        htpasswd: &str,
+    ) -> Result<Self, Failed> {
+        let path = folder.join("htpasswd");
+        fs::write(&path, htpasswd).or_fail("a password file")?;
+        let auth = format!("auth: {{htpasswd: {{realm: mill, path: \"{}\"}}}}\n", path.display());
+        Self::with(folder, storage, address, &auth)
+    }
+
+    fn with(folder: &Path, storage: &Path, address: SocketAddr, more: &str) -> Result<Self, Failed> {
         fs::create_dir_all(storage).or_fail("the registry's storage")?;
         let config = folder.join("registry.yml");
         let text = format!(
-            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: \"{}\"}}}}\nhttp: {{addr: \"{address}\"}}\n",
+            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: \"{}\"}}}}\nhttp: {{addr: \"{address}\"}}\n{more}",
             storage.display()
         );
         fs::write(&config, text).or_fail("the registry's config")?;

@@ -18,6 +18,7 @@ mod machine;
 mod mapped;
 mod order;
 mod refusals;
+mod registries;
 mod secrets;
 mod seen;
 mod unmodified;
@@ -69,6 +70,7 @@ pub const STORIES: &[Story] = &[
     exec::EXEC,
     init::INIT,
     access::ROLES,
+    registries::LOGIN,
     absence::SIGTERM,
     refusals::CONFIGS,
     refusals::REQUESTS,

@@ -35,6 +35,7 @@ pub mod plan;
 pub mod progress;
 pub mod projects;
 pub mod pulling;
+pub mod registries;
 pub mod secrets;
 pub mod services;
 pub mod sse;

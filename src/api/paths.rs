@@ -78,6 +78,11 @@ pub const WHOAMI: &str = "/v1/whoami";
 pub const TOKENS: &str = "/v1/tokens";
 /// `DELETE` (revoke) → [`crate::tokens::TokenInfo`]
 pub const TOKEN: &str = "/v1/tokens/{token}";
+/// `GET` → `[`[`crate::registries::RegistryInfo`]`]`; `POST` [`crate::registries::SetRegistry`] →
+/// [`crate::registries::RegistryInfo`]
+pub const REGISTRIES: &str = "/v1/registries";
+/// `DELETE` → `{}`
+pub const REGISTRY: &str = "/v1/registries/{host}";
 /// `GET` → [`crate::daemon::Daemon`]; local socket only
 pub const DAEMON: &str = "/v1/daemon";
 /// `POST` [`crate::daemon::InitRequest`] → [`crate::daemon::Initialized`]; local socket only
@@ -214,7 +219,7 @@ impl Route {
 }
 
 /// Every route.
-pub const ROUTES: [Route; 43] = [
+pub const ROUTES: [Route; 46] = [
     get(STATUS, "the cluster on one page", "Status"),
     get(NODES, "the nodes", "list of Node"),
     get(SERVICES, "services and tasks", "list of Service"),
@@ -275,6 +280,11 @@ pub const ROUTES: [Route; 43] = [
     get(AUDIT, "what was done, on whose word", "list of AuditRecord; with follow a stream of them")
         .with("query: follow, since_id")
         .only(Access::Admin),
+    get(REGISTRIES, "the registries that the cluster has credentials for", "list of RegistryInfo")
+        .only(Access::Admin),
+    post(REGISTRIES, "gives credentials for a registry; they are kept sealed", "SetRegistry", "RegistryInfo")
+        .only(Access::Admin),
+    delete(REGISTRY, "forgets the credentials for it", "{}").only(Access::Admin),
     get(DAEMON, "the daemon, whether it is a member or not", "Daemon").only(Access::Local),
     post(INIT, "makes a cluster of the node", "InitRequest", "Initialized").only(Access::Local),
 ];

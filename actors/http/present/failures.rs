@@ -33,7 +33,7 @@ pub(in crate::http) fn hint(failure: &Failure, alloc: Option<&AllocId>) -> Strin
         Failure::TimedOut => format!("give it a longer `timeout`; {}", logs()),
         Failure::NoSuchImage { .. } => "check the image's name and tag, and that it was pushed".to_owned(),
         Failure::PullFailed { .. } => {
-            "can the node reach the registry, and may it read the image?".to_owned()
+            "can the node reach the registry, and may it read the image? `mill registry login HOST` gives it credentials".to_owned()
         }
         Failure::NoSuchCommand { .. } => "check `command` and `entrypoint` against the image".to_owned(),
         Failure::NoSuchUser { .. } => "check `user` against the image, or give a number".to_owned(),

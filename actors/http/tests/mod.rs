@@ -10,6 +10,7 @@ mod bad;
 mod exec;
 mod pulls;
 mod reading;
+mod registries;
 mod roles;
 mod secrets;
 mod streaming;

@@ -1,12 +1,14 @@
 //! Who may do what, and who did what.
 
 use http::Method;
+use mill_model::RegistryHost;
 
 use super::{Api, ClientError, Follow, Nothing};
 use crate::audit::AuditRecord;
 use crate::certs::{Certificate, RotateCa, RotatedCa};
 use crate::events::EventQuery;
 use crate::paths::{self, fill, with_query};
+use crate::registries::{RegistryInfo, SetRegistry};
 use crate::tokens::{CreateToken, CreatedToken, TokenInfo};
 
 impl Api {
@@ -48,6 +50,32 @@ impl Api {
     /// As every call.
     pub async fn rotate_ca(&self, request: &RotateCa) -> Result<RotatedCa, ClientError> {
         self.write(Method::POST, paths::ROTATE_CA, request).await
+    }
+
+    /// The registries that the cluster has credentials for.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn registries(&self) -> Result<Vec<RegistryInfo>, ClientError> {
+        self.get(paths::REGISTRIES).await
+    }
+
+    /// Gives the cluster credentials for a registry.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn set_registry(&self, request: &SetRegistry) -> Result<RegistryInfo, ClientError> {
+        self.write(Method::POST, paths::REGISTRIES, request).await
+    }
+
+    /// Has the cluster forget its credentials for a registry.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn delete_registry(&self, host: &RegistryHost) -> Result<(), ClientError> {
+        let path = fill(paths::REGISTRY, &[host.as_str()]);
+        let Nothing {} = self.write(Method::DELETE, &path, &Nothing {}).await?;
+        Ok(())
     }
 
     /// What was done on somebody's word, after record `since_id`.

@@ -25,7 +25,7 @@ use mill_model::{
 };
 
 use super::ui::{Terminal, Ui};
-pub(crate) use access::{audit, certificates, created_token, tokens, whoami};
+pub(crate) use access::{audit, certificates, created_token, registries, tokens, whoami};
 
 /// 2026-11-21T12:00:00Z
 pub(crate) const NOW: Timestamp = Timestamp(1_795_262_400_000);

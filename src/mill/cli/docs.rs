@@ -98,6 +98,7 @@ fn shapes() -> Vec<(&'static str, Value)> {
         ),
         ("ScaleRequest", value(serde_json::to_value(ScaleRequest { replicas: 3 }))),
         ("RestartActor", json!({ "path": "daemon/agent/images" })),
+        ("SetRegistry", json!({ "host": "registry.example.com:5000", "user": "mill", "password": "…" })),
         ("InitRequest", value(serde_json::to_value(InitRequest::default()))),
         ("Status", value(serde_json::to_value(canned::status()))),
         ("Node", first(value(serde_json::to_value(canned::nodes())))),
@@ -114,6 +115,7 @@ fn shapes() -> Vec<(&'static str, Value)> {
         ("ExecTold", value(serde_json::to_value(canned::exec_told()))),
         ("LogLine", first(value(serde_json::to_value(canned::log_lines())))),
         ("Event", first(value(serde_json::to_value(canned::events())))),
+        ("RegistryInfo", first(value(serde_json::to_value(canned::registries())))),
         ("Actors", value(serde_json::to_value(canned::actors()))),
         ("Report", value(serde_json::to_value(report))),
         ("Daemon", value(serde_json::to_value(daemon))),
@@ -309,6 +311,6 @@ fn all_commands_of_this_version_are_there() {
     assert_eq!(
         names.join(" "),
         "actors allocs cert clean completions context daemon deploy dev doctor events exec history init inspect login \
-         logout logs nodes plan plane restart rollback scale secret services status token undeploy why"
+         logout logs nodes plan plane registry restart rollback scale secret services status token undeploy why"
     );
 }

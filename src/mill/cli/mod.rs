@@ -28,6 +28,7 @@ mod login;
 mod logs;
 mod nodes;
 mod reach;
+mod registry;
 mod restart;
 mod rollback;
 mod scale;
@@ -119,6 +120,8 @@ enum Command {
     Context(context::ContextArgs),
     #[command(alias = "tokens")]
     Token(token::TokenArgs),
+    #[command(alias = "registries")]
+    Registry(registry::RegistryArgs),
     #[command(alias = "certs")]
     Cert(cert::CertArgs),
 
@@ -262,6 +265,7 @@ async fn run_on(ui: &mut ui::Ui<'_>, command: &Command) -> Result<(), CliError> 
         Command::Exec(args) => exec::run(api, args).await,
         Command::Actors(args) => actors::run(ui, api, args).await,
         Command::Token(args) => token::run(ui, api, args).await,
+        Command::Registry(args) => registry::run(ui, api, args).await,
         Command::Cert(args) => cert::run(ui, api, args).await,
         _ => Ok(()),
     }
@@ -304,6 +308,7 @@ impl Command {
             Self::Exec(args) => &args.reach,
             Self::Actors(args) => args.reach(),
             Self::Token(args) => args.reach(),
+            Self::Registry(args) => args.reach(),
             Self::Cert(args) => args.reach(),
             Self::Init(args) => &args.reach,
             Self::Doctor(args) => &args.reach,

@@ -23,8 +23,9 @@ pub(crate) struct TokenArgs {
 enum TokenCommand {
     /// Make a token, which is shown this once
     ///
-    /// A viewer sees everything but secrets and who may do what. A deployer also changes projects: all, or those that are
-    /// named, and then sees no others. An admin may everything.
+    /// A viewer sees everything but secrets' values and who may do what. A deployer also changes projects, sets and gets
+    /// their secrets and runs programs in their containers: all projects, or those that are named, and then sees no
+    /// others. An admin may everything.
     ///
     /// As root on a node no token is needed to make one: that is the way back in when the last admin token is lost.
     Create(CreateArgs),

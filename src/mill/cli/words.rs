@@ -36,13 +36,12 @@ impl Word {
 const LIST: &str = "`mill --help` lists what there is";
 
 /// Commands that later versions have (product.md §8).
-const LATER: [&str; 26] = [
+const LATER: [&str; 25] = [
     "join",
     "leave",
     "upgrade",
     "recover",
     "backup",
-    "registry",
     "project",
     "run",
     "spawn",

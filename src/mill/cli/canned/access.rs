@@ -2,6 +2,7 @@
 
 use mill_api::audit::AuditRecord;
 use mill_api::certs::{Certificate, Owner};
+use mill_api::registries::RegistryInfo;
 use mill_api::token::{Token, TokenKind};
 use mill_api::tokens::{CreatedToken, LastUsed, TokenInfo, Whoami};
 use mill_api::trust::Fingerprint;
@@ -50,6 +51,16 @@ pub(crate) fn whoami() -> Whoami {
         cluster: "6ffd0b2a54a1c2d3e4f5061728394a5b".into(),
         node: "node-1".into(),
     }
+}
+
+pub(crate) fn registries() -> Vec<RegistryInfo> {
+    let registry = |host: &str, user: &str| RegistryInfo {
+        host: host.parse().unwrap(),
+        user: user.into(),
+        set_at: ago(7200),
+        set_by: "init".into(),
+    };
+    vec![registry("ghcr.io", "ann"), registry("registry.example.com:5000", "mill")]
 }
 
 pub(crate) fn audit() -> Vec<AuditRecord> {
