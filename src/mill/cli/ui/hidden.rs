@@ -7,7 +7,7 @@ use std::io::{self, Read};
 
 use mill_model::Hidden;
 use mill_model::limits::SECRET_BYTES_MAX;
-use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
 
 use super::super::error::CliError;
 use super::super::exit::Exit;
@@ -25,7 +25,7 @@ pub(crate) fn ask(ui: &mut Ui<'_>, question: &str) -> Result<Hidden<Vec<u8>>, Cl
     match typed? {
         Some(line) => Ok(line),
         None => {
-            Err(CliError::new(Exit::Interrupted, "interrupted").because("nothing was set").hint("try again"))
+            Err(CliError::new(Exit::Interrupted, "interrupted").because("nothing was done").hint("try again"))
         }
     }
 }
@@ -34,12 +34,15 @@ pub(crate) fn ask(ui: &mut Ui<'_>, question: &str) -> Result<Hidden<Vec<u8>>, Cl
 struct Quiet(Termios);
 
 impl Quiet {
+    /// What was typed before the question was asked is no answer to it.
     fn begin() -> io::Result<Self> {
         let stdin = rustix::stdio::stdin();
         let before = tcgetattr(stdin)?;
         let mut quiet = before.clone();
         quiet.local_modes.remove(LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG);
-        tcsetattr(stdin, OptionalActions::Now, &quiet)?;
+        quiet.special_codes[SpecialCodeIndex::VMIN] = 1;
+        quiet.special_codes[SpecialCodeIndex::VTIME] = 0;
+        tcsetattr(stdin, OptionalActions::Flush, &quiet)?;
         Ok(Self(before))
     }
 }
@@ -52,6 +55,7 @@ impl Drop for Quiet {
 }
 
 const INTERRUPT: u8 = 0x03;
+const QUIT: u8 = 0x1C;
 const END: u8 = 0x04;
 const BACKSPACE: u8 = 0x08;
 const ERASE_LINE: u8 = 0x15;
@@ -62,12 +66,17 @@ fn line(from: &mut impl Read) -> io::Result<Option<Hidden<Vec<u8>>>> {
     let mut typed = Hidden::new(Vec::with_capacity(SECRET_BYTES_MAX + 1));
     let mut byte = [0];
     loop {
-        if from.read(&mut byte)? == 0 {
-            return Ok(Some(typed));
+        // One at a time: what is typed after the line's end belongs to whoever reads next.
+        match from.read(&mut byte) {
+            Ok(0) => return Ok(Some(typed)),
+            Ok(_) => {}
+            // The window was resized, say.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
         }
         match byte {
             [b'\n' | b'\r' | END] => return Ok(Some(typed)),
-            [INTERRUPT] => return Ok(None),
+            [INTERRUPT | QUIT] => return Ok(None),
             [BACKSPACE | DELETE] => typed.with(erase),
             [ERASE_LINE] => typed.with(Vec::clear),
             [byte] => typed.with(|typed| {
@@ -103,6 +112,7 @@ mod tests {
             (b"wrong\x15right\x04", Some(b"right")),
             (b"\n", Some(b"")),
             (b"hunt\x03er2\n", None),
+            (b"hunt\x1Cer2\n", None),
         ] {
             let line = line(&mut &*typed).unwrap();
             assert_eq!(line.as_ref().map(|line| line.expose().as_slice()), meant, "{typed:?}");
