@@ -58,6 +58,11 @@ impl Caller {
         Command::Audited { author, command: Box::new(command) }
     }
 
+    /// The same, with more to be said of what it asks for.
+    pub(super) fn doing(&self, what: &str) -> Self {
+        Self { what: cut(&format!("{}: {what}", self.what)), ..self.clone() }
+    }
+
     /// Whether it came over the node's own socket.
     pub(super) fn is_local(&self) -> bool {
         self.origin == Origin::Local
@@ -146,8 +151,11 @@ pub(super) fn admit<B: Backend>(
 }
 
 fn what(method: &str, path: &str) -> String {
-    let cut = |text: &str| text.chars().take(mill_model::limits::AUDIT_TEXT_CHARS_MAX).collect::<String>();
     cut(&format!("{method} {path}"))
+}
+
+fn cut(text: &str) -> String {
+    text.chars().take(mill_model::limits::AUDIT_TEXT_CHARS_MAX).collect()
 }
 
 /// Finds out who asks, unless they have asked too often.

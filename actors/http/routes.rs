@@ -1,7 +1,7 @@
 //! Every route, and what answers those that aren't any.
 
 use axum::Router;
-use axum::routing::{any, delete, get, post, put};
+use axum::routing::{delete, get, post, put};
 use http::{Method, Uri};
 use mill_api::names::closest;
 use mill_api::paths::ROUTES;
@@ -49,7 +49,7 @@ pub(super) fn router<B: Backend>(server: Server<B>) -> Router {
         .route(paths::SECRET_VALUE, get(secrets::value))
         .route(paths::SECRET_ROLL, post(secrets::roll))
         .route(paths::INSPECT, get(reads::inspect))
-        .route(paths::EXEC, any(streams::exec::open))
+        .route(paths::EXEC, get(streams::exec::open))
         .route(paths::LOGS, get(streams::logs::stream))
         .route(paths::EVENTS, get(streams::events::list_or_stream))
         .route(paths::ACTORS, get(actors::trees))

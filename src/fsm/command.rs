@@ -141,6 +141,8 @@ pub enum Command {
         /// Until when that is trusted.
         until: Timestamp,
     },
+    /// Changes nothing. Its author did something outside of the state that is to be written down.
+    Witness,
     /// Something on somebody's word: written into the audit log if it is done.
     Audited {
         /// On whose.

@@ -3,6 +3,8 @@
 //! # Why
 //! - **One task, nothing that blocks it.** It always hears the client: windows bound what is on its way to either side,
 //!   so neither a program that doesn't read nor a person who doesn't is waited for.
+//! - **It is a write.** Who may deploy may do it, and before it begins the audit log has it: by the program's name, since
+//!   what it is told may hold what nobody shall read.
 //! - **Whoever is gone ends the program.** A client that closes, is cut, or answers no ping for as long as a stream may
 //!   be silent has left; the program's hand is let go with this task.
 
@@ -22,7 +24,7 @@ use mill_api::{ApiError, Code};
 use mill_drivers::containers::{
     Ask, Attach, Attached, ContainerError, ContainerName, Containers as _, Hand, Input, Missing, Output, Size,
 };
-use mill_fsm::{Alloc, Cluster};
+use mill_fsm::{Alloc, Cluster, Command};
 use mill_model::AllocId;
 use mill_model::limits::{EXEC_CHUNK_BYTES, EXEC_MESSAGE_BYTES_MAX, EXEC_SESSIONS_MAX, EXEC_WINDOW_BYTES};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -58,7 +60,8 @@ pub(in crate::http) async fn open<B: Backend>(
     let upgrade = upgrade.protocols([PROTOCOL]).max_message_size(EXEC_MESSAGE_BYTES_MAX);
     let upgrade =
         upgrade.max_frame_size(EXEC_MESSAGE_BYTES_MAX).max_write_buffer_size(4 * EXEC_MESSAGE_BYTES_MAX);
-    Ok(upgrade.on_upgrade(move |socket| begin(server, container, socket, permit)))
+    let asked = Wanted { caller, container };
+    Ok(upgrade.on_upgrade(move |socket| begin(server, asked, socket, permit)))
 }
 
 /// What runs that a name means: an alloc, or the only replica that a service runs.
@@ -109,10 +112,16 @@ fn gone() -> ApiError {
     ApiError::new(Code::NotFound, "it is gone")
 }
 
+/// Who wants something run, and in what.
+struct Wanted {
+    caller: Caller,
+    container: ContainerName,
+}
+
 /// Waits for the first word, and has the program run.
 async fn begin<B: Backend>(
     server: Server<B>,
-    container: ContainerName,
+    Wanted { caller, container }: Wanted,
     mut socket: WebSocket,
     _permit: OwnedSemaphorePermit,
 ) {
@@ -129,12 +138,16 @@ async fn begin<B: Backend>(
         Ok(_) => return fail(&mut socket, unexpected("it doesn't say what to run"), patience).await,
         Err(why) => return fail(&mut socket, unexpected(&why), patience).await,
     };
+    let done = format!("{} in {}", command.first().map_or("", String::as_str), container.alloc);
+    if let Err(error) = server.propose(&caller.doing(&done), Command::Witness).await {
+        return fail(&mut socket, ExecTold::Failed { error, code: None }, patience).await;
+    }
     let attach = Attach { argv: command, terminal: terminal.map(size) };
     let attached = server.backend.containers().attach(&container, &attach).await;
     match attached {
         Ok(attached) => {
             if tell(&mut socket, &ExecTold::Began { alloc: container.alloc.clone() }).await.is_ok() {
-                Parts::of(socket, attached).run(&server).await;
+                Parts::of(socket, attached).run(&server, caller).await;
             }
         }
         Err(error) => fail(&mut socket, refused(&container.alloc, &error), patience).await,
@@ -228,8 +241,8 @@ impl Parts {
         Self { session, output, errors, ended }
     }
 
-    /// Until the program has ended, or the client has left.
-    async fn run<B: Backend>(self, server: &Server<B>) {
+    /// Until the program has ended, or the client has left, or may do this no more.
+    async fn run<B: Backend>(self, server: &Server<B>, caller: Caller) {
         let Self { mut session, mut output, mut errors, mut ended } = self;
         let tempo = &server.tempo;
         let (mut chunk, mut error_chunk) = (vec![0; EXEC_CHUNK_BYTES], vec![0; EXEC_CHUNK_BYTES]);
@@ -237,6 +250,7 @@ impl Parts {
         let mut outcome: Option<(Outcome, Instant)> = None;
         let mut pings = interval(tempo.api_keepalive);
         let mut leaving = pin!(server.leaving.cancelled());
+        let mut over = pin!(caller.over(server.clone()));
         let last = loop {
             if let Some((outcome, _)) = outcome.take_if(|_| !writes && !errs) {
                 break last_word(outcome);
@@ -264,6 +278,7 @@ impl Parts {
                 }
                 _ = pings.tick() => session.look(tempo.api_silence).await,
                 () = &mut leaving => Err(Some(leaves())),
+                error = &mut over => Err(Some(ExecTold::Failed { error, code: None })),
             };
             match step {
                 Ok(()) => {}

@@ -12,6 +12,7 @@ use mill_model::{AllocId, Bytes, Millicores, Resources, Tempo};
 
 use super::room::Room;
 use super::world::{World, project, service, workload};
+use crate::raft::ProposeError;
 
 /// A shop with this many replicas, whose containers run.
 async fn shop(replicas: u32, script: Script) -> (Room, Vec<AllocId>) {
@@ -107,6 +108,41 @@ async fn what_is_typed_comes_back_and_the_exit_code_with_it() {
         (attached.len(), attached[0].argv.join(" "), attached[0].terminal),
         (2, "cat".to_owned(), None)
     );
+}
+
+#[tokio::test]
+async fn the_audit_log_says_who_ran_what_where_and_nothing_that_it_was_told() {
+    let (room, allocs) = shop(1, Script { lacks: vec!["nope".into()], ..Script::default() }).await;
+    let api = room.remote_admin().await;
+    for program in ["mysql", "nope"] {
+        let mut exec = api.exec("web").await.unwrap();
+        let command = vec![program.to_owned(), "--password=hunter2".to_owned()];
+        exec.ask(&ExecAsk::Begin { command, terminal: None }).await.unwrap();
+        exec.next().await.unwrap();
+    }
+    let audit = room.api().audit(None).await.unwrap();
+    let said: Vec<_> = audit.iter().map(|record| (record.token.as_str(), record.what.as_str())).collect();
+    let [mysql, nope] =
+        ["mysql", "nope"].map(|program| format!("GET /v1/exec/web: {program} in {}", allocs[0]));
+    assert_eq!(said, [("init", mysql.as_str()), ("init", nope.as_str())], "what failed was tried too");
+    room.refuse(Some(ProposeError::NotLeader { leader: None }));
+    let mut exec = api.exec("web").await.unwrap();
+    exec.ask(&ExecAsk::Begin { command: vec!["sh".into()], terminal: None }).await.unwrap();
+    assert!(
+        matches!(rest(&mut exec).await.2, ExecTold::Failed { .. }),
+        "nothing is run that nobody wrote down"
+    );
+    assert_eq!(room.fake.containers.attached().len(), 1);
+}
+
+#[tokio::test]
+async fn a_program_ends_with_the_token_that_ran_it() {
+    let (room, _) = shop(1, Script::default()).await;
+    let api = room.remote_admin().await;
+    let mut exec = begin(&api, "web", None).await;
+    room.api().revoke_token("init").await.unwrap();
+    let ExecTold::Failed { error, .. } = rest(&mut exec).await.2 else { panic!("it goes on") };
+    assert_eq!(error.code, Code::Unauthorized);
 }
 
 #[tokio::test]

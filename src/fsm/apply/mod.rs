@@ -12,7 +12,7 @@ use mill_model::limits;
 use crate::access::RegistryLogin;
 use crate::check::Touched;
 use crate::cluster::Cluster;
-use crate::command::{Applied, Command, Entry};
+use crate::command::{Applied, Command, Done, Entry};
 use crate::event::{Event, EventKind};
 use crate::rejected::{Halt, Rejected};
 
@@ -77,6 +77,7 @@ impl Cluster {
             }
             Command::DeleteRegistry { host } => self.delete_registry(&host),
             Command::RotateCa { certificate, cross, until } => self.rotate_ca(certificate, cross, until),
+            Command::Witness => Ok(Done::Plain),
             // An entry has one author: `apply` took it off.
             Command::Audited { command, .. } => self.run(*command, touched),
         }

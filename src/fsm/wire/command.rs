@@ -120,6 +120,7 @@ impl Wire for Command {
                 cross: cross.clone(),
                 until_ms: until.0,
             }),
+            Command::Witness => Kind::Witness(pb::Witness {}),
             // Its author stands beside it in the entry.
             Command::Audited { command, .. } => command.wire(),
         }
@@ -175,6 +176,7 @@ fn command(kind: Kind) -> Result<Command, Malformed> {
             sealed: message.sealed,
             by: message.by,
         },
+        Kind::Witness(pb::Witness {}) => Command::Witness,
         Kind::RotateCa(pb::RotateCa { certificate, cross, until_ms }) => {
             Command::RotateCa { certificate, cross, until: time(until_ms) }
         }
