@@ -38,21 +38,41 @@ impl World {
     /// Something about secrets instead of something else.
     pub(super) fn keeps_secrets(&mut self, cluster: &Cluster, project: &ProjectName) -> Option<Command> {
         let secret = self.some_secret(project)?;
-        let by = "user".to_owned();
         match self.dice.below(10) {
-            0..4 => {
-                let sealed = self.number().to_be_bytes().to_vec();
-                Some(Command::SetSecret { secret, sealed, by })
-            }
-            4..8 => {
-                let mut spec = cluster.projects.get(project)?.spec();
-                let used: Vec<SecretId> = spec.pins().map(|pin| pin.secret.clone()).collect();
-                let secret = self.dice.pick(&used)?.clone();
-                let changed = mill_secrets::roll(&mut spec, &secret, &shelf(cluster));
-                (!changed.is_empty()).then(|| begin(DeployKind::Roll { secret }, spec, false))
-            }
-            _ => Some(Command::DeleteSecret { secret, by }),
+            0..3 => Some(self.set(secret)),
+            3..9 => self.roll(cluster, project),
+            _ => Some(Command::DeleteSecret { secret, by: "user".to_owned() }),
         }
+    }
+
+    fn set(&mut self, secret: SecretId) -> Command {
+        let sealed = self.number().to_be_bytes().to_vec();
+        Command::SetSecret { secret, sealed, by: "user".to_owned() }
+    }
+
+    /// Rolls a secret that has a newer version than what runs with it, in a project that no deploy is at work in; where
+    /// there is none, one that `project` uses gets such a version.
+    fn roll(&mut self, cluster: &Cluster, project: &ProjectName) -> Option<Command> {
+        let shelf = shelf(cluster);
+        let is_busy = |name: &ProjectName| {
+            cluster.deploys.values().any(|deploy| deploy.project == *name && deploy.outcome.is_none())
+        };
+        let mut due = vec![];
+        for spec in cluster.projects.values().filter(|project| !is_busy(&project.name)).map(|p| p.spec()) {
+            for secret in spec.pins().map(|pin| pin.secret.clone()) {
+                let mut rolled = spec.clone();
+                if !mill_secrets::roll(&mut rolled, &secret, &shelf).is_empty() {
+                    due.push((secret, rolled));
+                }
+            }
+        }
+        if let Some((secret, spec)) = self.dice.pick(&due).cloned() {
+            return Some(begin(DeployKind::Roll { secret }, spec, false));
+        }
+        let spec = cluster.projects.get(project)?.spec();
+        let used: Vec<SecretId> = spec.pins().map(|pin| pin.secret.clone()).collect();
+        let secret = self.dice.pick(&used)?.clone();
+        Some(self.set(secret))
     }
 
     /// A config's services and tasks use secrets, as far as there are some: others would be refused.
@@ -62,7 +82,7 @@ impl World {
         let services = spec.services.iter_mut().map(|service| &mut service.container);
         for container in services.chain(spec.tasks.iter_mut().map(|task| &mut task.container)) {
             container.env.retain(|var| names.iter().any(|name| name.as_str() == var.name));
-            let wanted = self.dice.percent(40);
+            let wanted = self.dice.percent(70);
             if let Some(name) = self.dice.pick(&names).filter(|_| wanted) {
                 let value = Template { parts: vec![Part::Secret(name.to_string())] };
                 container.env = vec![EnvVar { name: name.to_string(), value }];

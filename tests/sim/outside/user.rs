@@ -65,7 +65,12 @@ impl World {
         let Some(project) = self.user.projects.get(turn).map(|project| project.name.clone()) else {
             return Ok(());
         };
-        if self.user.secrets && self.dice.percent(45) {
+        // Nothing is rolled while a deploy is at work, so one who has secrets waits for most of them.
+        let is_busy = || cluster.deploys.values().any(|deploy| deploy.outcome.is_none());
+        if self.user.secrets && is_busy() && self.dice.percent(80) {
+            return Ok(());
+        }
+        if self.user.secrets && self.dice.percent(60) {
             let command = self.keeps_secrets(&cluster, &project);
             return command.map_or(Ok(()), |command| self.propose(command, Proposer::User));
         }
