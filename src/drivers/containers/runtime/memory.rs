@@ -8,11 +8,12 @@
 //! - **A folder per container**, called like it, so that what a kill -9 leaves is found by name. In it `run`, which
 //!   the container sees ([`mill_init::format::FOLDER`]), and `files`, each mounted where the config says.
 
+use std::collections::BTreeSet;
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use mill_init::format::{LEASE, TOLD};
 use mill_init::{Failed, Run, START};
@@ -39,11 +40,15 @@ pub(super) struct Memory {
     folder: PathBuf,
     /// Held while it is mounted: once, not twice.
     turn: Mutex<()>,
+    heard: Heard,
 }
+
+/// Where this process listens to others that tell what they have become.
+type Heard = Arc<Mutex<BTreeSet<PathBuf>>>;
 
 impl Memory {
     pub(super) fn at(folder: PathBuf) -> Self {
-        Self { folder, turn: Mutex::new(()) }
+        Self { folder, turn: Mutex::new(()), heard: Heard::default() }
     }
 
     /// Where it is.
@@ -101,7 +106,20 @@ impl Memory {
             }
             false => None,
         };
-        Ok(Laid { paths: laid, told, said: vec![], is_kept: id == START, _lease: lease })
+        let heard = Arc::clone(&self.heard);
+        heard.lock().unwrap_or_else(PoisonError::into_inner).insert(laid.told.clone());
+        Ok(Laid { paths: laid, told, said: vec![], is_kept: id == START, _lease: lease, heard })
+    }
+
+    /// Takes away where a container's first process tells what it has become, unless somebody listens: a Mill that was
+    /// killed while it did so leaves it.
+    pub(super) fn take_away_unheard(&self, name: &ContainerName) -> io::Result<()> {
+        let told = Paths::of(&self.runs(name).join(START)).told;
+        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        match heard.contains(&told) {
+            true => Ok(()),
+            false => unless_gone(std::fs::remove_file(told)),
+        }
     }
 
     /// What the container itself became.
@@ -194,6 +212,7 @@ pub(super) struct Laid {
     is_kept: bool,
     /// The process ends when this is closed: by being dropped, or by the kernel when Mill is killed.
     _lease: Option<File>,
+    heard: Heard,
 }
 
 impl Laid {
@@ -230,6 +249,7 @@ impl Drop for Laid {
         if let Err(error) = gone {
             tracing::warn!(path = %self.paths.run.display(), %error, "what was to be run isn't taken away");
         }
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.paths.told);
     }
 }
 
@@ -319,6 +339,22 @@ mod tests {
         memory.remove(&name).unwrap();
         memory.remove(&name).unwrap();
         assert_eq!(memory.names().unwrap(), [""; 0]);
+    }
+
+    #[tokio::test]
+    async fn where_nobody_listens_any_more_is_taken_away_and_where_somebody_does_is_not() {
+        let Mounted(memory, _dir) = &memory();
+        let name = "web-2222.1".parse().unwrap();
+        let laid = memory.lay(&name, START, &Run { leased: false, ..run() }).unwrap();
+        let here = || std::fs::read_dir(memory.runs(&name)).unwrap().count();
+        memory.take_away_unheard(&name).unwrap();
+        assert_eq!(here(), 2, "it is still listened to");
+        // The Mill after the one that was killed.
+        Memory::at(memory.folder().to_owned()).take_away_unheard(&name).unwrap();
+        assert_eq!(here(), 1);
+        assert_eq!(memory.started_as(&name).unwrap().argv, run().argv);
+        drop(laid);
+        memory.take_away_unheard(&name).unwrap();
     }
 
     #[tokio::test]

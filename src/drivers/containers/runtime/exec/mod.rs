@@ -186,6 +186,8 @@ impl Shared {
     /// Has those programs forgotten that an earlier Mill executed in a container: it was killed before it could do that
     /// itself.
     pub(super) async fn forget_executed(&self, name: &ContainerName) -> Result<(), ContainerError> {
+        // How the container began is nobody's any more to hear either.
+        self.memory.take_away_unheard(name).map_err(self.in_state())?;
         let prefix = self.exec_prefix();
         for id in self.memory.executed(name).map_err(self.in_state())? {
             if id.starts_with(&prefix) {
