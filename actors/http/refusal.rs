@@ -73,6 +73,15 @@ pub(super) fn not_proposed(error: ProposeError) -> ApiError {
     ApiError::new(code, "the write wasn't carried out").because(error.to_string()).hint(hint)
 }
 
+/// Says which trouble of the log's is behind a refusal (product.md §6: a full disk).
+pub(super) fn in_trouble(refused: ApiError, trouble: &str) -> ApiError {
+    let reason =
+        refused.reason.as_ref().map_or_else(|| trouble.to_owned(), |why| format!("{why}: {trouble}"));
+    refused.because(reason).hint(
+        "what runs goes on; writes are taken as soon as the disk takes them again: `mill doctor` looks at it",
+    )
+}
+
 /// A command that the state machine refused.
 fn rejected_write(rejected: &Rejected) -> ApiError {
     let said = rejected.to_string();

@@ -14,10 +14,10 @@ use super::backend::Backend;
 use super::gate::Caller;
 use super::guard::Guard;
 use super::present::View;
-use super::refusal::{not_proposed, unanswered};
+use super::refusal::{in_trouble, not_proposed, unanswered};
 use super::streams::Keeping;
 use super::{About, Member};
-use crate::kit::{Address, Path, Status};
+use crate::kit::{Address, Path};
 use crate::raft::{self, ProposeError};
 
 /// What every handler has at hand. Cheap to clone.
@@ -80,7 +80,8 @@ impl<B: Backend> Inner<B> {
     pub(super) fn view<'a>(&'a self, cluster: &'a Cluster) -> View<'a> {
         let role = *self.published.role.borrow();
         let (halted, jump) = (self.published.halted.borrow().clone(), self.published.stamps.jump());
-        View { cluster, role, halted, jump, moment: self.backend.moment(), tempo: &self.tempo }
+        let trouble = self.published.trouble.borrow().clone();
+        View { cluster, role, halted, trouble, jump, moment: self.backend.moment(), tempo: &self.tempo }
     }
 
     /// Wall time, never before the state's.
@@ -106,23 +107,16 @@ impl<B: Backend> Inner<B> {
         let Some(log) = self.raft.borrow().clone() else {
             return Err(not_proposed(ProposeError::NotLeader { leader: None }));
         };
-        match log.ask(deadline, |reply| raft::Msg::Propose { command, reply }).await {
-            Ok(done) => done.map_err(not_proposed),
-            Err(error) => {
-                let refused = unanswered(&error);
-                Err(match self.trouble_of(&log).await {
-                    Some(trouble) => refused.because(format!("{error}: {trouble}")),
-                    None => refused,
-                })
-            }
-        }
-    }
-
-    /// Why the log's actor has crashed, if it doesn't run at the moment: its disk is full, say.
-    async fn trouble_of(&self, log: &Address<raft::Msg>) -> Option<String> {
-        let tree = self.backend.daemon_actors()?.tree().await;
-        let log = tree.find(log.path().as_str()).filter(|log| log.status != Status::Running)?;
-        log.last_error.as_ref().map(|error| error.text.clone())
+        let refused = match log.ask(deadline, |reply| raft::Msg::Propose { command, reply }).await {
+            Ok(Ok(done)) => return Ok(done),
+            Ok(Err(rejected @ ProposeError::Rejected(_))) => return Err(not_proposed(rejected)),
+            Ok(Err(error)) => not_proposed(error),
+            Err(error) => unanswered(&error),
+        };
+        Err(match &*self.published.trouble.borrow() {
+            Some(trouble) => in_trouble(refused, trouble),
+            None => refused,
+        })
     }
 
     /// The state once it is so; after the time that a write may take, the state as it is.

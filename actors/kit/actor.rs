@@ -50,12 +50,26 @@ pub trait Actor: Sized + Send + Sync + 'static {
 /// Why a life ended: any error, by `?`.
 ///
 /// It is no [`Error`] itself: it couldn't be made of every other one then.
-pub struct Crash(Box<dyn Error + Send + Sync>);
+pub struct Crash {
+    error: Box<dyn Error + Send + Sync>,
+    from_outside: bool,
+}
 
 impl Crash {
     /// A crash for a reason that is no error of anyone's.
     pub fn because(reason: impl Into<String>) -> Self {
-        Self(reason.into().into())
+        Self { error: reason.into().into(), from_outside: false }
+    }
+
+    /// A crash that is no fault of the actor's, and that another life of its parent wouldn't mend: a full disk. It is
+    /// tried again for ever, after the pauses of any crash, and never given up.
+    pub fn from_outside(error: impl Error + Send + Sync + 'static) -> Self {
+        Self { error: error.into(), from_outside: true }
+    }
+
+    /// Whether it counts for nothing in the actor's budget.
+    pub(super) fn is_from_outside(&self) -> bool {
+        self.from_outside
     }
 
     /// A crash by a panic, with what it said.
@@ -65,21 +79,21 @@ impl Crash {
 
     /// The error within.
     pub fn into_error(self) -> Box<dyn Error + Send + Sync> {
-        self.0
+        self.error
     }
 }
 
 impl<E: Error + Send + Sync + 'static> From<E> for Crash {
     fn from(error: E) -> Self {
-        Self(error.into())
+        Self { error: error.into(), from_outside: false }
     }
 }
 
 impl fmt::Display for Crash {
     /// The error and its sources, outermost first.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut source = self.0.source();
+        write!(f, "{}", self.error)?;
+        let mut source = self.error.source();
         while let Some(error) = source {
             write!(f, ": {error}")?;
             source = error.source();

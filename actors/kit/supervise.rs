@@ -47,7 +47,10 @@ pub(super) struct Keeper<A: Actor> {
     orders: mpsc::UnboundedReceiver<Order>,
     /// Told of the first start; if that fails, there is no second.
     pub(super) first: Option<oneshot::Sender<Result<(), Crash>>>,
+    /// Crashes in a row: they make the pauses longer.
     crashes: u32,
+    /// Those of them that were its own fault: they use up its budget.
+    faults: u32,
     last_crash: Option<Instant>,
     told_to_stop: bool,
     asked_to_restart: Vec<oneshot::Sender<()>>,
@@ -127,6 +130,7 @@ impl<A: Actor> Keeper<A> {
             orders,
             first: None,
             crashes: 0,
+            faults: 0,
             last_crash: None,
             told_to_stop: false,
             asked_to_restart: Vec::new(),
@@ -316,11 +320,12 @@ impl<A: Actor> Keeper<A> {
         }
         let forgiven_after = self.world.tempo.actor_forgiven_after;
         if self.last_crash.is_none_or(|last| last.elapsed() >= forgiven_after) {
-            self.crashes = 0;
+            (self.crashes, self.faults) = (0, 0);
         }
         self.crashes = self.crashes.saturating_add(1);
+        self.faults = self.faults.saturating_add(u32::from(!crash.is_from_outside()));
         self.last_crash = Some(Instant::now());
-        if self.restart != Restart::Forever && self.crashes > limits::ACTOR_CRASHES_MAX {
+        if self.restart != Restart::Forever && self.faults > limits::ACTOR_CRASHES_MAX {
             self.give_up(&crash);
             return Next::Finish;
         }

@@ -9,8 +9,11 @@
 //! - The disk is written by a blocking task that takes the directory along and brings it back: one batch at a
 //!   time, and the actor never waits. If the actor crashes meanwhile, the directory's lock keeps the next life
 //!   out until the write has ended.
+//! - A disk that is full, read-only or broken isn't given up: the log is opened again and again, what was published
+//!   stays, and writes are refused with the disk's word meanwhile. A log that can't be trusted is given up.
 //! - The state is published after each batch and before its proposers are answered, so that one reads what one
-//!   wrote.
+//!   wrote. None is published that is older than the last one: another life of the actor begins with what its log
+//!   knows to be committed.
 
 mod msg;
 mod stamps;
@@ -88,6 +91,16 @@ pub enum NotMade {
     Join(#[from] tokio::task::JoinError),
 }
 
+impl NotWritten {
+    /// The crash that it means.
+    pub(super) fn into_crash(self) -> Crash {
+        match self {
+            Self::Disk(_) => Crash::from_outside(self),
+            Self::Task(_) | Self::Join(_) => self.into(),
+        }
+    }
+}
+
 impl<K: Disk, C: Clock> Actor for Raft<K, C> {
     type Msg = Msg;
     type Args = Args<K, C>;
@@ -96,7 +109,10 @@ impl<K: Disk, C: Clock> Actor for Raft<K, C> {
     const MAILBOX_MAX: usize = 4096;
 
     async fn start(me: &Me<Self>, args: Args<K, C>) -> Result<Self::State, Crash> {
-        State::open(me, args).await
+        let trouble = args.published.trouble.clone();
+        State::open(me, args).await.inspect_err(|crash| {
+            trouble.send_replace(Some(crash.to_string()));
+        })
     }
 
     async fn handle(me: &Me<Self>, msg: Msg, state: &mut Self::State) -> Result<(), Crash> {

@@ -1,6 +1,7 @@
 //! What other rooms may ask of the log, and what it publishes.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use mill_fsm::{Cluster, Command, Done, Halt, Rejected};
 use mill_model::{NodeId, Term};
@@ -91,10 +92,14 @@ pub struct Role {
 pub struct Published {
     /// The state after the last applied batch.
     pub cluster: watch::Sender<Arc<Cluster>>,
+    /// The log's index as of which that is.
+    pub(super) index: Arc<AtomicU64>,
     /// This node's role.
     pub role: watch::Sender<Role>,
     /// Why this node applies nothing more; `None`: it does.
     pub halted: watch::Sender<Option<Halt>>,
+    /// Why the log can't be read or written at the moment: its disk is full, say. `None`: it can.
+    pub trouble: watch::Sender<Option<String>>,
     /// The time of commands and deadlines.
     pub stamps: Stamps,
 }
@@ -103,8 +108,10 @@ impl Default for Published {
     fn default() -> Self {
         Self {
             cluster: watch::Sender::new(Arc::default()),
+            index: Arc::default(),
             role: watch::Sender::new(Role::default()),
             halted: watch::Sender::new(None),
+            trouble: watch::Sender::new(None),
             stamps: Stamps::default(),
         }
     }

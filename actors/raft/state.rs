@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use mill_consensus::{Committed, Payload, ProposeError as NotTaken, Role as RaftRole};
 use mill_control::replica::{Config, Effects, Replica, Snapshot};
 use mill_drivers::clock::Clock;
-use mill_drivers::disk::{Disk, LogFiles};
+use mill_drivers::disk::{Disk, DiskError, LogFiles};
 use mill_fsm::{Cluster, Command, Done, Entry, Halt};
 use mill_model::{NodeId, Tempo, Term};
-use mill_wal::{Batch, Recovery, recover};
+use mill_wal::{Batch, Recovery, WalError, recover};
 use serde_json::json;
 use tokio::task::JoinError;
 use tracing::{error, info, warn};
@@ -45,8 +46,8 @@ impl<K: Disk, C: Clock> State<K, C> {
         let config = Config::new(args.node.0, args.seed);
         let limits = config.log;
         let read = tokio::task::spawn_blocking(move || {
-            let directory = disk.open(&path)?;
-            let recovery = recover(&LogFiles(&directory), limits).map_err(Crash::from)?;
+            let directory = disk.open(&path).map_err(Crash::from_outside)?;
+            let recovery = recover(&LogFiles(&directory), limits).map_err(unreadable)?;
             Ok::<_, Crash>((directory, recovery))
         });
         let (directory, recovery) = read.await??;
@@ -103,7 +104,13 @@ impl<K: Disk, C: Clock> State<K, C> {
 
     pub(super) fn written(&mut self, written: Written) -> Result<(), Crash> {
         self.writing = None;
-        let directory = written.result?.downcast::<K::Directory>();
+        let directory = written.result.map_err(|error| {
+            let crash = error.into_crash();
+            self.args.published.trouble.send_replace(Some(crash.to_string()));
+            crash
+        })?;
+        self.args.published.trouble.send_if_modified(|trouble| trouble.take().is_some());
+        let directory = directory.downcast::<K::Directory>();
         self.directory = directory.ok().map(|directory| *directory);
         self.replica.persisted(written.number);
         Ok(())
@@ -123,7 +130,10 @@ impl<K: Disk, C: Clock> State<K, C> {
             }
             self.carry_out(me, effects)?;
         }
-        if std::mem::take(&mut self.changed) {
+        let index = &self.args.published.index;
+        if self.changed && self.applied >= index.load(Ordering::Relaxed) {
+            self.changed = false;
+            index.store(self.applied, Ordering::Relaxed);
             self.args.published.cluster.send_replace(Arc::new(self.cluster.clone()));
         }
         self.args.published.role.send_if_modified(|role| std::mem::replace(role, self.role) != self.role);
@@ -267,6 +277,14 @@ struct Lost {
 /// A state that can't be written down is never taken for an empty one.
 fn written_down(made: Result<Result<Vec<u8>, JoinError>, TaskPanicked>) -> Result<Vec<u8>, NotMade> {
     Ok(made??)
+}
+
+/// A disk that doesn't answer may do so later; a log that is damaged stays so.
+fn unreadable(error: WalError<DiskError>) -> Crash {
+    match error {
+        WalError::Read { source } => Crash::from_outside(source),
+        damaged => damaged.into(),
+    }
 }
 
 fn is_idle(effects: &Effects) -> bool {

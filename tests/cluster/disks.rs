@@ -37,24 +37,57 @@ async fn a_full_disk_refuses_a_deploy_with_its_reason_and_room_mends_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_daemon_that_gives_up_over_a_full_disk_says_so_and_takes_nothing_along() {
+async fn a_full_disk_is_never_given_up_and_what_was_known_stays_known() {
     let mut machine = Machine::with_cluster("node-1", 1).await;
     machine.deploy(WEB).await;
     let running = machine.fakes.containers.running();
+    machine.settles().await;
+    let known = machine.cluster().to_snapshot();
     machine.disk.set_capacity(0);
     // Its first life has nothing to write until somebody wants something; a second one does.
     let _ = machine.try_begin(&WEB.replace("v1", "v2")).await;
-    for _ in 0..2 {
-        let reason = machine.gives_up().await;
-        assert!(reason.contains("raft") && reason.contains("no space left"), "{reason}");
-        machine.start().await;
+    for life in 0..2 {
+        // Far longer than the budget of an actor's crashes lasts.
+        for _ in 0..3 {
+            pass(secs(20)).await;
+            // A daemon that was started over a full disk knows what its log knows to be committed.
+            let knows = machine.cluster().to_snapshot() == known;
+            assert!(knows || life == 1, "what was known is forgotten");
+        }
+        let status = machine.api().status().await.unwrap();
+        let warning = status.warnings.iter().find(|warning| warning.contains("no space left"));
+        assert!(warning.is_some(), "{:?}", status.warnings);
+        refused_because(&machine, &WEB.replace("v1", "v2"), "no space left").await;
+        let tree = machine.actors().tree().await;
+        assert!(tree.find("daemon/raft").unwrap().restarts > 10, "{tree:#?}");
+        assert_eq!(tree.restarts, 0, "the root has crashed");
+        if life == 0 {
+            machine.stop().await;
+            machine.start().await;
+        }
     }
     assert_eq!(machine.fakes.containers.running(), running);
     machine.disk.set_capacity(u64::MAX);
-    pass(secs(60)).await;
-    machine.settles().await;
     machine.deploy(&WEB.replace("v1", "v3")).await;
+    machine.settles().await;
     assert_eq!(machine.tags(), ["v3", "v3"]);
+    assert_eq!(machine.api().status().await.unwrap().warnings, Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_is_damaged_is_given_up_with_its_place() {
+    let mut machine = Machine::with_cluster("node-1", 1).await;
+    machine.deploy(WEB).await;
+    machine.stop().await;
+    let directory = machine.log_directory();
+    let files = machine.disk.files(&directory);
+    let (name, bytes) =
+        files.iter().find(|(name, bytes)| name.ends_with(".log") && bytes.len() > 200).unwrap();
+    machine.disk.flip(&directory, name, 100 * 8);
+    assert_ne!(machine.disk.files(&directory).get(name), Some(bytes));
+    machine.start().await;
+    let reason = machine.gives_up().await;
+    assert!(reason.contains("raft") && reason.contains("is damaged at byte"), "{reason}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,6 +1,7 @@
 //! A machine: what outlives the daemon on it, the daemon, and what a test asks of both.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use mill_actors::kit::{Ended, Introspect, Status, Tree};
@@ -168,6 +169,11 @@ impl Machine {
     /// Whether a daemon here will know that it must not begin without its log.
     pub(super) fn is_marked_as_member(&self) -> bool {
         self.directory.path().join("data/member").exists()
+    }
+
+    /// Where its daemon keeps the log.
+    pub(super) fn log_directory(&self) -> PathBuf {
+        self.directory.path().join("data/raft")
     }
 
     /// The daemon is killed; the machine goes on.

@@ -37,6 +37,8 @@ pub(super) struct View<'a> {
     pub(super) role: Role,
     /// Why it applies the log no more; `None`: it does.
     pub(super) halted: Option<Halt>,
+    /// Why the log can't be read or written.
+    pub(super) trouble: Option<String>,
     /// The last time that its wall clock was set.
     pub(super) jump: Option<Jump>,
     /// What this node knows of this moment.

@@ -25,7 +25,9 @@ pub(in crate::http) fn status(view: &View<'_>, node: NodeName, version: &str, no
 
 fn warnings(view: &View<'_>, now: Timestamp) -> Vec<String> {
     let mut warnings = vec![];
-    if view.role.leader.is_none() {
+    if let Some(trouble) = &view.trouble {
+        warnings.push(format!("the log is in trouble: what runs goes on, writes are refused: {trouble}"));
+    } else if view.role.leader.is_none() {
         warnings.push("nobody leads the cluster: what runs goes on, writes are refused".to_owned());
     }
     if let Some(halt) = &view.halted {

@@ -170,6 +170,30 @@ async fn crashes_long_apart_are_forgiven_and_forever_means_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_worlds_failures_use_up_no_budget_and_an_actors_own_do_beside_them() {
+    let diary = Diary::default();
+    let tree = tree(&diary).await;
+    let worker = child(&tree.root(), "worker", Args::new(&diary), Restart::OnCrash).await;
+    let crash = async |crash: fn() -> Crash| {
+        order(&worker, move |_, _| Err(crash()));
+        until("it went", || worker.tell(Msg::Note("x")).is_err()).await;
+    };
+    let back = async || until("it is back", || worker.tell(Msg::Note("x")).is_ok()).await;
+    for _ in 0..20 {
+        crash(|| Crash::from_outside(std::io::Error::from(std::io::ErrorKind::StorageFull))).await;
+        back().await;
+    }
+    assert_eq!(info(&tree, "root/worker").await.last_error.unwrap().text, "no storage space");
+    for _ in 0..ACTOR_CRASHES_MAX {
+        crash(|| Crash::because("ill")).await;
+        back().await;
+    }
+    assert_eq!(diary.count("start root"), 1);
+    crash(|| Crash::because("ill")).await;
+    until("its parent starts afresh", || diary.count("start root") == 2).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_end_in_order_restarts_only_those_that_must_always_run() {
     let diary = Diary::default();
     let tree = tree(&diary).await;
