@@ -86,7 +86,8 @@ pub struct State<L: Logs, O> {
     /// Whether the streams have changed since that revision.
     changed: bool,
     plane: Option<Plane>,
-    /// Failed attempts in a row.
+    /// Failed attempts in a row, to reach a plane or to give it its tables: one that answers and can't take them
+    /// (its disk is full) is no reason to hurry.
     attempts: u32,
     busy: Option<Task>,
     sending: Option<Task>,
@@ -119,7 +120,6 @@ impl<L: Logs, O: Other> State<L, O> {
             }
         };
         info!(pid = followed.status.pid, revision = followed.status.installed_revision, "plane found");
-        self.attempts = 0;
         self.plane = Some(plane);
         self.revision = self.revision.max(followed.status.installed_revision);
         // Whatever it has: it gets ours.
@@ -179,6 +179,7 @@ impl<L: Logs, O: Other> State<L, O> {
         match result {
             Ok(revision) => {
                 self.acknowledged = revision;
+                self.attempts = 0;
                 self.streams.installed(revision).await;
                 self.send(me);
             }

@@ -281,3 +281,22 @@ async fn what_was_told_to_a_link_that_was_down_is_made_up_for() {
     .await;
     assert!(!planes.path().join("allocs/web-7k2f").exists());
 }
+
+#[tokio::test]
+async fn a_plane_that_can_not_keep_its_tables_follows_them_and_is_not_hurried() {
+    let planes = Planes::new();
+    let link = link(&planes).await;
+    until("the plane has tables", async || observed(&link).await["acknowledged"] != 0).await;
+    // what a full disk does, for root as well: nothing can be put in the file's place
+    let tables = planes.path().join("plane/tables");
+    std::fs::remove_file(&tables).unwrap();
+    std::fs::create_dir_all(tables.join("in-the-way")).unwrap();
+    let pipes = open(&link.root(), 1).await;
+    let _container = print(&pipes.stdout, "hello\n");
+    until("it is read all the same", async || read(&planes).await == ["hello"]).await;
+    until("its pauses grow", async || observed(&link).await["attempts"].as_u64() >= Some(2)).await;
+    assert_eq!(planes.started(), 1);
+    std::fs::remove_dir_all(&tables).unwrap();
+    until("the tables are kept", async || observed(&link).await["attempts"] == 0).await;
+    assert!(tables.is_file());
+}

@@ -2,7 +2,7 @@
 //!
 //! - owns: the tables, in memory and on disk; publishes them to the plane's other rooms
 //! - told by: the plane's rpc
-//! - fails when: the disk doesn't give what it keeps. Damaged tables are no failure: the daemon sends them again
+//! - fails when: the disk doesn't give what it keeps. What it can't keep it follows all the same. Damaged tables are no failure: the daemon sends them again
 //! - restarted by: the plane's root
 
 use std::sync::Arc;
@@ -41,10 +41,10 @@ impl kit::Message for Msg {
     }
 }
 
-/// Why tables weren't taken. The old ones stay.
+/// Why tables weren't taken.
 #[derive(Debug, Error)]
 pub enum SetError {
-    /// Older than what is there: they were overtaken on their way.
+    /// Older than what is there: they were overtaken on their way. Those stay.
     #[error("tables of revision {offered} are older than those installed, {installed}")]
     Stale {
         /// What came.
@@ -52,14 +52,14 @@ pub enum SetError {
         /// What is there.
         installed: u64,
     },
-    /// Of another version.
+    /// Of another version. The old ones stay.
     #[error("the tables can't be understood")]
     Unreadable {
         /// What is wrong with them.
         source: UnreadableTables,
     },
-    /// Not written: acknowledged tables must be there after a restart.
-    #[error("the tables can't be kept")]
+    /// Followed, and not written: acknowledged tables must be there after a restart.
+    #[error("the tables are followed, but can't be kept")]
     Disk {
         /// The disk's reason.
         source: ProcessError,
@@ -87,9 +87,10 @@ impl State {
         if offered < installed {
             return Err(SetError::Stale { offered, installed });
         }
+        // Containers that have started meanwhile mustn't wait for room on a disk.
+        self.args.published.send_replace(Arc::new(tables));
         let kept = self.args.kept.write(wire.encode_to_vec()).await;
         kept.map_err(|source| SetError::Disk { source })?;
-        self.args.published.send_replace(Arc::new(tables));
         Ok(offered)
     }
 }
