@@ -11,6 +11,8 @@
 //!   out until the write has ended.
 //! - A disk that is full, read-only or broken isn't given up: the log is opened again and again, what was published
 //!   stays, and writes are refused with the disk's word meanwhile. A log that can't be trusted is given up.
+//! - A snapshot is begun only when there is room for it: one that breaks off would take the log down with it, which may
+//!   have room of its own, set aside.
 //! - The state is published after each batch and before its proposers are answered, so that one reads what one
 //!   wrote. None is published that is older than the last one: another life of the actor begins with what its log
 //!   knows to be committed.
@@ -89,6 +91,19 @@ pub enum NotMade {
     /// Its thread was.
     #[error("the thread that writes the state down has ended")]
     Join(#[from] tokio::task::JoinError),
+    /// It wouldn't fit on the disk.
+    #[error("the state takes {bytes} bytes, and {} has {free} left", directory.display())]
+    NoRoom {
+        /// What it takes.
+        bytes: u64,
+        /// What there is.
+        free: u64,
+        /// Where.
+        directory: PathBuf,
+    },
+    /// The disk doesn't say what there is.
+    #[error("failed to see how much room the log has")]
+    Disk(#[from] DiskError),
 }
 
 impl NotWritten {
@@ -120,7 +135,8 @@ impl<K: Disk, C: Clock> Actor for Raft<K, C> {
             Msg::Propose { command, reply } => state.propose(command, me.tempo(), reply),
             Msg::Tick => state.tick(me),
             Msg::Written(written) => state.written(written)?,
-            Msg::SnapshotMade { index, data } => state.snapshot_made(index, data?),
+            Msg::SnapshotMade { index, data } => state.snapshot_made(me, index, data)?,
+            Msg::Snapshot => state.make_snapshot(me),
         }
         state.go_on(me)
     }

@@ -32,6 +32,8 @@ pub enum Msg {
         /// The state.
         data: Result<Vec<u8>, super::NotMade>,
     },
+    /// Time to try a snapshot again that found no room.
+    Snapshot,
 }
 
 impl Message for Msg {
@@ -41,6 +43,7 @@ impl Message for Msg {
             Self::Tick => "tick",
             Self::Written(_) => "written",
             Self::SnapshotMade { .. } => "snapshot_made",
+            Self::Snapshot => "snapshot",
         }
     }
 }

@@ -18,6 +18,9 @@ use tracing::{error, info, warn};
 use super::{Args, Msg, NotMade, NotWritten, ProposeError, Raft, Role, Written};
 use crate::kit::{Crash, Me, Reply, Task, TaskPanicked, Timer};
 
+/// Room that a snapshot leaves on the disk: the frames around it, its directory's entry, and the next segment's begin.
+const SNAPSHOT_SPARE_BYTES: u64 = 1 << 20;
+
 type Answer = Reply<Result<Done, ProposeError>>;
 
 /// What the log's actor holds.
@@ -36,6 +39,8 @@ pub struct State<K: Disk, C> {
     directory: Option<K::Directory>,
     writing: Option<Task>,
     snapshot: Option<Task>,
+    /// Until a snapshot that found no room is tried again.
+    again: Option<Timer>,
     ticking: Option<Timer>,
     changed: bool,
 }
@@ -75,6 +80,7 @@ impl<K: Disk, C: Clock> State<K, C> {
             directory: Some(directory),
             writing: None,
             snapshot: None,
+            again: None,
             ticking: None,
             changed: true,
         };
@@ -116,9 +122,39 @@ impl<K: Disk, C: Clock> State<K, C> {
         Ok(())
     }
 
-    pub(super) fn snapshot_made(&mut self, index: u64, data: Vec<u8>) {
+    /// Has the state written down, if the disk has room for it.
+    pub(super) fn make_snapshot(&mut self, me: &Me<Raft<K, C>>) {
+        let (cluster, index) = (self.cluster.clone(), self.applied);
+        let (disk, directory) = (self.args.disk.clone(), self.args.directory.clone());
+        let write_down = move || {
+            let data = cluster.to_snapshot();
+            let (bytes, free) = (data.len() as u64, disk.free(&directory)?);
+            match free >= bytes.saturating_add(SNAPSHOT_SPARE_BYTES) {
+                true => Ok(data),
+                false => Err(NotMade::NoRoom { bytes, free, directory }),
+            }
+        };
+        let made = async move { tokio::task::spawn_blocking(write_down).await };
+        let done = move |made| Msg::SnapshotMade { index, data: written_down(made) };
+        self.snapshot = Some(me.task("snapshot", made, done));
+    }
+
+    pub(super) fn snapshot_made(
+        &mut self,
+        me: &Me<Raft<K, C>>,
+        index: u64,
+        data: Result<Vec<u8>, NotMade>,
+    ) -> Result<(), Crash> {
         self.snapshot = None;
-        self.replica.snapshot_made(index, data);
+        match data {
+            Ok(data) => self.replica.snapshot_made(index, data),
+            Err(error @ (NotMade::NoRoom { .. } | NotMade::Disk(_))) => {
+                warn!(error = %Crash::from(error), "the log can't be cut short, and grows");
+                self.again = Some(me.after(me.tempo().snapshot_retry, Msg::Snapshot));
+            }
+            Err(error @ (NotMade::Task(_) | NotMade::Join(_))) => return Err(error.into()),
+        }
+        Ok(())
     }
 
     /// Does all that the replica wants done, until it wants no more; then publishes and answers.
@@ -160,10 +196,7 @@ impl<K: Disk, C: Clock> State<K, C> {
             self.write(me, batch)?;
         }
         if effects.snapshot_wanted && self.halted.is_none() {
-            let (cluster, index) = (self.cluster.clone(), self.applied);
-            let made = async move { tokio::task::spawn_blocking(move || cluster.to_snapshot()).await };
-            let done = move |made| Msg::SnapshotMade { index, data: written_down(made) };
-            self.snapshot = Some(me.task("snapshot", made, done));
+            self.make_snapshot(me);
         }
         Ok(())
     }
@@ -275,8 +308,10 @@ struct Lost {
 }
 
 /// A state that can't be written down is never taken for an empty one.
-fn written_down(made: Result<Result<Vec<u8>, JoinError>, TaskPanicked>) -> Result<Vec<u8>, NotMade> {
-    Ok(made??)
+fn written_down(
+    made: Result<Result<Result<Vec<u8>, NotMade>, JoinError>, TaskPanicked>,
+) -> Result<Vec<u8>, NotMade> {
+    made??
 }
 
 /// A disk that doesn't answer may do so later; a log that is damaged stays so.
@@ -313,8 +348,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_state_that_can_not_be_written_down_is_not_an_empty_one() {
-        let panicked = tokio::task::spawn_blocking(|| -> Vec<u8> { panic!("on purpose") }).await;
+        let panicked =
+            tokio::task::spawn_blocking(|| -> Result<Vec<u8>, NotMade> { panic!("on purpose") }).await;
         assert!(matches!(written_down(Ok(panicked)), Err(NotMade::Join(_))));
-        assert_eq!(written_down(Ok(Ok(vec![7]))).unwrap(), [7]);
+        assert_eq!(written_down(Ok(Ok(Ok(vec![7])))).unwrap(), [7]);
     }
 }

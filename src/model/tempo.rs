@@ -34,6 +34,8 @@ pub struct Tempo {
     pub pull_deadline: Duration,
     /// Raft's clock: one tick. Election takes ten to twenty of them, a heartbeat one.
     pub raft_tick: Duration,
+    /// Pause before a snapshot of the state is tried again that found no room on the disk.
+    pub snapshot_retry: Duration,
     /// Pauses before a crashed actor is started again, by crashes in a row; the last one repeats. The first is
     /// short: most crashes are one bad message.
     pub actor_backoff: [Duration; 4],
@@ -160,6 +162,7 @@ impl Default for Tempo {
             runtime_backoff: [ms(50), ms(250), secs(1)],
             pull_deadline: secs(3600),
             raft_tick: ms(100),
+            snapshot_retry: secs(30),
             actor_backoff: [ms(50), ms(250), secs(1), secs(5)],
             actor_forgiven_after: secs(60),
             ask_deadline: secs(5),

@@ -190,6 +190,11 @@ impl Disk for FakeDisk {
         state.folders.entry(path.to_owned()).or_default();
         Ok(FakeDirectory { disk: self.clone(), path: path.to_owned(), life: state.life })
     }
+
+    fn free(&self, _path: &Path) -> Result<u64, DiskError> {
+        let state = self.state();
+        Ok(state.capacity.saturating_sub(state.used()))
+    }
 }
 
 /// An open directory of the fake disk.

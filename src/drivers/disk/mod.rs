@@ -30,6 +30,12 @@ pub trait Disk: Clone + Send + Sync + 'static {
     /// # Errors
     /// [`DiskError::Locked`] when another process has it open; else the disk's.
     fn open(&self, path: &Path) -> Result<Self::Directory, DiskError>;
+
+    /// Bytes that can still be written to the file system of a directory.
+    ///
+    /// # Errors
+    /// The disk's.
+    fn free(&self, path: &Path) -> Result<u64, DiskError>;
 }
 
 /// An open directory. Dropping it lets others open it.

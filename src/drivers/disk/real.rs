@@ -30,6 +30,12 @@ impl Disk for RealDisk {
         let handle = File::open(path).map_err(failed)?;
         Ok(RealDirectory { path: path.to_owned(), handle, files: BTreeMap::new(), _lock: lock })
     }
+
+    fn free(&self, path: &Path) -> Result<u64, DiskError> {
+        let seen = rustix::fs::statvfs(path);
+        let seen = seen.map_err(|source| DiskError::new(Action::List, path, source.into()))?;
+        Ok(seen.f_bavail.saturating_mul(seen.f_frsize))
+    }
 }
 
 /// An open directory of the file system.
