@@ -3,6 +3,7 @@
 pub mod cli;
 pub mod containerd;
 pub mod debian;
+pub mod disk;
 pub mod failed;
 pub mod http;
 pub mod images;

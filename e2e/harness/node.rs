@@ -107,6 +107,14 @@ impl Node {
         self.child.id()
     }
 
+    /// Whether that process runs.
+    ///
+    /// # Errors
+    /// The kernel doesn't say.
+    pub fn runs(&mut self) -> Result<bool, Failed> {
+        Ok(self.child.try_wait().or_fail("looking at the daemon")?.is_none())
+    }
+
     /// Process of the plane.
     ///
     /// # Errors

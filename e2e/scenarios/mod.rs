@@ -10,6 +10,7 @@ mod checks;
 mod clean;
 mod crash_loop;
 mod day;
+mod disks;
 mod exec;
 mod hello;
 mod init;
@@ -83,6 +84,9 @@ pub const STORIES: &[Story] = &[
     seen::SLOW_REGISTRY,
     ahead::IMAGES_FIRST,
     seen::USAGE,
+    disks::FULL,
+    disks::FAILS,
+    disks::SLOW,
     crash_loop::LOOP,
     crash_loop::FORGIVEN,
     bad_versions::ROLL_BACK,

@@ -28,6 +28,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("unshare", "util-linux"),
     ("setpriv", "util-linux"),
     ("mkfs.ext4", "e2fsprogs"),
+    ("strace", "strace"),
 ];
 
 /// A newer one may add complaints that nobody has read yet.
