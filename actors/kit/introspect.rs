@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
+use futures::future::join_all;
 use mill_model::Tempo;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -93,6 +95,19 @@ impl Introspect {
         Box::pin(asked.told(deadline)).await
     }
 
+    /// Those of these actors that run and don't take a turn by the deadline: a sign of life that no counter gives. One
+    /// that isn't there, or is between two lives, is its supervisor's affair.
+    pub async fn silent(&self, paths: &[&str], deadline: Duration) -> Vec<Path> {
+        let by = Instant::now() + deadline;
+        let again = self.tempo.observe_deadline;
+        let turns = paths.iter().filter_map(|path| find(&self.root, path)).map(|node| async move {
+            let takes_a_turn = tokio::time::timeout_at(by, turn(&node, again)).await.is_ok();
+            let is_silent = !takes_a_turn && node.stats.status() == Status::Running;
+            is_silent.then(|| node.path.clone())
+        });
+        join_all(turns).await.into_iter().flatten().collect()
+    }
+
     /// Kills an actor and has its supervisor start it again at once, children and all; no crash counts for it.
     /// Returns when its next life has begun.
     ///
@@ -117,6 +132,18 @@ fn find(node: &Arc<Node>, path: &str) -> Option<Arc<Node>> {
     }
     let children: Vec<Arc<Node>> = node.family().living.values().cloned().collect();
     children.iter().find_map(|child| find(child, path))
+}
+
+/// Returns when an actor has shown its state. Somebody else may be asking it at the moment, whose look is over soon.
+async fn turn(node: &Node, again: Duration) {
+    loop {
+        if let Some(answer) = node.current().and_then(|life| life.observe())
+            && answer.await.is_ok()
+        {
+            return;
+        }
+        tokio::time::sleep(again).await;
+    }
 }
 
 /// An actor whose state was asked for.

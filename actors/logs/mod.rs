@@ -113,6 +113,10 @@ impl<L: Logs> State<L> {
                 }
             }
         }
+        // Before there are tables nobody knows what is wanted.
+        if tables.revision > 0 {
+            self.args.logs.keep_only(&wanted.keys().map(ToString::to_string).collect());
+        }
         self.args.progress.send_modify(|progress| {
             progress.revision = tables.revision;
             progress.drained.retain(|name| wanted.contains_key(name) && !gone.contains(name));

@@ -197,6 +197,7 @@ impl<L: Logs, O: Other> State<L, O> {
     ) -> Result<(), Crash> {
         self.running = None;
         match result? {
+            Ok(Ended::Elsewhere) => {}
             Ok(ended) => warn!(?ended, "the plane that was started here has ended"),
             Err(error) => {
                 warn!(error = %Crash::from(error), "no plane can be started");

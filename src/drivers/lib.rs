@@ -22,4 +22,5 @@ pub mod records;
 pub mod seal;
 pub mod sockets;
 pub mod sweep;
+pub mod systemd;
 pub mod volumes;

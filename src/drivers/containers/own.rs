@@ -26,6 +26,7 @@ use tokio::io::unix::AsyncFd;
 use crate::containerd::{Containerd, RuntimeError};
 use crate::mounts::resolved;
 use crate::process;
+use crate::systemd;
 
 /// Programs that must be there, with what provides them on Debian.
 const NEEDED: [&str; 3] = ["containerd", "containerd-shim-runc-v2", "runc"];
@@ -302,6 +303,10 @@ fn start(config: &OwnConfig, socket: &Path) -> Result<u32, OwnError> {
     let log_file = process::append_to(&log).map_err(system("open", &log))?;
     let mut command = Command::new("containerd");
     command.arg("--config").arg(&file).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log_file);
+    // It speaks to service managers too, and isn't meant.
+    for name in systemd::VARIABLES {
+        command.env_remove(name);
+    }
     // SAFETY: between fork and exec only `setsid` is called, which is async-signal-safe and allocates nothing.
     #[expect(unsafe_code, reason = "a session of its own needs a call between fork and exec")]
     unsafe {

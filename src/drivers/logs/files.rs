@@ -1,7 +1,9 @@
 //! Logs in files: the real driver.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +16,7 @@ use super::layout::{self, Bounds};
 use super::merge::{Batch, Merge};
 use super::pipe::{self, Held};
 use super::{Line, Lines, LogError, Logs, Now, Query, StreamName};
+use crate::systemd::FdStore;
 
 /// Lines that wait for a slow reader, beyond the batch in hand.
 const LINES_AHEAD: usize = 64;
@@ -27,12 +30,21 @@ pub struct FileLogs {
     /// How often a follower looks for more.
     poll: Duration,
     bounds: Bounds,
+    /// What keeps captured pipes open beyond this process's end.
+    store: FdStore,
 }
 
 impl FileLogs {
     /// Logs under `<data>/allocs`; followers look for more every `poll` (`Tempo::log_poll`).
     pub fn new(allocs: PathBuf, now: Now, poll: Duration) -> Self {
-        Self { root: allocs, now, poll, bounds: Bounds::default() }
+        Self { root: allocs, now, poll, bounds: Bounds::default(), store: FdStore::default() }
+    }
+
+    /// The same; pipes that are captured lie in this store too, so that they are held also when this process and the
+    /// daemon are both dead.
+    #[must_use]
+    pub fn kept_in(self, store: FdStore) -> Self {
+        Self { store, ..self }
     }
 
     /// The same with other bounds, so that tests needn't write megabytes.
@@ -85,7 +97,15 @@ impl Logs for FileLogs {
     async fn capture(&self, name: &StreamName, fifo: &Path) -> Result<FifoCapture, LogError> {
         let directory = layout::directory(&self.root, &name.alloc);
         let now = Arc::clone(&self.now);
-        FifoCapture::open(directory, name.clone(), fifo.to_owned(), self.bounds, now).await
+        let capture = FifoCapture::open(directory, name.clone(), fifo.to_owned(), self.bounds, now).await?;
+        let (store, label, fifo) = (self.store.clone(), name.to_string(), fifo.to_owned());
+        // Opened once more: the store's must not have the capture's lock, which the next process takes.
+        blocking(move || pipe::open_pipe(&fifo).map(|pipe| store.keep(&label, pipe.as_fd()))).await?;
+        Ok(capture)
+    }
+
+    fn keep_only(&self, wanted: &BTreeSet<String>) {
+        self.store.keep_only(|name| wanted.contains(name));
     }
 
     async fn read(&self, alloc: &AllocId, query: Query) -> Result<Lines, LogError> {

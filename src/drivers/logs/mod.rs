@@ -18,7 +18,8 @@
 //!   readers as a gap. The count survives a kill: it is overwritten in place, in a block that the index has had since
 //!   it was made.
 //! - **Somebody always holds the pipe.** A pipe's bytes vanish with the last process that has it open. While the plane
-//!   is dead and the container ends, that is the daemon's [`Logs::hold`], until the plane reports the stream drained.
+//!   is dead and the container ends, that is the daemon's [`Logs::hold`], until the plane reports the stream drained;
+//!   while both are dead, it is systemd, in whose store the plane keeps captured pipes ([`crate::systemd`]).
 //!
 //! # Files
 //!
@@ -39,6 +40,7 @@ mod segment;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -266,6 +268,9 @@ pub trait Logs: Clone + Send + Sync + 'static {
         name: &StreamName,
         fifo: &Path,
     ) -> impl Future<Output = Result<Self::Capture, LogError>> + Send;
+
+    /// Lets go of the pipes that are held beyond this process's end, but for those of the streams of these names.
+    fn keep_only(&self, _wanted: &BTreeSet<String>) {}
 
     /// Reads an alloc's log. An alloc without one has no lines.
     fn read(&self, alloc: &AllocId, query: Query) -> impl Future<Output = Result<Lines, LogError>> + Send;

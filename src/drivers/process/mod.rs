@@ -20,7 +20,7 @@ pub use lock::Lock;
 pub use said::{SAID_BYTES_MAX, append_to, keep_small, older};
 pub(crate) use socket::listens;
 pub use socket::{listen, listener};
-pub use spawn::{Ended, FakeOther, Other, OtherProcess};
+pub use spawn::{Ended, FakeOther, Other, OtherProcess, Starter};
 
 /// Sends a signal to a process if it is the one that is meant. It is held before `is_it` looks, so that its number
 /// can't become another's in between. One that has ended already is as good.

@@ -11,6 +11,7 @@ use tokio::process::Command;
 use tokio::sync::Notify;
 
 use super::{ProcessError, append_to, failed, keep_small};
+use crate::systemd;
 
 /// How a process ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +20,8 @@ pub enum Ended {
     Status(ExitStatus),
     /// It was a test's.
     Fake,
+    /// Somebody else starts it.
+    Elsewhere,
 }
 
 /// Another process that can be started.
@@ -64,6 +67,9 @@ impl Other for OtherProcess {
         let errors = output.try_clone().map_err(failed("open", &self.output))?;
         let mut command = Command::new(&self.program);
         command.args(&self.arguments).stdin(Stdio::null()).stdout(output).stderr(errors).current_dir("/");
+        for name in systemd::VARIABLES {
+            command.env_remove(name);
+        }
         own_session(&mut command);
         let mut child = command.spawn().map_err(failed("start", &self.program))?;
         let status = child.wait().await.map_err(failed("wait for", &self.program))?;
@@ -72,6 +78,32 @@ impl Other for OtherProcess {
 
     async fn keep_small(&self) -> Result<(), ProcessError> {
         keep_small(&self.output).await
+    }
+}
+
+/// Who starts another process.
+#[derive(Debug, Clone)]
+pub enum Starter {
+    /// This one.
+    Here(OtherProcess),
+    /// The service manager, as a unit of its own.
+    Unit,
+}
+
+impl Other for Starter {
+    async fn run(&self) -> Result<Ended, ProcessError> {
+        match self {
+            Self::Here(process) => process.run().await,
+            Self::Unit => Ok(Ended::Elsewhere),
+        }
+    }
+
+    async fn keep_small(&self) -> Result<(), ProcessError> {
+        match self {
+            Self::Here(process) => process.keep_small().await,
+            // The journal keeps itself small.
+            Self::Unit => Ok(()),
+        }
     }
 }
 
