@@ -3,7 +3,10 @@
 
 mod cli;
 mod daemon;
+#[cfg(test)]
+mod package;
 mod plane;
+mod unit;
 
 use std::process::ExitCode;
 

@@ -98,6 +98,8 @@ pub struct Tempo {
     pub pull_shown_every: Duration,
     /// How often a daemon that starts looks whether its rooms are up: a person waits for it.
     pub startup_look: Duration,
+    /// How often a service manager that keeps no watch hears how the node is: a person looks now and then.
+    pub status_told_every: Duration,
     /// How long a program may take to say its version. They take milliseconds; a hung one is a finding of its own.
     pub version_deadline: Duration,
     /// How long a run isn't healthy until what its check sees is told. Most programs have begun to listen by then; who
@@ -189,6 +191,7 @@ impl Default for Tempo {
             check_margin: secs(1),
             pull_shown_every: ms(250),
             startup_look: ms(100),
+            status_told_every: secs(10),
             version_deadline: secs(5),
             unready_after: secs(5),
             clock_leap: secs(2),

@@ -30,20 +30,8 @@ impl DaemonArgs {
     /// What they mean on this machine.
     pub(crate) fn resolve(&self) -> Result<NodeConfig, CliError> {
         let env = |name: &str| std::env::var(name).ok();
-        let asked = self.config.clone().or_else(|| env("MILL_NODE_CONFIG").map(PathBuf::from));
-        let path = asked.clone().unwrap_or_else(|| CONFIG_FILE.into());
-        let text = match std::fs::read_to_string(&path) {
-            Ok(text) => Some(text),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && asked.is_none() => None,
-            Err(error) => {
-                return Err(CliError::usage(format!("{} can't be read", path.display()))
-                    .source(&error)
-                    .hint(
-                        "`--config FILE` names another file; without it /etc/mill/node.kdl may be missing",
-                    ));
-            }
-        };
-        self.resolve_with(&env, text.as_deref().map(|text| (text, path.as_path())))
+        let file = settings_file(self.config.as_ref(), &env)?;
+        self.resolve_with(&env, file.as_ref().map(|(text, path)| (text.as_str(), path.as_path())))
     }
 
     /// What they mean with this environment and the text of this file.
@@ -54,6 +42,22 @@ impl DaemonArgs {
     ) -> Result<NodeConfig, CliError> {
         let hostname = mill_drivers::host::hostname();
         self.node.resolve(Flavour::Daemon, &node::Sources { env, file, hostname: &hostname })
+    }
+}
+
+/// The settings file and where it is: the one that was asked for, or the usual one if it is there.
+pub(super) fn settings_file(
+    asked: Option<&PathBuf>,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Option<(String, PathBuf)>, CliError> {
+    let asked = asked.cloned().or_else(|| env("MILL_NODE_CONFIG").map(PathBuf::from));
+    let path = asked.clone().unwrap_or_else(|| CONFIG_FILE.into());
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Ok(Some((text, path))),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && asked.is_none() => Ok(None),
+        Err(error) => Err(CliError::usage(format!("{} can't be read", path.display()))
+            .source(&error)
+            .hint("`--config FILE` names another file; without it /etc/mill/node.kdl may be missing")),
     }
 }
 

@@ -22,16 +22,18 @@ use mill_drivers::home::Home;
 use mill_drivers::host;
 use mill_drivers::logs::FileLogs;
 use mill_drivers::machine::Machine;
-use mill_drivers::process::OtherProcess;
+use mill_drivers::process::{OtherProcess, Starter};
 use mill_drivers::random::KernelRandom;
+use mill_drivers::systemd::{Manager, News};
 use mill_model::Tempo;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::cli::node::Log;
+use crate::cli::node::{Log, StartsPlane};
 use crate::cli::{self, CliError, Exit, NodeConfig};
+use crate::unit;
 
 /// The world as it is.
-type Real = Parts<Machine, RealDisk, KernelRandom, FileLogs, OtherProcess>;
+type Real = Parts<Machine, RealDisk, KernelRandom, FileLogs, Starter>;
 
 /// Runs a node until it is told to stop.
 pub(crate) fn run(config: &NodeConfig, dev: bool) -> Result<Exit, CliError> {
@@ -75,6 +77,7 @@ async fn live(config: &NodeConfig, dev: bool) -> Result<Exit, CliError> {
     let tree = node::start(args, Arc::clone(&tempo)).await.map_err(|error| {
         failed("the daemon can't be started").source(&error).hint("`mill doctor` looks for the cause")
     })?;
+    let manager = Manager::found();
     let mut was_up = was_member;
     let life = async {
         match dev {
@@ -82,13 +85,11 @@ async fn live(config: &NodeConfig, dev: bool) -> Result<Exit, CliError> {
             false => trouble::up(&tree.introspect(), &tempo).await.map_err(Trouble::Crashes)?,
         }
         was_up = true;
+        manager.tell(&News::Ready);
         if dev {
             welcome(config);
         }
-        match tree.ended().await {
-            Ended::GaveUp { error } => Err(Trouble::Crashes(error)),
-            Ended::Stopped => Ok(()),
-        }
+        lived(&tree, &manager, &published, &tempo).await
     };
     let ended = tokio::select! {
         () = signals.told() => Ok(()),
@@ -98,6 +99,7 @@ async fn live(config: &NodeConfig, dev: bool) -> Result<Exit, CliError> {
         // Product.md P2.
         tracing::info!("stopping; containers go on");
     }
+    manager.tell(&News::Stopping);
     let stopped = tree.stop(tempo.shutdown_deadline).await;
     // One that was up may have containers, which lean on plane and containerd.
     if !was_up {
@@ -115,6 +117,23 @@ async fn live(config: &NodeConfig, dev: bool) -> Result<Exit, CliError> {
         // What can't be stopped can't be looked into either; the reason is told all the same.
         Err(Trouble::Refused(error)) => Err(*error),
         Err(Trouble::Crashes(reason)) => Err(trouble::explain(reason, config, was_up)),
+    }
+}
+
+/// Lives until the tree ends, and gives signs of life meanwhile.
+async fn lived(
+    tree: &Tree<node::Msg>,
+    manager: &Manager,
+    published: &Published,
+    tempo: &Tempo,
+) -> Result<(), Trouble> {
+    let introspect = tree.introspect();
+    tokio::select! {
+        ended = tree.ended() => match ended {
+            Ended::GaveUp { error } => Err(Trouble::Crashes(error)),
+            Ended::Stopped => Ok(()),
+        },
+        () = unit::attend(manager, &introspect, &trouble::ROOMS, tempo, || status(published)) => Ok(()),
     }
 }
 
@@ -204,12 +223,17 @@ async fn choose_mapping(datapath: &KernelDatapath) {
     }
 }
 
-/// How to start a plane if none is found: this very program, which says what goes wrong to a file.
-fn plane(config: &NodeConfig) -> Result<OtherProcess, CliError> {
+/// Who starts a plane if none is found: a unit of the service manager's, or this daemon, of this very program, which
+/// says what goes wrong to a file.
+fn plane(config: &NodeConfig) -> Result<Starter, CliError> {
+    if config.plane == StartsPlane::Unit {
+        return Ok(Starter::Unit);
+    }
     let mut arguments: Vec<OsString> = vec!["plane".into(), "--data-dir".into()];
     arguments.push(config.data_dir.clone().into());
     arguments.extend(["--plane-socket".into(), config.plane_socket.clone().into()]);
     OtherProcess::myself(arguments, config.data_dir.join("plane.log"))
+        .map(Starter::Here)
         .map_err(|error| failed("the plane can't be started").source(&error))
 }
 
@@ -255,6 +279,18 @@ async fn become_cluster(
     tokio::select! {
         begun = begin => begun,
         reason = crashing => Err(Trouble::Crashes(reason)),
+    }
+}
+
+/// What the service manager shows of a node that is well.
+fn status(published: &Published) -> String {
+    let cluster = published.cluster.borrow();
+    match cluster.is_bootstrapped() {
+        false => "belongs to no cluster: waits for `mill init`".to_owned(),
+        true => {
+            let role = if published.role.borrow().is_leading { "leads" } else { "follows" };
+            format!("{role}; projects: {}", cluster.projects.len())
+        }
     }
 }
 

@@ -19,10 +19,11 @@ use mill_model::{Bytes, Tempo};
 use mill_wal::{Recovery, WalError, recover};
 
 use super::failed;
+use crate::cli::node::StartsPlane;
 use crate::cli::{CliError, NodeConfig};
 
 /// Rooms without which a daemon isn't one.
-const ROOMS: [&str; 3] = ["daemon", "daemon/raft", "daemon/http"];
+pub(super) const ROOMS: [&str; 3] = ["daemon", "daemon/raft", "daemon/http"];
 
 /// Less than one segment of the log and a snapshot take: writes fail soon.
 const DISK_FULL: Bytes = Bytes(1 << 20);
@@ -143,8 +144,11 @@ pub(super) fn plane(config: &NodeConfig) -> Result<(), CliError> {
         )))
 }
 
-/// A plane of a home that never was a node's leans on nothing: ends it.
+/// A plane of a home that never was a node's leans on nothing: ends it, unless it is a unit's.
 pub(super) fn end_plane(config: &NodeConfig) {
+    if config.plane == StartsPlane::Unit {
+        return;
+    }
     let planes = sweep::living().into_iter().filter(|owner| owner.what == "`mill plane`");
     let is_ours = |data: &PathBuf| resolved(data) == config.data_dir;
     planes.filter(|plane| plane.data.as_ref().is_some_and(is_ours)).for_each(|plane| sweep::end(&plane));

@@ -15,11 +15,12 @@ use mill_api::names::closest;
 use crate::cli::error::CliError;
 
 /// What may be set.
-const SETTINGS: [&str; 10] = [
+const SETTINGS: [&str; 11] = [
     "name",
     "data-dir",
     "socket",
     "plane-socket",
+    "plane",
     "listen",
     "advertise",
     "containerd",

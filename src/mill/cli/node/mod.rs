@@ -53,6 +53,11 @@ pub(crate) struct NodeArgs {
     #[arg(long, value_name = "PATH")]
     pub(crate) plane_socket: Option<String>,
 
+    /// Who starts the plane: `own`: the daemon, if it finds none; `unit`: systemd, as mill-plane.service [env:
+    /// MILL_PLANE]
+    #[arg(long, value_name = "own|unit")]
+    pub(crate) plane: Option<String>,
+
     /// Where the API listens [env: MILL_LISTEN]
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) listen: Option<String>,
@@ -90,6 +95,8 @@ pub(crate) struct NodeConfig {
     pub(crate) socket: PathBuf,
     /// The plane's.
     pub(crate) plane_socket: PathBuf,
+    /// Who starts the plane.
+    pub(crate) plane: StartsPlane,
     /// Where the API listens.
     pub(crate) listen: SocketAddr,
     /// Where others reach the machine; `None`: `init` says so, or the address of the default route is taken.
@@ -100,6 +107,15 @@ pub(crate) struct NodeConfig {
     pub(crate) cgroup_parent: String,
     /// What and how to log.
     pub(crate) log: Log,
+}
+
+/// Who starts the plane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StartsPlane {
+    /// The daemon, if it finds none. The plane outlives it.
+    Daemon,
+    /// The service manager, as a unit of its own. A daemon that finds none waits for it.
+    Unit,
 }
 
 /// Which containerd to use.
@@ -129,7 +145,12 @@ pub(crate) enum Flavour {
     Daemon,
     /// A cluster of one, to try things out.
     Dev,
+    /// A plane, which shares a few settings with its daemon and isn't disturbed by the others.
+    Plane,
 }
+
+/// Settings that are also a plane's.
+const PLANES: [&str; 4] = ["data-dir", "plane-socket", "log", "log-format"];
 
 /// Where settings come from besides flags.
 pub(crate) struct Sources<'a> {
@@ -148,6 +169,7 @@ struct Setting {
 
 /// Flags over environment over file.
 struct Settings<'a> {
+    flavour: Flavour,
     env: &'a dyn Fn(&str) -> Option<String>,
     file: NodeFile,
 }
@@ -167,7 +189,8 @@ impl Settings<'_> {
             let (text, place) = self.file.get(flag)?;
             Some(Setting { text: text.to_owned(), from: place })
         };
-        typed.or_else(from_env).or_else(from_file)
+        let others = self.flavour != Flavour::Plane || PLANES.contains(&flag);
+        typed.or_else(|| from_env().filter(|_| others)).or_else(|| from_file().filter(|_| others))
     }
 
     fn parse<T: FromStr<Err: std::error::Error>>(
@@ -214,7 +237,7 @@ impl NodeArgs {
             Some((text, path)) => NodeFile::parse(text, path)?,
             None => NodeFile::default(),
         };
-        let settings = Settings { env: sources.env, file };
+        let settings = Settings { flavour, env: sources.env, file };
         let dev = flavour == Flavour::Dev;
         let listen_default = match dev {
             true => SocketAddr::from((Ipv4Addr::LOCALHOST, mill_api::client::DEFAULT_PORT)),
@@ -239,6 +262,7 @@ impl NodeArgs {
                 )?
                 .unwrap_or(listen_default),
             advertise: advertise.or(dev.then_some(IpAddr::V4(Ipv4Addr::LOCALHOST))),
+            plane: self.starts_plane(&settings)?,
             containerd: self.which_containerd(&settings, dev)?,
             cgroup_parent: self.cgroup_parent(&settings)?,
             log: self.log(&settings)?,
@@ -281,6 +305,17 @@ impl NodeArgs {
             false => Err(CliError::usage(format!("{} can't be `{}`", setting.from, setting.text))
                 .because("it is a path from the root of a cgroup hierarchy, and Mill's own")
                 .hint("such as `/mill`")),
+        }
+    }
+
+    fn starts_plane(&self, settings: &Settings<'_>) -> Result<StartsPlane, CliError> {
+        let Some(who) = settings.get("plane", self.plane.as_ref()) else { return Ok(StartsPlane::Daemon) };
+        match who.text.as_str() {
+            "own" => Ok(StartsPlane::Daemon),
+            "unit" => Ok(StartsPlane::Unit),
+            other => Err(CliError::usage(format!("{} can't be `{other}`", who.from))
+                .because("either the daemon starts a plane if it finds none, or systemd does")
+                .hint("`own` or `unit`")),
         }
     }
 

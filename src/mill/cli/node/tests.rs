@@ -23,6 +23,7 @@ fn without_settings_a_daemon_is_a_node_and_dev_keeps_to_itself() {
             data_dir: "/var/lib/mill".into(),
             socket: "/run/mill/mill.sock".into(),
             plane_socket: "/run/mill/plane.sock".into(),
+            plane: StartsPlane::Daemon,
             listen: "0.0.0.0:4400".parse().unwrap(),
             advertise: None,
             containerd: Containerd::Socket("/run/containerd/containerd.sock".into()),
