@@ -101,3 +101,17 @@ impl Manager {
         sent.is_ok()
     }
 }
+
+/// The service that a process belongs to, as `mill.service`: killed, it is started again.
+pub fn service_of(pid: u32) -> Option<String> {
+    let cgroups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    service_in(&cgroups)
+}
+
+/// The service in a text like `/proc/PID/cgroup` (cgroups(7)): in systemd's own hierarchy, or in the only one.
+fn service_in(cgroups: &str) -> Option<String> {
+    let paths = cgroups.lines().filter_map(|line| line.split_once(':')?.1.split_once(':'));
+    let mut own = paths.filter(|(hierarchy, _)| hierarchy.is_empty() || *hierarchy == "name=systemd");
+    let service = |path: &str| path.rsplit('/').find(|part| part.ends_with(".service")).map(str::to_owned);
+    own.find_map(|(_, path)| service(path))
+}

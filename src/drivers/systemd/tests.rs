@@ -206,3 +206,16 @@ async fn output_outlives_plane_daemon_and_container_while_the_store_has_its_pipe
     plane.keep_only(&[].into());
     assert!(listens.hears().unwrap().0.starts_with("FDSTOREREMOVE=1"));
 }
+
+#[test]
+fn a_process_of_a_service_is_known_by_its_cgroup() {
+    for (cgroups, service) in [
+        ("0::/system.slice/mill.service\n", Some("mill.service")),
+        ("4:memory:/\n1:name=systemd:/system.slice/mill-plane.service\n0::/\n", Some("mill-plane.service")),
+        ("4:memory:/system.slice/other.service\n0::/mill/web-7k2f.1\n", None),
+        ("0::/user.slice/user-0.slice/session-1.scope\n", None),
+        ("nonsense", None),
+    ] {
+        assert_eq!(service_in(cgroups).as_deref(), service, "{cgroups}");
+    }
+}

@@ -1,12 +1,14 @@
 //! `mill clean`
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
 use mill_drivers::containerd::chain;
 use mill_drivers::containers::own::OwnError;
-use mill_drivers::sweep::{Found, Left, MachineSweep, Place, Sweep, SweepError};
+use mill_drivers::sweep::{Found, Left, MachineSweep, Owner, Place, Sweep, SweepError};
+use mill_drivers::systemd::service_of;
 use mill_model::Tempo;
 
 use super::daemon::DaemonArgs;
@@ -141,11 +143,8 @@ async fn look_and_remove(ui: &mut Ui<'_>, sweep: &mut impl Sweep, args: &CleanAr
         for owner in &owners {
             error = error.because(format!("{owner} is alive, and what is here is its own"));
         }
-        let pids: Vec<String> = owners.iter().filter_map(|owner| Some(owner.pid?.to_string())).collect();
-        return Err(error.hint(format!(
-            "`mill undeploy` stops what runs; `kill {}` ends them; then clean",
-            pids.join(" ")
-        )));
+        let end = how_to_end(&owners, &service_of);
+        return Err(error.hint(format!("`mill undeploy` stops what runs; `{end}` ends them; then clean")));
     }
     let found = sweep.find().await.map_err(not_found)?;
     ui.answer(&found, |found, terminal| render(&found.left, terminal))?;
@@ -157,6 +156,22 @@ async fn look_and_remove(ui: &mut Ui<'_>, sweep: &mut impl Sweep, args: &CleanAr
     }
     ui.confirm(&format!("Remove {}?", count(found.left.len(), "thing")), args.yes)?;
     remove(ui, sweep, &found).await
+}
+
+/// The command that ends them. What systemd started it would start again.
+fn how_to_end(owners: &[Owner], service_of: &dyn Fn(u32) -> Option<String>) -> String {
+    let (mut services, mut processes) = (BTreeSet::new(), vec![]);
+    for pid in owners.iter().filter_map(|owner| owner.pid) {
+        match service_of(pid) {
+            Some(service) => drop(services.insert(service)),
+            None => processes.push(pid.to_string()),
+        }
+    }
+    let services: Vec<String> = services.into_iter().collect();
+    let command =
+        |program: &str, of: Vec<String>| (!of.is_empty()).then(|| format!("{program} {}", of.join(" ")));
+    let commands = [command("systemctl stop", services), command("kill", processes)];
+    commands.into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 
 async fn remove(ui: &mut Ui<'_>, sweep: &mut impl Sweep, found: &Found) -> Result<(), CliError> {
@@ -204,7 +219,7 @@ fn render(left: &[Left], terminal: &Terminal) -> String {
 
 #[cfg(test)]
 mod tests {
-    use mill_drivers::sweep::{FakeSweep, Kind, Owner};
+    use mill_drivers::sweep::{FakeSweep, Kind};
 
     use super::*;
     use crate::cli::canned::Screen;
@@ -251,6 +266,24 @@ mod tests {
         assert!(error.because[0].reason.starts_with("`mill plane` (process 77) is alive"), "{error:?}");
         assert!(error.hint.unwrap().contains("`kill 77`"));
         assert_eq!(machine.left().len(), 3);
+    }
+
+    #[test]
+    fn what_systemd_would_start_again_is_stopped_by_it() {
+        let owner = |pid| Owner { pid: Some(pid), what: "`mill plane`".to_owned(), data: None };
+        let service_of = |pid| match pid {
+            1 => Some("mill.service".to_owned()),
+            2 => Some("mill-plane.service".to_owned()),
+            _ => None,
+        };
+        for (pids, command) in [
+            (&[1, 2][..], "systemctl stop mill-plane.service mill.service"),
+            (&[2, 77], "systemctl stop mill-plane.service; kill 77"),
+            (&[77, 78], "kill 77 78"),
+        ] {
+            let owners: Vec<Owner> = pids.iter().copied().map(owner).collect();
+            assert_eq!(how_to_end(&owners, &service_of), command);
+        }
     }
 
     #[tokio::test]
