@@ -1,5 +1,6 @@
 //! What stories stand on.
 
+pub mod booted;
 pub mod cli;
 pub mod containerd;
 pub mod debian;
@@ -22,6 +23,7 @@ pub mod tool;
 pub mod until;
 pub mod world;
 
+pub use booted::Booted;
 pub use failed::{Context, Failed};
 pub use running::Running;
 pub use until::{Look, until};

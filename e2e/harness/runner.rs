@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use super::registry::Registry;
 use super::tool::Tool;
-use super::{Context as _, Failed, Machine, World, debian, images, space};
+use super::{Booted, Context as _, Failed, Machine, World, booted, debian, images, space};
 use crate::bench::BENCHES;
 use crate::scenarios::{STORIES, Story, Tell};
 
@@ -25,6 +25,8 @@ pub struct Setup {
     pub mill: PathBuf,
     /// The programs of `e2e/apps`.
     pub apps: PathBuf,
+    /// Mill's Debian package; only stories of whole machines need it.
+    pub deb: Option<PathBuf>,
     /// Where images are kept from run to run, and stories have their files.
     pub folder: PathBuf,
     /// Full counts.
@@ -55,6 +57,9 @@ pub fn run(
     lock.lock().or_fail("the stories' lock")?;
     clear_dead_runs(&setup.folder);
     let storage = prepare_images(setup)?;
+    let whole = stories.iter().any(|story| matches!(story.tell, Tell::Booted(_)));
+    let base = if whole { prepare_debian(setup)? } else { PathBuf::new() };
+    let materials = Materials { storage, base, deb: setup.deb.clone().unwrap_or_default() };
     drop(lock);
     let run = setup.folder.join(format!("run-{}", std::process::id()));
     let mut tally = Tally::default();
@@ -62,7 +67,7 @@ pub fn run(
         let begun = Instant::now();
         let folder = run.join(story.name);
         fs::create_dir_all(&folder).or_fail("the story's folder")?;
-        let passed = run_one(setup, story, &folder, &storage)?;
+        let passed = run_one(setup, story, &folder, &materials)?;
         let word = if passed { "ok" } else { "FAILED" };
         let _ = writeln!(out, "story {} ... {word} ({:.1} s)", story.name, begun.elapsed().as_secs_f64());
         if BENCHES.iter().any(|bench| bench.name == story.name) {
@@ -76,7 +81,7 @@ pub fn run(
             }
         }
         // a failed story leaves its logs, not its containers and images
-        let kept = ["story.log", "mill.log", "containerd.log", "registry.log"];
+        let kept = ["story.log", "mill.log", "machine.log", "containerd.log", "registry.log"];
         clear_folder(&folder, if passed { &[] } else { &kept });
     }
     if tally.failed.is_empty() {
@@ -85,15 +90,27 @@ pub fn run(
     Ok(tally)
 }
 
-fn run_one(setup: &Setup, story: &Story, folder: &Path, storage: &Path) -> Result<bool, Failed> {
+/// What stories' machines are made of.
+struct Materials {
+    /// A registry's storage.
+    storage: PathBuf,
+    /// A Debian, for whole machines.
+    base: PathBuf,
+    /// Mill's package, for the same.
+    deb: PathBuf,
+}
+
+fn run_one(setup: &Setup, story: &Story, folder: &Path, materials: &Materials) -> Result<bool, Failed> {
     let log = fs::File::create(folder.join("story.log")).or_fail("the story's log")?;
     let text = |path: &Path| path.to_str().map(str::to_owned).or_fail("a path that is text");
     let args = [
         story.name.to_owned(),
         text(folder)?,
         text(&setup.mill)?,
-        text(storage)?,
+        text(&materials.storage)?,
         if setup.long { "long" } else { "short" }.to_owned(),
+        text(&materials.base)?,
+        text(&materials.deb)?,
     ];
     let parent = cgroup_parent(folder);
     let status = space::run_inside(&args, &parent, log)?;
@@ -114,7 +131,7 @@ fn cgroup_parent(folder: &Path) -> String {
 /// # Errors
 /// The story's failure.
 pub fn tell(args: &[String]) -> Result<(), Failed> {
-    let [name, folder, mill, storage, length] = args else {
+    let [name, folder, mill, storage, length, base, deb] = args else {
         return Err(Failed::because(format!("not how a story is told: {args:?}")));
     };
     let mut known = STORIES.iter().chain(BENCHES);
@@ -126,6 +143,9 @@ pub fn tell(args: &[String]) -> Result<(), Failed> {
         Tell::Node(tell) => tell(&mut World::start(machine)?),
         Tell::Addressed(tell) => tell(&mut World::start_addressed(machine)?),
         Tell::Unmapped(tell) => tell(&mut World::start_unmapped(machine)?),
+        Tell::Booted(tell) => {
+            tell(&machine, Booted::start(Path::new(folder), Path::new(base))?, Path::new(deb))
+        }
     }
 }
 
@@ -145,6 +165,21 @@ fn prepare_images(setup: &Setup) -> Result<PathBuf, Failed> {
     }
     once(&images, |registry| images::push_ours(&images, &setup.apps, registry))?;
     Ok(images.join(STORAGE))
+}
+
+/// A Debian with systemd: found from an earlier run, else built.
+fn prepare_debian(setup: &Setup) -> Result<PathBuf, Failed> {
+    if setup.deb.is_none() {
+        return Err(Failed::because("a whole machine needs Mill's package: --deb FILE is missing"));
+    }
+    let base = setup.folder.join(format!("systemd-{}", booted::VERSION));
+    let done = setup.folder.join(format!("systemd-{}.{DONE}", booted::VERSION));
+    if !done.exists() {
+        let _ = fs::remove_dir_all(&base);
+        booted::prepare(&base)?;
+        fs::write(&done, "").or_fail("the stories' folder")?;
+    }
+    Ok(base)
 }
 
 /// In a folder of images: the registry's storage, and the mark that it is whole.
@@ -206,9 +241,9 @@ fn clear_folder(folder: &Path, kept: &[&str]) {
 }
 
 fn show_logs(folder: &Path, out: &mut impl std::io::Write) {
-    for name in ["mill.log", "story.log"] {
+    for name in ["mill.log", "machine.log", "story.log"] {
         let path = folder.join(name);
-        let text = fs::read_to_string(&path).unwrap_or_default();
+        let Ok(text) = fs::read_to_string(&path) else { continue };
         let lines: Vec<&str> = text.lines().collect();
         let _ = writeln!(out, "  --- the end of {}", path.display());
         for line in lines.iter().skip(lines.len().saturating_sub(LINES_SHOWN)) {

@@ -1,6 +1,8 @@
 //! The stories: one file per theme, each story a function that fails with what it saw.
 
-use crate::harness::{Failed, Machine, World};
+use std::path::Path;
+
+use crate::harness::{Booted, Failed, Machine, World};
 
 mod absence;
 mod access;
@@ -22,6 +24,7 @@ mod refusals;
 mod registries;
 mod secrets;
 mod seen;
+mod systemd;
 mod unmodified;
 
 /// Something that Mill does for its users, from end to end.
@@ -55,6 +58,8 @@ pub enum Tell {
     Addressed(fn(&mut World) -> Result<(), Failed>),
     /// A machine with a node on it, where the kernel gives the node no BPF: programs must obey `PORT`.
     Unmapped(fn(&mut World) -> Result<(), Failed>),
+    /// A whole machine under systemd beside it, and Mill's package.
+    Booted(fn(&Machine, Booted, &Path) -> Result<(), Failed>),
 }
 
 /// All of them, quick ones first.
@@ -91,6 +96,7 @@ pub const STORIES: &[Story] = &[
     crash_loop::FORGIVEN,
     bad_versions::ROLL_BACK,
     kills::KILLS,
+    systemd::SYSTEMD,
 ];
 
 #[cfg(test)]
