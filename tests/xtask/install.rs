@@ -29,10 +29,18 @@ const NEEDED: &[(&str, &str)] = &[
     ("setpriv", "util-linux"),
     ("mkfs.ext4", "e2fsprogs"),
     ("strace", "strace"),
+    // whole machines under systemd
+    ("mmdebstrap", "mmdebstrap"),
+    ("systemd-nspawn", "systemd-container"),
+    ("nsenter", "util-linux"),
+    ("dpkg-deb", "dpkg"),
 ];
 
 /// A newer one may add complaints that nobody has read yet.
 const CARGO_DENY: &str = "0.20.2";
+
+/// What is in a package depends on it.
+const CARGO_DEB: &str = "3.8.0";
 
 /// How often apt-get is tried while another one holds its lock.
 const ATTEMPTS: usize = 30;
@@ -45,7 +53,8 @@ const NO_SERVICES: &str = "/usr/sbin/policy-rc.d";
 pub(crate) fn all(house: &House) -> Result<(), Trouble> {
     packages()?;
     components()?;
-    cargo_deny(house)
+    cargo_deny(house)?;
+    cargo_deb(house)
 }
 
 /// Installs what is missing to build Mill and to run it; what only looks at its text takes minutes to build.
@@ -127,27 +136,46 @@ fn components() -> Result<(), Trouble> {
 }
 
 fn cargo_deny(house: &House) -> Result<(), Trouble> {
-    let own = deny_of(house);
-    if own.exists() || Shell::new("cargo-deny").args(["--version"]).succeeds() {
+    tool(house, "cargo-deny", CARGO_DENY)
+}
+
+/// What puts Debian packages together.
+pub(crate) fn cargo_deb(house: &House) -> Result<(), Trouble> {
+    tool(house, "cargo-deb", CARGO_DEB)
+}
+
+/// Builds a subcommand of cargo's unless it is there.
+fn tool(house: &House, name: &str, version: &str) -> Result<(), Trouble> {
+    if own(house, name).exists() || Shell::new(name).args(["--version"]).succeeds() {
         return Ok(());
     }
-    say(&format!("building cargo-deny {CARGO_DENY}, once for all clones"));
+    say(&format!("building {name} {version}, once for all clones"));
     let root = house.tools.to_string_lossy().into_owned();
     Shell::new("cargo")
-        .args(["install", "--locked", "--quiet", "cargo-deny", "--version", CARGO_DENY, "--root", &root])
+        .args(["install", "--locked", "--quiet", name, "--version", version, "--root", &root])
         .run()
 }
 
-fn deny_of(house: &House) -> PathBuf {
-    house.tools.join("bin/cargo-deny")
+fn own(house: &House, name: &str) -> PathBuf {
+    house.tools.join("bin").join(name)
+}
+
+/// A tool, ours or the machine's.
+fn run_tool(house: &House, name: &str) -> Shell {
+    match own(house, name) {
+        own if own.exists() => Shell::new(own),
+        _ => Shell::new(name),
+    }
 }
 
 /// cargo-deny, ours or the machine's.
 pub(crate) fn deny(house: &House) -> Shell {
-    match deny_of(house) {
-        own if own.exists() => Shell::new(own),
-        _ => Shell::new("cargo-deny"),
-    }
+    run_tool(house, "cargo-deny")
+}
+
+/// cargo-deb, ours or the machine's.
+pub(crate) fn deb(house: &House) -> Shell {
+    run_tool(house, "cargo-deb")
 }
 
 /// A path that exists, or a program in `PATH` or where root's programs are.

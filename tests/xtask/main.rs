@@ -6,6 +6,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 mod bpf;
+mod deb;
 mod demo;
 mod failures;
 mod guard;
@@ -28,6 +29,7 @@ cargo xtask check           format, lints, licences, documentation, the rules of
 cargo xtask e2e [NAME…]     end-to-end stories; `all`, or a name that `cargo xtask e2e list` gives
 cargo xtask sim [ARGS…]     the simulation; --seeds N, --seed S
 cargo xtask bpf             builds the programs for the kernel; needs clang and llvm
+cargo xtask deb             Mill's Debian package, of a release build
 cargo xtask bench           measurements beside the peers, printed
 cargo xtask prove-long      everything in full counts: an hour or more
 ";
@@ -54,6 +56,7 @@ fn run(house: &House, words: &[&str]) -> Result<ExitCode, Trouble> {
         ["e2e", names @ ..] => prove::stories(house, names),
         ["sim", args @ ..] => prove::simulation(house, args),
         ["bpf"] => bpf::build(house).map(|()| ExitCode::SUCCESS),
+        ["deb"] => deb::release(house).map(|()| ExitCode::SUCCESS),
         ["bench"] => prove::bench(house),
         _ => Err(Trouble::Usage(USAGE)),
     }

@@ -5,6 +5,7 @@ use std::thread;
 use std::time::Instant;
 
 use crate::bpf;
+use crate::deb;
 use crate::house::{House, PROFILE};
 use crate::install;
 use crate::shell::{Shell, Trouble, say};
@@ -28,6 +29,7 @@ fn all(house: &House, long: bool) -> Result<ExitCode, Trouble> {
     let mut tally = Tally::default();
     tally.step("install", || install::all(house).map(|()| Outcome::passed()));
     tally.step("build", || house.build().map(|()| Outcome::passed()));
+    tally.step("package", || deb::of_stories(house, PROFILE).map(|_| Outcome::passed()));
     // Begun as early as can be: it mostly waits.
     let patient = runner(house, "run", long)?.args(["--patient"]);
     let patient = thread::spawn(move || counted(patient));
@@ -111,6 +113,11 @@ pub(crate) fn stories(house: &House, names: &[&str]) -> Result<ExitCode, Trouble
     install::must_be_root()?;
     install::packages()?;
     house.build()?;
+    // No other story wants the package, which takes its time.
+    let named = |name: &&str| *name == "systemd" || *name == "all" || *name == "--patient";
+    if names.iter().any(named) {
+        deb::of_stories(house, PROFILE)?;
+    }
     let status = runner(house, "run", false)?.args(names).status()?;
     Ok(code(status.success()))
 }
@@ -166,6 +173,8 @@ fn runner(house: &House, what: &str, long: bool) -> Result<Shell, Trouble> {
         .args([house.apps()?])
         .args(["--folder"])
         .args([house.target.join("stories")])
+        .args(["--deb"])
+        .args([deb::path(house, PROFILE)])
         .args(long.then_some("--long"));
     Ok(shell)
 }
