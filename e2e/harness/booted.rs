@@ -75,8 +75,10 @@ pub struct Booted {
 /// # Errors
 /// A tool is missing, or a package can't be fetched.
 pub fn prepare(folder: &Path) -> Result<(), Failed> {
-    Tool::new("mmdebstrap")
-        .args(["--variant=minbase", &format!("--include={PACKAGES}"), "--quiet", "bookworm"])
+    // What it mounts goes with it, however it ends.
+    Tool::new("unshare")
+        .args(["--mount", "--", "mmdebstrap", "--variant=minbase", "--quiet"])
+        .args([&format!("--include={PACKAGES}"), "bookworm"])
         .args([folder])
         .run()?;
     let put = |path: &str, text: &str| fs::write(folder.join(path), text).or_fail(path);

@@ -175,7 +175,7 @@ fn prepare_debian(setup: &Setup) -> Result<PathBuf, Failed> {
     let base = setup.folder.join(format!("systemd-{}", booted::VERSION));
     let done = setup.folder.join(format!("systemd-{}.{DONE}", booted::VERSION));
     if !done.exists() {
-        let _ = fs::remove_dir_all(&base);
+        clear_those(&setup.folder, |name| name.starts_with("systemd-"));
         booted::prepare(&base)?;
         fs::write(&done, "").or_fail("the stories' folder")?;
     }
@@ -202,12 +202,17 @@ fn once(folder: &Path, fill: impl FnOnce(SocketAddr) -> Result<(), Failed>) -> R
 
 /// Removes images of earlier versions of programs and harness.
 fn clear_older(folder: &Path, kept: &[&Path]) {
+    let is_kept = |name: &str| kept.iter().any(|kept| kept.file_name().is_some_and(|kept| kept == name));
+    let of_images = |name: &str| name.starts_with("images-") || name.starts_with("debian-");
+    clear_those(folder, |name| of_images(name) && !is_kept(name));
+}
+
+/// Removes folders and files of these names.
+fn clear_those(folder: &Path, wanted: impl Fn(&str) -> bool) {
     for entry in fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok) {
-        let (name, path) = (entry.file_name(), entry.path());
-        let of_images =
-            name.to_str().is_some_and(|name| name.starts_with("images-") || name.starts_with("debian-"));
-        if of_images && !kept.contains(&path.as_path()) {
-            let _ = fs::remove_dir_all(path);
+        let path = entry.path();
+        if entry.file_name().to_str().is_some_and(&wanted) {
+            let _ = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
         }
     }
 }
@@ -232,12 +237,7 @@ fn clear_dead_runs(folder: &Path) {
 }
 
 fn clear_folder(folder: &Path, kept: &[&str]) {
-    for entry in fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok) {
-        let path = entry.path();
-        if !kept.iter().any(|name| entry.file_name() == *name) {
-            let _ = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
-        }
-    }
+    clear_those(folder, |name| !kept.contains(&name));
 }
 
 fn show_logs(folder: &Path, out: &mut impl std::io::Write) {
