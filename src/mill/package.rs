@@ -51,7 +51,7 @@ fn the_units_speak_the_protocol_and_never_give_up() {
         assert_eq!(values(unit, "Type"), ["notify"]);
         assert_eq!(values(unit, "Restart"), ["always"]);
         assert_eq!(values(unit, "StartLimitIntervalSec"), ["0"]);
-        assert_eq!(values(unit, "RestartPreventExitStatus"), [(Exit::Usage as u8).to_string()]);
+        assert_eq!(values(unit, "RestartPreventExitStatus"), [Exit::Usage.code().to_string()]);
         assert_eq!(values(unit, "LimitCORE"), ["0"], "a core has secrets in it");
         assert_eq!(values(unit, "WatchdogSec").len(), 1);
     }
