@@ -71,7 +71,8 @@ async fn a_full_disk_is_never_given_up_and_what_was_known_stays_known() {
     machine.deploy(&WEB.replace("v1", "v3")).await;
     machine.settles().await;
     assert_eq!(machine.tags(), ["v3", "v3"]);
-    assert_eq!(machine.api().status().await.unwrap().warnings, Vec::<String>::new());
+    let warnings = machine.api().status().await.unwrap().warnings;
+    assert!(!warnings.iter().any(|warning| warning.contains("in trouble")), "{warnings:?}");
 }
 
 #[tokio::test(start_paused = true)]
