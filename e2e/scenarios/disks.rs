@@ -42,6 +42,7 @@ service "web" {{
 
 /// Another node in place of the story's: its data are on a disk of their own. Something runs on it.
 fn on_a_small_disk(world: &mut World) -> Result<SmallDisk, Failed> {
+    until("its plane runs", SETTLES_WITHIN, || world.node.plane().map(Look::Yes))?;
     world.node.end()?;
     world.node.end_plane()?;
     let folder = world.machine.folder.join("small");
