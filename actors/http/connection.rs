@@ -114,8 +114,10 @@ async fn answer<B: Backend>(
     let handled = TowerToHyperService::new(router).call(Request::from_parts(parts, body));
     match AssertUnwindSafe(handled).catch_unwind().await {
         Ok(Ok(response)) => {
-            if !response.status().is_success() {
-                gate::note_refused(&server, &caller, response.status().as_str());
+            let status = response.status();
+            // A switch to another protocol, as exec asks for, is no refusal.
+            if status.is_client_error() || status.is_server_error() {
+                gate::note_refused(&server, &caller, status.as_str());
             }
             response
         }
