@@ -64,9 +64,23 @@ impl Held {
     /// Something is left, or gone: says what.
     pub fn comes_back(before: &Self, data: &Path) -> Result<(), Failed> {
         until("nothing is left behind", GONE_WITHIN, || {
+            let before = before.still_there(data);
             let differences = before.differences(&Self::now(data)?);
             Ok(Look::at(differences.is_empty(), differences))
         })
+    }
+
+    /// Without the mounts that others of this machine made in temporary directories of theirs, and took away since: a
+    /// mount goes in every mount namespace when its mount point is removed in one (mount_namespaces(7)).
+    fn still_there(&self, data: &Path) -> Self {
+        let (temporary, own) = (std::env::temp_dir(), data.parent().unwrap_or(data));
+        let is_gone =
+            |point: &Path| point.starts_with(&temporary) && !point.starts_with(own) && !point.exists();
+        let mut kinds = self.0.clone();
+        if let Some(mounts) = kinds.get_mut("mounts") {
+            mounts.retain(|point| !is_gone(Path::new(point)));
+        }
+        Self(kinds)
     }
 
     /// Kinds of which more or fewer are held `now`, each in a sentence that begins with `NUMBER KIND, before`.
@@ -137,6 +151,17 @@ mod tests {
 
     fn held(containers: &[&str]) -> Held {
         Held(BTreeMap::from([("containers", containers.iter().map(ToString::to_string).collect())]))
+    }
+
+    #[test]
+    fn a_mount_that_went_with_somebody_elses_directory_is_not_missed() {
+        let temporary = std::env::temp_dir();
+        let own = temporary.join(format!("mill-e2e-own-{}", std::process::id()));
+        let points = |paths: &[&Path]| paths.iter().map(|path| path.display().to_string()).collect();
+        let (theirs, ours) = (temporary.join("mill-removed/memory"), own.join("removed"));
+        let mounts: BTreeSet<String> = points(&[&theirs, &ours, &temporary]);
+        let left = Held(BTreeMap::from([("mounts", mounts)])).still_there(&own.join("mill"));
+        assert_eq!(left.0["mounts"], points(&[&ours, &temporary]));
     }
 
     #[test]
