@@ -1,7 +1,8 @@
 //! Mill as its users have it: the command line.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -30,6 +31,24 @@ pub struct Ran {
 }
 
 impl Ran {
+    fn of(output: &Output, begun: Instant) -> Self {
+        Self {
+            code: output.status.code().unwrap_or(255),
+            out: String::from_utf8_lossy(&output.stdout).into_owned(),
+            err: String::from_utf8_lossy(&output.stderr).into_owned(),
+            took: begun.elapsed(),
+        }
+    }
+
+    fn succeeded(self, args: &[&str]) -> Result<Self, Failed> {
+        match self.code {
+            0 => Ok(self),
+            code => {
+                Err(Failed::because(format!("`mill {}` ended with {code}:\n{}", args.join(" "), self.all())))
+            }
+        }
+    }
+
     /// Both outputs.
     pub fn all(&self) -> String {
         format!("{}{}", self.out, self.err)
@@ -84,12 +103,7 @@ impl Mill {
     pub fn run(&self, args: &[&str]) -> Result<Ran, Failed> {
         let begun = Instant::now();
         let output = self.command(args).output().or_fail("can't run mill")?;
-        Ok(Ran {
-            code: output.status.code().unwrap_or(255),
-            out: String::from_utf8_lossy(&output.stdout).into_owned(),
-            err: String::from_utf8_lossy(&output.stderr).into_owned(),
-            took: begun.elapsed(),
-        })
+        Ok(Ran::of(&output, begun))
     }
 
     /// Runs a command that must succeed.
@@ -97,13 +111,24 @@ impl Mill {
     /// # Errors
     /// It doesn't: says its outputs.
     pub fn ok(&self, args: &[&str]) -> Result<Ran, Failed> {
-        let ran = self.run(args)?;
-        match ran.code {
-            0 => Ok(ran),
-            code => {
-                Err(Failed::because(format!("`mill {}` ended with {code}:\n{}", args.join(" "), ran.all())))
-            }
-        }
+        self.run(args)?.succeeded(args)
+    }
+
+    /// Runs a command that must succeed, with something on its standard input, which no file and no command line holds.
+    ///
+    /// # Errors
+    /// It doesn't: says its outputs.
+    pub fn feed(&self, args: &[&str], input: &str) -> Result<Ran, Failed> {
+        let begun = Instant::now();
+        let piped = |command: &mut Command| {
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()
+        };
+        let mut child = piped(&mut self.command(args)).or_fail("can't run mill")?;
+        let mut stdin = child.stdin.take().or_fail("its standard input")?;
+        stdin.write_all(input.as_bytes()).or_fail("writing to its standard input")?;
+        drop(stdin);
+        let output = child.wait_with_output().or_fail("waiting for mill")?;
+        Ran::of(&output, begun).succeeded(args)
     }
 
     /// Runs a command with `--json` that must succeed; answers its document.

@@ -24,6 +24,7 @@ mod refusals;
 mod registries;
 mod secrets;
 mod seen;
+mod stolen;
 mod systemd;
 mod unmodified;
 
@@ -76,6 +77,7 @@ pub const STORIES: &[Story] = &[
     exec::EXEC,
     init::INIT,
     access::ROLES,
+    stolen::STOLEN,
     registries::LOGIN,
     absence::SIGTERM,
     refusals::CONFIGS,

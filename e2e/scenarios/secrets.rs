@@ -1,15 +1,12 @@
 //! Secrets from `set` to a program, and nowhere else (product.md P8).
 
 use std::collections::BTreeSet;
-use std::io::Write as _;
 use std::path::Path;
-use std::process::Stdio;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
 use super::{Pace, Story, Tell};
-use crate::harness::cli::Ran;
 use crate::harness::failed::expect;
 use crate::harness::json::Fields as _;
 use crate::harness::world::{SETTLES_WITHIN, endpoint};
@@ -65,31 +62,6 @@ impl Values {
     }
 }
 
-/// Runs `mill` with something on its standard input, which no file and no command line holds.
-fn feed(world: &World, args: &[&str], input: &str) -> Result<Ran, Failed> {
-    let mut command = world.mill.command(args);
-    let mut child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .or_fail("mill")?;
-    let begun = std::time::Instant::now();
-    let mut stdin = child.stdin.take().or_fail("its standard input")?;
-    stdin.write_all(input.as_bytes()).or_fail("writing a value")?;
-    drop(stdin);
-    let output = child.wait_with_output().or_fail("waiting for mill")?;
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let ran = Ran {
-        code: output.status.code().unwrap_or(255),
-        out: text(&output.stdout),
-        err: text(&output.stderr),
-        took: begun.elapsed(),
-    };
-    expect(ran.code == 0, &format!("`mill {}` succeeds", args.join(" ")), &ran)?;
-    Ok(ran)
-}
-
 fn ids(allocs: &[Value]) -> Result<BTreeSet<String>, Failed> {
     allocs.iter().map(|alloc| alloc.text("/id").map(str::to_owned)).collect()
 }
@@ -128,8 +100,8 @@ fn nowhere(world: &World, values: &Values, after: &str) -> Result<(), Failed> {
 fn from_set_to_program(world: &mut World) -> Result<(), Failed> {
     let values = Values::draw()?;
     refused_before_it_is_set(world)?;
-    feed(world, &["secret", "set", "api.key", "--project", "shop", "-"], values.key(0)?)?;
-    let said = feed(world, &["secret", "set", "tls.key", "--shared", "-"], &values.certificate)?;
+    world.mill.feed(&["secret", "set", "api.key", "--project", "shop", "-"], values.key(0)?)?;
+    let said = world.mill.feed(&["secret", "set", "tls.key", "--shared", "-"], &values.certificate)?;
     expect(said.out.contains("tls.key has version 1"), "setting says its version", &said)?;
     nowhere(world, &values, "set")?;
 
@@ -140,7 +112,7 @@ fn from_set_to_program(world: &mut World) -> Result<(), Failed> {
     got_by_asking_only(world, &values)?;
 
     // Set anew: nothing that runs is touched, nor what is started again in its place.
-    let said = feed(world, &["secret", "set", "shop/api.key", "-"], values.key(1)?)?;
+    let said = world.mill.feed(&["secret", "set", "shop/api.key", "-"], values.key(1)?)?;
     expect(said.out.contains("shop/web (v1)"), "setting says who uses it", &said)?;
     crash(world)?;
     let after = has(world, &values, values.key(0)?)?;
@@ -156,7 +128,7 @@ fn from_set_to_program(world: &mut World) -> Result<(), Failed> {
     has(world, &values, values.key(1)?)?;
     world.mill.ok(&["rollback", "shop"])?;
     has(world, &values, values.key(0)?)?;
-    let said = feed(world, &["secret", "set", "shop/api.key", "-", "--roll"], values.key(2)?)?;
+    let said = world.mill.feed(&["secret", "set", "shop/api.key", "-", "--roll"], values.key(2)?)?;
     expect(said.out.contains("rolled shop/api.key out in shop"), "a roll says what it did", &said)?;
     has(world, &values, values.key(2)?)?;
     nowhere(world, &values, "a rollback and a rotation")?;

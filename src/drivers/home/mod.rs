@@ -68,10 +68,10 @@ pub enum HomeError {
         /// Its owner's number.
         owner: u32,
     },
-    /// A key that a member has isn't there: only part of its directory was copied or restored, say.
-    #[error("{path} is missing: the node can't go on without this key")]
+    /// A key or a certificate that a member has isn't there: only part of its directory was copied or restored, say.
+    #[error("{path} is missing: the node can't go on without it")]
     Missing {
-        /// The key's file.
+        /// The file.
         path: PathBuf,
     },
     /// `node.kdl` isn't what Mill wrote.
@@ -180,7 +180,7 @@ impl Home {
 
     fn read(&self, name: &str) -> Result<String, HomeError> {
         let path = self.path.join(name);
-        fs::read_to_string(&path).map_err(io_error("read", &path))
+        fs::read_to_string(&path).map_err(|error| unread(error, &path))
     }
 
     fn write(&self, name: &str, text: &str) -> Result<(), HomeError> {
@@ -194,11 +194,7 @@ impl Home {
 /// # Errors
 /// It is missing, or can be read by others, or belongs to somebody else.
 pub(crate) fn read_secret(path: &Path) -> Result<String, HomeError> {
-    let missing = |error: io::Error| match error.kind() {
-        io::ErrorKind::NotFound => HomeError::Missing { path: path.to_owned() },
-        _ => io_error("read", path)(error),
-    };
-    let mut file = fs::File::open(path).map_err(missing)?;
+    let mut file = fs::File::open(path).map_err(|error| unread(error, path))?;
     // Of the file that was opened, not of what has its name a moment later.
     let about = file.metadata().map_err(io_error("read", path))?;
     let mode = about.mode() & 0o777;
@@ -216,6 +212,13 @@ pub(crate) fn read_secret(path: &Path) -> Result<String, HomeError> {
 fn make_dir(path: &Path) -> Result<(), HomeError> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true).mode(0o700).create(path).map_err(io_error("create", path))
+}
+
+fn unread(error: io::Error, path: &Path) -> HomeError {
+    match error.kind() {
+        io::ErrorKind::NotFound => HomeError::Missing { path: path.to_owned() },
+        _ => io_error("read", path)(error),
+    }
 }
 
 fn io_error<'a>(what: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> HomeError + 'a {
