@@ -16,7 +16,7 @@ use crate::scenarios::{STORIES, Story, Tell};
 const LINES_SHOWN: usize = 40;
 
 /// What changes when images are built differently, so that those of an earlier version aren't used.
-const IMAGES_VERSION: u32 = 4;
+const IMAGES_VERSION: u32 = 5;
 
 /// What stories are run with.
 #[derive(Debug, Clone)]

@@ -2,7 +2,7 @@
 //! the kernel can't.
 
 use std::collections::BTreeSet;
-use std::io::{Read as _, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
@@ -27,8 +27,8 @@ const SEEN_WITHIN: Duration = Duration::from_secs(10);
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 
 /// Debian's nginx as its packages are set up: a listener for IPv4 and one for IPv6 alone; one for both; one for IPv6 alone.
-/// Debian's redis, which listens on loopback addresses only, asked by its own client on localhost. A program with a port
-/// over UDP. A program that will be told to bind two more ports than it declares.
+/// Debian's redis, which listens on loopback addresses only, asked by its own client on localhost. Debian's
+/// postgres, asked likewise. A program with a port over UDP. A program that will be told to bind two more ports than it declares.
 const CONFIG: &str = r#"project "ports"
 service "nginx" {
     image IMAGE(nginx-light:debian)
@@ -64,6 +64,14 @@ service "redis" {
     memory "48M"
     health exec="redis-cli -e -h localhost -p 6379 ping" interval="1s"
 }
+service "postgres" {
+    image IMAGE(postgresql:debian)
+    port 5432
+    replicas 3
+    cpu 0.2
+    memory "256M"
+    health exec="/usr/local/pgsql/bin/pg_isready -h localhost -p 5432" interval="1s"
+}
 service "echo" {
     image IMAGE(apps:1)
     command "udp-echo"
@@ -83,7 +91,7 @@ service "three" {
 }
 "#;
 
-const SERVICES: [&str; 6] = ["nginx", "dual", "six", "redis", "echo", "three"];
+const SERVICES: [&str; 7] = ["nginx", "dual", "six", "redis", "postgres", "echo", "three"];
 
 fn ports(world: &mut World) -> Result<(), Failed> {
     let held = world.held()?;
@@ -171,6 +179,10 @@ fn all_answer_at(places: &[(&str, SocketAddr)]) -> Result<(), Failed> {
                 let is_its = answer.starts_with("+PONG") || answer.starts_with("-DENIED Redis");
                 expect(is_its, "redis answers", &answer)?;
             }
+            "postgres" => {
+                let answer = ask_postgres(*address).or_fail(format_args!("postgres at {address}"))?;
+                expect(answer == "42", "postgres counts", &answer)?;
+            }
             "echo" => {
                 let socket = UdpSocket::bind((ADDRESS, 0)).or_fail("a socket")?;
                 socket.set_read_timeout(Some(ANSWERS_WITHIN)).or_fail("a socket")?;
@@ -189,6 +201,28 @@ fn all_answer_at(places: &[(&str, SocketAddr)]) -> Result<(), Failed> {
         }
     }
     Ok(())
+}
+
+/// What it says to `SELECT 6 * 7` (PostgreSQL's documentation, "Frontend/Backend Protocol").
+fn ask_postgres(address: SocketAddr) -> io::Result<String> {
+    let mut postgres = TcpStream::connect(address)?;
+    postgres.set_read_timeout(Some(ANSWERS_WITHIN))?;
+    let length = |body: &[u8]| u32::try_from(body.len() + 4).unwrap_or_default().to_be_bytes();
+    let (hello, query) = (b"\0\x03\0\0user\0postgres\0database\0postgres\0\0", b"SELECT 6 * 7\0");
+    postgres.write_all(&[&length(hello)[..], hello, b"Q", &length(query), query].concat())?;
+    loop {
+        let mut head = [0; 5];
+        postgres.read_exact(&mut head)?;
+        let [kind, length @ ..] = head;
+        let mut body = vec![0; (u32::from_be_bytes(length) as usize).saturating_sub(4)];
+        postgres.read_exact(&mut body)?;
+        match kind {
+            // one column: how many there are, how long it is, and it
+            b'D' => return Ok(String::from_utf8_lossy(body.get(6..).unwrap_or_default()).into_owned()),
+            b'E' => return Err(io::Error::other(String::from_utf8_lossy(&body).into_owned())),
+            _ => {}
+        }
+    }
 }
 
 /// Ports that no config declares: each replica its own, and nobody else's.
