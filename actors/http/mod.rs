@@ -33,6 +33,7 @@ mod secrets;
 mod server;
 mod streams;
 mod submit;
+mod tasks;
 #[cfg(test)]
 mod tests;
 mod tokens;

@@ -119,6 +119,11 @@ fn rejected_write(rejected: &Rejected) -> ApiError {
         | Rejected::SecretSize { .. }
         | Rejected::TooManySecrets
         | Rejected::SecretsFull => about_secret(rejected),
+        Rejected::TooManyTasks { .. }
+        | Rejected::TasksFull
+        | Rejected::NotATask(_)
+        | Rejected::Replica(_)
+        | Rejected::NoSuchTask(_) => about_task(rejected),
         Rejected::NoCapacity { .. } => plain(Code::Unplaceable, "`mill nodes` shows what is free"),
         Rejected::TokenNameTaken(_)
         | Rejected::TokenExists
@@ -161,6 +166,23 @@ fn about_secret(rejected: &Rejected) -> ApiError {
         }
         // There are too many of them, or they are too large.
         _ => plain(Code::Conflict, "`mill secret list` shows them; `mill secret delete` makes room"),
+    }
+}
+
+fn about_task(rejected: &Rejected) -> ApiError {
+    let said = rejected.to_string();
+    let plain = |code, hint: &str| ApiError::new(code, said.clone()).hint(hint);
+    match rejected {
+        Rejected::NotATask(_) => {
+            plain(Code::Conflict, "tasks and services share one set of names: give it another, with `--name`")
+        }
+        Rejected::Replica(_) => {
+            plain(Code::BadRequest, "`mill restart SERVICE` replaces it, `mill scale` has fewer of them")
+                .because("it would be started again at once")
+        }
+        Rejected::NoSuchTask(_) => plain(Code::NotFound, "`mill ps --all` lists the tasks"),
+        // There are too many of them.
+        _ => plain(Code::Overloaded, "wait for some of them to end, or kill them: `mill ps` lists them"),
     }
 }
 
@@ -218,6 +240,7 @@ mod tests {
 
     fn every_rejection() -> Vec<(Rejected, Code)> {
         let alloc = || "web-7k2f".parse().unwrap();
+        let job = || mill_model::Workload { project: "shop".parse().unwrap(), name: "web".parse().unwrap() };
         let deploy = DeployId(7);
         let secret = || "shop/db.password".parse().unwrap();
         vec![
@@ -235,6 +258,11 @@ mod tests {
             (Rejected::StepBackwards { from: StepState::Done, to: StepState::Waiting }, Code::Conflict),
             (Rejected::AllocExists(alloc()), Code::Conflict),
             (Rejected::VersionUnknown(alloc()), Code::Conflict),
+            (Rejected::TooManyTasks { project: "shop".parse().unwrap() }, Code::Overloaded),
+            (Rejected::TasksFull, Code::Overloaded),
+            (Rejected::NotATask(job()), Code::Conflict),
+            (Rejected::Replica(alloc()), Code::BadRequest),
+            (Rejected::NoSuchTask(alloc()), Code::NotFound),
             (Rejected::NoCapacity { node: NodeId(1), alloc: alloc() }, Code::Unplaceable),
             (Rejected::ProjectInUse("shop".parse().unwrap()), Code::Conflict),
             (Rejected::KindChanged("web".parse().unwrap()), Code::Conflict),

@@ -11,7 +11,7 @@ use mill_rpc::v1::introspect_server;
 use super::backend::Backend;
 use super::refusal::Refusal;
 use super::server::Server;
-use super::{actors, certs, local, reads, registries, secrets, streams, submit, tokens, writes};
+use super::{actors, certs, local, reads, registries, secrets, streams, submit, tasks, tokens, writes};
 use crate::introspect;
 
 /// All routes.
@@ -25,6 +25,9 @@ pub(super) fn router<B: Backend>(server: Server<B>) -> Router {
         .route(paths::NODES, get(reads::nodes))
         .route(paths::SERVICES, get(reads::services))
         .route(paths::ALLOCS, get(reads::allocs))
+        .route(paths::TASKS, get(tasks::list).post(tasks::spawn))
+        .route(paths::TASK, get(tasks::one))
+        .route(paths::KILL, post(tasks::kill))
         .route(paths::PROJECTS, get(reads::projects))
         .route(paths::PROJECT, delete(writes::undeploy))
         .route(paths::HISTORY, get(reads::history))
@@ -71,11 +74,12 @@ pub(super) fn router<B: Backend>(server: Server<B>) -> Router {
 }
 
 /// Where something is that has no name in it.
-const PLAIN: [&str; 21] = [
+const PLAIN: [&str; 22] = [
     paths::STATUS,
     paths::NODES,
     paths::SERVICES,
     paths::ALLOCS,
+    paths::TASKS,
     paths::PROJECTS,
     paths::SECRETS,
     paths::PLAN,

@@ -118,7 +118,7 @@ fn pin_secrets(parsed: &mut Parsed, request: &DeployRequest, cluster: &Cluster) 
     })
 }
 
-fn facts(cluster: &Cluster, spec: &ProjectSpec) -> ClusterFacts {
+pub(super) fn facts(cluster: &Cluster, spec: &ProjectSpec) -> ClusterFacts {
     let elsewhere = cluster.projects.values().filter(|project| project.name != spec.name);
     let services = elsewhere.flat_map(|project| {
         project.services.iter().map(|(name, service)| {

@@ -40,6 +40,7 @@ pub mod secrets;
 pub mod services;
 pub mod sse;
 pub mod status;
+pub mod tasks;
 pub mod token;
 pub mod tokens;
 pub mod trust;

@@ -13,6 +13,13 @@ pub const NODES: &str = "/v1/nodes";
 pub const SERVICES: &str = "/v1/services";
 /// `GET` with [`crate::allocs::AllocQuery`] → `[`[`crate::allocs::Alloc`]`]`
 pub const ALLOCS: &str = "/v1/allocs";
+/// `GET` with [`crate::tasks::TaskQuery`] → `[`[`crate::tasks::Task`]`]`; `POST` [`crate::tasks::SpawnRequest`] →
+/// [`crate::tasks::Task`]
+pub const TASKS: &str = "/v1/tasks";
+/// `GET` → [`crate::tasks::Task`]
+pub const TASK: &str = "/v1/tasks/{task}";
+/// `POST` → [`crate::tasks::Task`]
+pub const KILL: &str = "/v1/tasks/{task}/kill";
 /// `GET` → `[`[`crate::projects::Project`]`]`
 pub const PROJECTS: &str = "/v1/projects";
 /// `DELETE` (undeploy) → [`crate::deploys::Deploy`]
@@ -219,11 +226,15 @@ impl Route {
 }
 
 /// Every route.
-pub const ROUTES: [Route; 46] = [
+pub const ROUTES: [Route; 50] = [
     get(STATUS, "the cluster on one page", "Status"),
     get(NODES, "the nodes", "list of Node"),
     get(SERVICES, "services and tasks", "list of Service"),
     get(ALLOCS, "their instances", "list of Alloc").with("query: project, service, all"),
+    get(TASKS, "the tasks that wait or run", "list of Task").with("query: project, task, all"),
+    post(TASKS, "has a task run once; its id is there at once", "SpawnRequest", "Task"),
+    get(TASK, "a task: how it is, or how it ended", "Task"),
+    post(KILL, "ends it: its stop signal, its grace, then SIGKILL", "", "Task"),
     get(PROJECTS, "the projects", "list of Project"),
     delete(PROJECT, "undeploys it: stops everything of it and forgets it", "Deploy"),
     get(HISTORY, "its deploys, newest first", "list of HistoryEntry"),

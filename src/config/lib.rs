@@ -12,6 +12,7 @@ mod code;
 pub mod complaint;
 mod draft;
 mod finding;
+mod inline;
 pub mod interpolate;
 mod kdl;
 mod lower;
@@ -43,6 +44,7 @@ use mill_model::spec::ProjectSpec;
 
 pub use check::cluster::ClusterFacts;
 pub use complaint::{Code, Complaint, Complaints, Severity};
+pub use inline::Inline;
 pub use print::print;
 pub use reference::reference;
 pub use render::Look;

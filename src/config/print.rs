@@ -32,7 +32,7 @@ struct Page {
 }
 
 /// Quotes a text, with escapes for all that KDL doesn't take as it is.
-fn text(text: &str) -> String {
+pub(crate) fn text(text: &str) -> String {
     let mut quoted = String::from("\"");
     for character in text.chars() {
         match character {

@@ -24,6 +24,8 @@ pub enum StopReason {
     Surplus,
     /// Its service left the config.
     Removed,
+    /// Somebody said so: only tasks are.
+    Killed,
 }
 
 /// One placed instance of a service or task.

@@ -34,6 +34,12 @@ pub enum Broken {
         /// The alloc.
         alloc: AllocId,
     },
+    /// A task that somebody had run isn't what its alloc is, or has nothing to run.
+    #[error("the task `{task}` isn't what was asked for")]
+    Spawn {
+        /// Which.
+        task: AllocId,
+    },
     /// Two deploys of one project are under way.
     #[error("two deploys of project `{project}` are under way")]
     TwoDeploys {
@@ -78,6 +84,9 @@ impl Cluster {
             if !self.nodes.contains_key(&alloc.node) || !runnable {
                 return Err(Broken::Dangling { alloc: alloc.id.clone() });
             }
+        }
+        if let Some(spawn) = self.spawns.values().find(|spawn| !self.is_sound(spawn)) {
+            return Err(Broken::Spawn { task: spawn.id.clone() });
         }
         let mut active = BTreeSet::new();
         for deploy in self.deploys.values().filter(|deploy| deploy.is_active()) {

@@ -18,6 +18,7 @@ use crate::level::LEVEL;
 use crate::node::Node;
 use crate::project::Project;
 use crate::secret::Secret;
+use crate::spawn::Spawn;
 
 /// Everything that all nodes agree on. Cheap to clone: copies share what they have in common.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,6 +39,8 @@ pub struct Cluster {
     pub projects: OrdMap<ProjectName, Project>,
     /// Placed instances, ended ones too until they are forgotten.
     pub allocs: OrdMap<AllocId, Arc<Alloc>>,
+    /// Tasks that somebody had run: those that wait for a place, and those whose alloc is there.
+    pub spawns: OrdMap<AllocId, Arc<Spawn>>,
     /// Deploys: waiting, active, and those that the history still names.
     pub deploys: OrdMap<DeployId, Arc<Deploy>>,
     /// Tokens by the SHA-256 of their secret.
@@ -96,6 +99,7 @@ impl Default for Cluster {
             nodes: OrdMap::new(),
             projects: OrdMap::new(),
             allocs: OrdMap::new(),
+            spawns: OrdMap::new(),
             deploys: OrdMap::new(),
             tokens: OrdMap::new(),
             audit: Vector::new(),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use mill_model::node::NodeFacts;
 use mill_model::{
-    AllocId, AllocStatus, DeployId, NodeId, ProjectName, ProjectSpec, RegistryHost, Role, SecretId,
+    AllocId, AllocStatus, DeployId, NodeId, ProjectName, ProjectSpec, RegistryHost, Role, SecretId, TaskSpec,
     Timestamp, TokenId, TokenName, Workload, WorkloadName,
 };
 
@@ -141,6 +141,19 @@ pub enum Command {
         /// Until when that is trusted.
         until: Timestamp,
     },
+    /// Wants a task to be run once. The same a second time changes nothing.
+    SpawnTask {
+        /// What its alloc will be called.
+        id: AllocId,
+        /// Whose it is.
+        project: ProjectName,
+        /// What it runs: image and secrets pinned.
+        spec: Arc<TaskSpec>,
+        /// Who asked for it.
+        by: String,
+    },
+    /// Ends a task, wherever it is in its life. One that has ended stays as it is.
+    KillTask(AllocId),
     /// Changes nothing. Its author did something outside of the state that is to be written down.
     Witness,
     /// Something on somebody's word: written into the audit log if it is done.
@@ -180,7 +193,7 @@ pub struct NewAlloc {
     pub version: Version,
     /// Where.
     pub node: NodeId,
-    /// By which deploy.
+    /// By which deploy; [`crate::spawn::NO_DEPLOY`]: somebody had it run.
     pub deploy: DeployId,
 }
 

@@ -23,6 +23,7 @@ pub mod rejected;
 pub mod secret;
 pub mod sight;
 pub mod snapshot;
+pub mod spawn;
 
 mod apply;
 mod check;
@@ -40,6 +41,7 @@ pub use node::Node;
 pub use project::{Past, Project, Service, Task};
 pub use rejected::{Halt, Rejected};
 pub use secret::{Secret, SecretUser, SecretVersion};
+pub use spawn::{NO_DEPLOY, Spawn};
 pub use wire::hash::{service_hash, task_hash};
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use mill_model::{
     AllocId, DeployId, NodeId, Pin, ProjectName, RegistryHost, SecretId, Timestamp, TokenId, TokenName,
-    WorkloadName, limits,
+    Workload, WorkloadName, limits,
 };
 use thiserror::Error;
 
@@ -57,6 +57,24 @@ pub enum Rejected {
     /// The random part of an id was drawn twice.
     #[error("an alloc `{0}` exists already")]
     AllocExists(AllocId),
+    /// Too many tasks of the project wait or run.
+    #[error("{} tasks of `{project}` wait or run, and no more are taken", limits::TASKS_PER_PROJECT_MAX)]
+    TooManyTasks {
+        /// Which project.
+        project: ProjectName,
+    },
+    /// Too many tasks wait or run.
+    #[error("{} tasks wait or run, and no more are taken", limits::TASKS_MAX)]
+    TasksFull,
+    /// A task would have a service's name.
+    #[error("`{0}` is a service")]
+    NotATask(Workload),
+    /// What was to end is a service's replica.
+    #[error("`{0}` is a replica of a service")]
+    Replica(AllocId),
+    /// Never spawned, called off, or forgotten.
+    #[error("there is no task `{0}`")]
+    NoSuchTask(AllocId),
     /// No service or deploy asks for this version any more.
     #[error("nothing asks for the version of `{0}`")]
     VersionUnknown(AllocId),

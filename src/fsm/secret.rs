@@ -98,7 +98,10 @@ impl Cluster {
 
     /// Versions that something may be started with, and what.
     pub(crate) fn used_pins(&self) -> impl Iterator<Item = (&Pin, SecretUser)> {
-        self.of_projects().chain(self.of_open_deploys()).chain(self.of_live_allocs())
+        self.of_projects()
+            .chain(self.of_open_deploys())
+            .chain(self.of_live_allocs())
+            .chain(self.of_waiting_spawns())
     }
 
     fn of_projects(&self) -> impl Iterator<Item = (&Pin, SecretUser)> {
@@ -131,6 +134,14 @@ impl Cluster {
             let container = with_pins.iter().find(|(hash, _)| *hash == alloc.version.hash);
             let pins = container.map(|(_, container)| container.pins.as_slice()).unwrap_or_default();
             pins.iter().map(move |pin| (pin, SecretUser::Alloc(alloc.id.clone())))
+        })
+    }
+
+    fn of_waiting_spawns(&self) -> impl Iterator<Item = (&Pin, SecretUser)> {
+        self.waiting_spawns().flat_map(|spawn| {
+            let runnable = self.runnables.get(&spawn.hash);
+            let pins = runnable.map(|runnable| runnable.container().pins.as_slice()).unwrap_or_default();
+            pins.iter().map(|pin| (pin, SecretUser::Alloc(spawn.id.clone())))
         })
     }
 

@@ -41,6 +41,7 @@ impl Cluster {
         self.projects = kept(&self.projects, |name, _| sees(name));
         self.deploys = kept(&self.deploys, |_, deploy| sees(&deploy.project));
         self.allocs = kept(&self.allocs, |_, alloc| sees(&alloc.workload.project));
+        self.spawns = kept(&self.spawns, |_, spawn| sees(&spawn.workload.project));
         self.ended = kept(&self.ended, |_, alloc| sees(&alloc.workload.project));
         self.by_workload = kept(&self.by_workload, |workload, _| sees(&workload.project));
         let mine = |on_node: &OnNode| {

@@ -157,6 +157,33 @@ fn access(kind: Dice, dice: Dice) -> Command {
     }
 }
 
+/// A command about tasks that somebody has run.
+fn tasks(cluster: &Cluster, kind: Dice, dice: Dice) -> Command {
+    let project = pick(&["shop", "blog"], dice);
+    match kind {
+        15 | 16 => {
+            let mut spec = TaskSpec::new(name(dice >> 6), "r.test/job:v1".parse().unwrap());
+            spec.timeout = std::time::Duration::from_secs(u64::from(dice >> 4 & 3));
+            let alone = ProjectSpec { name: project.parse().unwrap(), services: vec![], tasks: vec![spec] };
+            let alone = if dice & 0x30 == 0 { pinned(cluster, &alone, dice) } else { Arc::new(alone) };
+            let (spec, by) = (Arc::new(alone.tasks[0].clone()), "test".to_owned());
+            Command::SpawnTask { id: alloc_id(dice), project: alone.name.clone(), spec, by }
+        }
+        _ if dice & 1 == 0 => Command::KillTask(alloc_id(dice >> 1)),
+        _ => match cluster.waiting_spawns().next() {
+            Some(spawn) => Command::PlaceAllocs(vec![NewAlloc {
+                id: spawn.id.clone(),
+                workload: spawn.workload.clone(),
+                index: 0,
+                version: Version { hash: spawn.hash, restarts: 0 },
+                node: NodeId(1),
+                deploy: NO_DEPLOY,
+            }]),
+            None => Command::KillTask(alloc_id(dice)),
+        },
+    }
+}
+
 /// A command that fits the state more often than not.
 fn command(cluster: &Cluster, kind: Dice, dice: Dice) -> Command {
     let project = pick(&["shop", "blog"], dice);
@@ -164,7 +191,7 @@ fn command(cluster: &Cluster, kind: Dice, dice: Dice) -> Command {
     let live = cluster.deploys.values().filter(|deploy| deploy.is_active()).map(|deploy| deploy.id);
     let deploy = live.min().filter(|_| dice & 3 != 0).unwrap_or(deploy);
     let hashes: Vec<_> = cluster.runnables.keys().copied().collect();
-    match kind % 15 {
+    match kind % 18 {
         0 => {
             let kinds = [
                 DeployKind::Deploy,
@@ -216,6 +243,7 @@ fn command(cluster: &Cluster, kind: Dice, dice: Dice) -> Command {
             let sealed = dice.to_be_bytes().to_vec();
             Command::SetSecret { secret: secret(dice), sealed, by: "test".to_owned() }
         }
+        15..=17 => tasks(cluster, kind % 18, dice),
         14 => Command::DeleteSecret { secret: secret(dice), by: "test".to_owned() },
         9 if dice & 1 == 0 => Command::ForgetProject(project.parse().unwrap()),
         _ => Command::ForgetAllocs(vec![alloc_id(dice), alloc_id(dice >> 3)]),

@@ -46,6 +46,12 @@ pub const ENDED_ALLOCS_KEPT: usize = 5;
 /// Ended tasks that stay listed in the whole cluster (product.md §3).
 pub const ENDED_TASKS_KEPT: usize = 1000;
 
+/// Tasks of one project that wait for a place or run: more is a loop gone wrong, and each is a container.
+pub const TASKS_PER_PROJECT_MAX: usize = 500;
+
+/// Tasks that wait for a place or run in the whole cluster: as many containers as fifty machines hold.
+pub const TASKS_MAX: usize = 5000;
+
 /// Events that the state keeps for `mill events` and for streams that reconnect.
 pub const EVENTS_KEPT: usize = 1000;
 

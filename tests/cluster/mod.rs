@@ -15,6 +15,7 @@ mod programs;
 mod restarts;
 mod secrets;
 mod stories;
+mod tasks;
 mod troubles;
 
 use std::time::Duration;

@@ -62,6 +62,8 @@ fn is_old(view: &View<'_>, alloc: &mill_fsm::Alloc) -> bool {
         Some(project.tasks.get(&alloc.workload.name)?.hash != alloc.version.hash)
     };
     match alloc.is_task {
+        // What somebody had run is what was asked for.
+        true if alloc.deploy == mill_fsm::NO_DEPLOY => false,
         true => task().unwrap_or(false),
         false => wanted(view.cluster, &alloc.workload).is_none_or(|target| target.version != alloc.version),
     }

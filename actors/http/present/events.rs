@@ -145,5 +145,6 @@ const fn stop_words(reason: StopReason) -> &'static str {
         StopReason::RolledBack => "its version is rolled back",
         StopReason::Surplus => "fewer replicas are wanted",
         StopReason::Removed => "its service is removed",
+        StopReason::Killed => "somebody killed it",
     }
 }

@@ -13,6 +13,7 @@ pub(super) mod progress;
 pub(super) mod projects;
 pub(super) mod services;
 pub(super) mod status;
+pub(super) mod tasks;
 pub(super) mod why;
 
 use mill_api::names::Known;
@@ -131,6 +132,7 @@ pub(super) fn workloads(cluster: &Cluster) -> Vec<Workload> {
             all.push(Workload { project: project.name.clone(), name });
         }
     }
+    all.extend(cluster.waiting_spawns().map(|spawn| spawn.workload.clone()));
     all.sort();
     all.dedup();
     all

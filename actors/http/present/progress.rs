@@ -74,7 +74,9 @@ pub(in crate::http) fn told(cluster: &Cluster, deploy: &Deploy, event: &Event) -
         EventKind::AllocStopping { workload, alloc, reason, deploy: by } => {
             let old = match reason {
                 StopReason::Replaced | StopReason::Removed => true,
-                StopReason::RolledBack | StopReason::Surplus => teller.is_old(workload, alloc, *by),
+                StopReason::RolledBack | StopReason::Surplus | StopReason::Killed => {
+                    teller.is_old(workload, alloc, *by)
+                }
             };
             Some(teller.about_alloc(workload, alloc, Step::Stopping { old }))
         }

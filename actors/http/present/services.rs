@@ -84,7 +84,11 @@ fn shown<'a>(cluster: &'a Cluster, workload: &Workload) -> Option<Shown<'a>> {
         let newest = cluster.allocs_of(workload).max_by_key(|alloc| (alloc.is_live(), alloc.placed_at))?;
         Some(Target { version: newest.version, replicas: u32::from(newest.is_task) })
     };
-    let target = wanted(cluster, workload).or_else(task).or_else(coming).or_else(left)?;
+    let waits = || {
+        let spawn = cluster.waiting_spawns().find(|spawn| spawn.workload == *workload)?;
+        Some(Target { version: Version { hash: spawn.hash, restarts: 0 }, replicas: 1 })
+    };
+    let target = wanted(cluster, workload).or_else(task).or_else(coming).or_else(left).or_else(waits)?;
     let runnable = cluster.runnables.get(&target.version.hash)?;
     Some(Shown { target, runnable, is_task: !is_service(&target.version) })
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use mill_api::why::{Reason, Why};
 use mill_control::fetch::FetchState;
-use mill_control::leader::explain;
+use mill_control::leader::{explain, explain_spawn};
 use mill_fsm::{Alloc, StepReason, StepState};
 use mill_model::{Failure, Phase, Workload};
 use mill_scheduler::Failing;
@@ -34,11 +34,24 @@ pub(in crate::http) fn reasons(view: &View<'_>, workload: &Workload) -> Vec<Reas
     failing
         .into_iter()
         .chain(unplaced)
+        .chain(spawns(view, workload))
         .chain(waits(view, workload))
         .chain(images(view, workload))
         .chain(undone(view, workload))
         .chain(coming)
         .collect()
+}
+
+/// Tasks of this name that wait for a place.
+fn spawns(view: &View<'_>, workload: &Workload) -> Vec<Reason> {
+    let mine = view.cluster.waiting_spawns().filter(|spawn| spawn.workload == *workload);
+    let waits = |unplaceable: mill_scheduler::Unplaceable, id: &mill_model::AllocId| Reason {
+        what: format!("no node can take {id}: {unplaceable}"),
+        nodes: node_refusals(&unplaceable),
+        hint: Some(format!("it is placed as soon as it fits; `mill kill {id}` calls it off")),
+        ..reason(String::new())
+    };
+    mine.filter_map(|spawn| Some(waits(explain_spawn(view.cluster, spawn)?, &spawn.id))).collect()
 }
 
 fn reason(what: String) -> Reason {

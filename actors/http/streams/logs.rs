@@ -16,6 +16,8 @@ use mill_fsm::{Alloc, Cluster};
 use mill_model::limits::LOG_TAIL_LINES;
 use mill_model::{AllocId, Incarnation, ProjectName, Timestamp, Workload};
 
+use tokio::time::{Instant, sleep_until};
+
 use super::merge::{Cursor, Merge};
 use super::{Gone, Out, answer, last_event_id};
 use crate::http::backend::Backend;
@@ -65,7 +67,8 @@ pub(in crate::http) async fn stream<B: Backend>(
         // What was, doesn't go on.
         let query = LogQuery { follow: query.follow && !query.previous, ..query };
         let merge = Merge::new(server.tempo.log_window, query.follow, from.clone());
-        let reading = Reading { server, whose, query, from, merge, runs: BTreeMap::new(), out };
+        let reading =
+            Reading { server, whose, query, from, merge, runs: BTreeMap::new(), quiet_since: None, out };
         reading.run()
     }))
 }
@@ -93,6 +96,8 @@ struct Reading<B> {
     merge: Merge<Lines>,
     /// The first run of each alloc whose lines are asked for.
     runs: BTreeMap<AllocId, Incarnation>,
+    /// Since when the one alloc that is followed has ended and nothing more came.
+    quiet_since: Option<Instant>,
     out: Out,
 }
 
@@ -108,7 +113,14 @@ impl<B: Backend> Reading<B> {
             is_first = false;
             loop {
                 let server = self.server.clone();
+                if self.is_over(&cluster) {
+                    self.quiet_since.get_or_insert_with(Instant::now);
+                }
+                let rest = self.server.tempo.log_window * 2;
+                let end = self.quiet_since.map(|since| since + rest);
                 tokio::select! {
+                    // Its last lines may be on their way still; then nothing can follow any more.
+                    () = sleep_until(end.unwrap_or_else(Instant::now)), if end.is_some() => return self.out.end().await,
                     line = self.merge.next(|| server.now()) => match line {
                         None => return self.out.end().await,
                         Some(Ok((alloc, line))) => self.tell(&cluster, alloc, line).await?,
@@ -120,6 +132,16 @@ impl<B: Backend> Reading<B> {
                     }
                 }
             }
+        }
+    }
+
+    /// Whether one alloc's log is followed, and that one has ended.
+    fn is_over(&self, cluster: &Cluster) -> bool {
+        match &self.whose {
+            Whose::Alloc(id) if self.query.follow => {
+                cluster.allocs.get(id).is_none_or(|alloc| !alloc.is_live())
+            }
+            _ => false,
         }
     }
 
@@ -198,6 +220,9 @@ impl<B: Backend> Reading<B> {
         let other_run = self.runs.get(&alloc).is_some_and(|first| line.incarnation < *first);
         if other_run || self.query.stream.is_some_and(|wanted| wanted != stream) {
             return Ok(());
+        }
+        if let Some(since) = &mut self.quiet_since {
+            *since = Instant::now();
         }
         let Some(known) = cluster.allocs.get(&alloc) else { return Ok(()) };
         let id = self.merge.cursor().map(ToString::to_string).unwrap_or_default();

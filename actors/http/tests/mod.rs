@@ -15,4 +15,5 @@ mod roles;
 mod secrets;
 mod streaming;
 mod table;
+mod tasks;
 mod writing;

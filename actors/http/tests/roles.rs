@@ -22,7 +22,7 @@ use mill_model::template::{Part, Template};
 use mill_model::{DeployId, Hidden, Projects, Role, RoleName, Tempo, Timestamp};
 
 use super::room::{Room, ca, member};
-use super::world::{World, project, service, token, workload};
+use super::world::{World, project, service, task, token, workload};
 
 /// A token of the world's cluster.
 fn secret(byte: u8) -> Token {
@@ -45,6 +45,9 @@ fn make(world: &mut World, name: &str, role: Role, token: &Token, expires_at: Op
     world.apply(Command::CreateToken(NewToken { name, role, hash, expires_at, by: "test".into() })).unwrap();
 }
 
+/// A task of each project.
+const TASKS: [(&str, &str); 2] = [("shop", "job-2222"), ("blog", "job-3333")];
+
 /// Two projects, with a secret each and one that both use, and a token of each role.
 struct Town {
     room: Room,
@@ -65,6 +68,11 @@ impl Town {
             let sealed = FakeSeal::default().seal(secret, &Hidden::new(b"x".to_vec())).unwrap();
             let secret = secret.parse().unwrap();
             world.apply(Command::SetSecret { secret, sealed, by: "test".into() }).unwrap();
+        }
+        for (name, id) in TASKS {
+            let (id, project) = (id.parse().unwrap(), name.parse().unwrap());
+            let (spec, by) = (Arc::new(task("job", "job:1")), "test".to_owned());
+            world.apply(Command::SpawnTask { id, project, spec, by }).unwrap();
         }
         for name in ["shop", "blog"] {
             let mut web = service("web", "web:1", 1);
@@ -127,6 +135,10 @@ impl Town {
         let id = self.deploys[about].to_string();
         let path = match route.path {
             paths::DEPLOY | paths::PROGRESS | paths::CANCEL => fill(route.path, &[&id]),
+            paths::TASK | paths::KILL => {
+                let (_, id) = TASKS.iter().find(|(project, _)| *project == about).unwrap();
+                fill(route.path, &[id])
+            }
             paths::INSPECT => fill(route.path, &[&format!("{about}/web")]),
             paths::LOGS => format!("{}?name={about}", paths::LOGS),
             paths::EXEC => fill(route.path, &[&format!("{about}/web")]),
@@ -143,6 +155,7 @@ impl Town {
                 replace: true,
             })
             .unwrap(),
+            paths::TASKS => format!(r#"{{"project":"{about}","image":"web:2"}}"#),
             paths::SCALE => r#"{"replicas":2}"#.to_owned(),
             paths::SECRET | paths::SHARED_SECRET => r#"{"value":{"text":"x"}}"#.to_owned(),
             paths::ROLLBACK => r#"{"to":null}"#.to_owned(),
@@ -166,6 +179,8 @@ enum About {
 fn about(route: &Route) -> About {
     match route.path {
         paths::PLAN | paths::DEPLOYS => About::Said,
+        paths::TASKS if route.is_write() => About::Said,
+        paths::TASK | paths::KILL => About::Found,
         paths::DEPLOY | paths::PROGRESS | paths::CANCEL | paths::INSPECT | paths::LOGS | paths::EXEC => {
             About::Found
         }

@@ -43,6 +43,7 @@ use crate::progress::Progress;
 use crate::projects::{HistoryEntry, Project};
 use crate::services::Service;
 use crate::status::Status;
+use crate::tasks::{SpawnRequest, Task, TaskQuery};
 use crate::token::Token;
 use crate::tokens::Whoami;
 use crate::trust::{Trust, TrustError};
@@ -116,6 +117,38 @@ impl Api {
     /// As every call.
     pub async fn allocs(&self, query: &AllocQuery) -> Result<Vec<Alloc>, ClientError> {
         self.get(&with_query(paths::ALLOCS, query)).await
+    }
+
+    /// Its tasks.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn tasks(&self, query: &TaskQuery) -> Result<Vec<Task>, ClientError> {
+        self.get(&with_query(paths::TASKS, query)).await
+    }
+
+    /// Has a task run once.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn spawn(&self, request: &SpawnRequest) -> Result<Task, ClientError> {
+        self.write(Method::POST, paths::TASKS, request).await
+    }
+
+    /// A task, by its whole id.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn task(&self, id: &str) -> Result<Task, ClientError> {
+        self.get(&fill(paths::TASK, &[id])).await
+    }
+
+    /// Ends a task.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn kill(&self, id: &str) -> Result<Task, ClientError> {
+        self.write(Method::POST, &fill(paths::KILL, &[id]), &Nothing {}).await
     }
 
     /// Its projects.

@@ -29,6 +29,16 @@ pub(super) fn ended(facts: &Facts<'_>, decision: &mut Decision) {
             }
         }
     }
+    for spawn in cluster.spawns.values() {
+        let Some(since) = spawn.called_off_at else { continue };
+        let until = since.after(facts.tempo.ended_kept);
+        if until <= facts.now {
+            forgotten.push(spawn.id.clone());
+        } else {
+            decision.wake_at(until);
+            ended_tasks.push((since, spawn.id.clone()));
+        }
+    }
     forgotten.extend(beyond_kept(ended_tasks));
     if !forgotten.is_empty() {
         decision.commands.push(Command::ForgetAllocs(forgotten));
@@ -57,8 +67,9 @@ fn projects(facts: &Facts<'_>, decision: &mut Decision) {
     let cluster = facts.cluster;
     for project in cluster.projects.values().filter(|project| project.services.is_empty()) {
         let has_allocs = cluster.workloads_with_allocs().any(|workload| workload.project == project.name);
+        let has_tasks = cluster.waiting_spawns().any(|spawn| spawn.workload.project == project.name);
         let has_deploys = cluster.deploys.values().any(|d| d.project == project.name && d.outcome.is_none());
-        if has_allocs || has_deploys {
+        if has_allocs || has_tasks || has_deploys {
             continue;
         }
         let until = project.changed_at.after(facts.tempo.ended_kept);

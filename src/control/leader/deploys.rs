@@ -9,6 +9,9 @@ use super::placing::{Placing, Wanted};
 use super::rollouts::{OnBehalf, Posed, REMOVAL};
 use super::{Decision, Facts};
 
+/// What a program that is killed gets first, unless it or its config says otherwise.
+const SIGTERM: u8 = 15;
+
 pub(super) fn advance(
     facts: &Facts<'_>,
     deploy: &Deploy,
@@ -184,9 +187,10 @@ impl Work<'_, '_, '_> {
         };
         let failure = alloc.status.last_end.as_ref().and_then(|end| end.failure.clone());
         match (alloc.status.phase, failure) {
-            (Phase::Stopped, None) => self.advance(step, StepState::Done, None),
+            (Phase::Stopped, None) if alloc.stop.is_none() => self.advance(step, StepState::Done, None),
             (Phase::Stopped | Phase::Failed, failure) => {
-                let failure = failure.unwrap_or(mill_model::Failure::Vanished);
+                // Without a failure it was killed on somebody's word.
+                let failure = failure.unwrap_or(mill_model::Failure::Signalled { signal: SIGTERM });
                 let reason = StepReason::AllocFailed { alloc: alloc.id.clone(), failure };
                 self.advance(step, StepState::RollingBack, Some(reason));
             }

@@ -13,6 +13,7 @@ mod keep;
 mod placing;
 mod rollouts;
 pub mod session;
+mod spawns;
 
 use std::collections::BTreeMap;
 
@@ -23,6 +24,7 @@ use mill_scheduler::Unplaceable;
 pub use fetches::ahead;
 pub use forecast::{Forecast, forecast, in_order};
 use placing::Placing;
+pub use spawns::explain_spawn;
 
 use crate::fetch::{Fetches, Fetching};
 
@@ -67,6 +69,7 @@ pub fn decide(facts: &Facts<'_>, random: &mut dyn FnMut() -> u64) -> Decision {
         deploys::advance(facts, deploy, &mut placing, &mut decision);
     }
     keep::services(facts, &mut placing, &mut decision);
+    spawns::place(facts, &mut placing, &mut decision);
     collect::ended(facts, &mut decision);
     decision
 }

@@ -41,12 +41,26 @@ impl<'a> Placing<'a> {
         indexes.iter().map_while(|index| self.place_one(wanted, *index)).collect()
     }
 
-    fn place_one(&mut self, wanted: Wanted<'_>, index: u32) -> Option<NewAlloc> {
+    /// A place for a task whose id is given; `None`: there is no room.
+    pub(super) fn place_as(&mut self, wanted: Wanted<'_>, id: AllocId) -> Option<NewAlloc> {
+        let nodes = self.nodes.get_or_insert_with(|| views(self.cluster));
+        count_replicas(nodes, self.cluster, wanted.workload);
+        let node = self.reserve(wanted)?;
+        let Wanted { workload, version, deploy, .. } = wanted;
+        Some(NewAlloc { id, workload: workload.clone(), index: 0, version, node, deploy })
+    }
+
+    fn reserve(&mut self, wanted: Wanted<'_>) -> Option<NodeId> {
         let nodes = self.nodes.as_mut()?;
         let node = place(nodes, &Request { resources: wanted.resources }).ok()?;
         let view = nodes.iter_mut().find(|view| view.id == node)?;
         view.free = view.free.minus(wanted.resources);
         view.replicas_here += 1;
+        Some(node)
+    }
+
+    fn place_one(&mut self, wanted: Wanted<'_>, index: u32) -> Option<NewAlloc> {
+        let node = self.reserve(wanted)?;
         let id = self.fresh_id(wanted.workload);
         let Wanted { workload, version, deploy, .. } = wanted;
         Some(NewAlloc { id, workload: workload.clone(), index, version, node, deploy })
@@ -75,7 +89,8 @@ impl<'a> Placing<'a> {
         // With a thousand replicas of one name, one draw in a thousand repeats; some draws are always enough.
         let mut id = AllocId::derive(&workload.name, (self.random)());
         for _ in 0..16 {
-            if !self.cluster.allocs.contains_key(&id) && !self.taken.contains(&id) {
+            let is_known = self.cluster.allocs.contains_key(&id) || self.cluster.spawns.contains_key(&id);
+            if !is_known && !self.taken.contains(&id) {
                 break;
             }
             id = AllocId::derive(&workload.name, (self.random)());

@@ -22,7 +22,8 @@ pub(super) struct Posed<'a> {
 impl Posed<'_> {
     pub(super) fn rollout(&self) -> Rollout {
         let version = self.to.map(|target| target.version);
-        let live = self.cluster.allocs_of(self.workload).filter(|alloc| alloc.is_live());
+        // What somebody had run under this name before there was such a service is no replica.
+        let live = self.cluster.allocs_of(self.workload).filter(|alloc| alloc.is_live() && !alloc.is_task);
         let (new, old): (Vec<_>, Vec<_>) = live.partition(|alloc| Some(alloc.version) == version);
         let replicas = |allocs: Vec<_>| allocs.into_iter().map(replica).collect();
         Rollout {

@@ -1,5 +1,6 @@
 //! What becomes of a small world whose leader decides.
 
+mod spawns;
 mod world;
 
 use std::sync::Arc;

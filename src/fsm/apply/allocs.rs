@@ -26,6 +26,9 @@ impl Cluster {
             if let Some(pin) = pins.iter().find(|pin| self.sealed(pin).is_none()) {
                 return Err(Rejected::SecretGone(pin.clone()));
             }
+            if !self.may_be_placed(&new) {
+                return Err(Rejected::NoSuchTask(new.id));
+            }
             let node = self.nodes.get(&new.node).ok_or(Rejected::NoSuchNode(new.node))?;
             let wanted = runnable.container().resources;
             let sum = reserved.entry(new.node).or_default();
@@ -163,6 +166,10 @@ impl Cluster {
         for id in allocs {
             if self.allocs.get(id).is_some_and(|alloc| !alloc.is_live()) {
                 self.drop_alloc(id);
+                self.spawns.remove(id);
+            }
+            if self.spawns.get(id).is_some_and(|spawn| spawn.called_off_at.is_some()) {
+                self.spawns.remove(id);
             }
         }
         self.sweep_runnables();

@@ -168,7 +168,8 @@ impl Cluster {
 
     pub(super) fn forget_project(&mut self, name: &ProjectName) -> Applied {
         let project = self.projects.get(name).ok_or_else(|| Rejected::NoSuchProject(name.clone()))?;
-        let allocs = self.by_workload.keys().any(|workload| workload.project == *name);
+        let allocs = self.by_workload.keys().any(|workload| workload.project == *name)
+            || self.waiting_spawns().any(|spawn| spawn.workload.project == *name);
         let deploys = self.deploys.values().any(|deploy| deploy.project == *name && deploy.outcome.is_none());
         if !project.services.is_empty() || allocs || deploys {
             return Err(Rejected::ProjectInUse(name.clone()));
@@ -184,6 +185,7 @@ impl Cluster {
     /// Drops the texts of versions that nothing names any more.
     pub(crate) fn sweep_runnables(&mut self) {
         let mut used: BTreeSet<_> = self.allocs.values().map(|alloc| alloc.version.hash).collect();
+        used.extend(self.waiting_spawns().map(|spawn| spawn.hash));
         for project in self.projects.values() {
             used.extend(project.services.values().map(|service| service.version.hash));
             used.extend(project.tasks.values().map(|task| task.hash));

@@ -5,6 +5,7 @@ mod allocs;
 mod deploys;
 mod nodes;
 mod secrets;
+mod spawns;
 mod steps;
 
 use mill_model::limits;
@@ -77,6 +78,10 @@ impl Cluster {
             }
             Command::DeleteRegistry { host } => self.delete_registry(&host),
             Command::RotateCa { certificate, cross, until } => self.rotate_ca(certificate, cross, until),
+            Command::SpawnTask { id, project, spec, by } => {
+                self.spawn_task(id, spawns::Wanted { project, spec, by }, touched)
+            }
+            Command::KillTask(id) => self.kill_task(&id),
             Command::Witness => Ok(Done::Plain),
             // An entry has one author: `apply` took it off.
             Command::Audited { command, .. } => self.run(*command, touched),

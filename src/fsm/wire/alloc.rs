@@ -46,6 +46,7 @@ impl Wire for StopReason {
             StopReason::RolledBack => pb::StopReason::RolledBack,
             StopReason::Surplus => pb::StopReason::Surplus,
             StopReason::Removed => pb::StopReason::Removed,
+            StopReason::Killed => pb::StopReason::Killed,
         }
     }
 }
@@ -56,6 +57,7 @@ pub(super) fn stop_reason(reason: pb::StopReason) -> Result<StopReason, Malforme
         pb::StopReason::RolledBack => StopReason::RolledBack,
         pb::StopReason::Surplus => StopReason::Surplus,
         pb::StopReason::Removed => StopReason::Removed,
+        pb::StopReason::Killed => StopReason::Killed,
         pb::StopReason::Unspecified => return Err("stop reason"),
     })
 }

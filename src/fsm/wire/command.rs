@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mill_model::{DeployId, NodeId, TokenId};
+use mill_model::{AllocId, DeployId, NodeId, ProjectName, TaskSpec, TokenId};
 use mill_protos::v1 as pb;
 use pb::entry::Command as Kind;
 use prost::Message as _;
@@ -61,13 +61,9 @@ impl Wire for Command {
             }
             Command::RegisterNode(facts) => Kind::RegisterNode(pb::RegisterNode { node: Some(facts.wire()) }),
             Command::BeginDeploy { project, kind, target, replace, by } => {
-                Kind::BeginDeploy(pb::BeginDeploy {
-                    project: project.to_string(),
-                    kind: Some(kind.wire()),
-                    target: Some(target.wire()),
-                    replace: *replace,
-                    by: by.clone(),
-                })
+                let (project, by) = (project.to_string(), by.clone());
+                let (kind, target) = (Some(kind.wire()), Some(target.wire()));
+                Kind::BeginDeploy(pb::BeginDeploy { project, kind, target, replace: *replace, by })
             }
             Command::CancelDeploy { deploy, outcome } => {
                 Kind::CancelDeploy(pb::CancelDeploy { deploy: deploy.0, outcome: outcome.wire().into() })
@@ -93,11 +89,10 @@ impl Wire for Command {
             Command::ForgetProject(project) => {
                 Kind::ForgetProject(pb::ForgetProject { project: project.to_string() })
             }
-            Command::SetSecret { secret, sealed, by } => Kind::SetSecret(pb::SetSecret {
-                secret: secret.to_string(),
-                sealed: sealed.clone(),
-                by: by.clone(),
-            }),
+            Command::SetSecret { secret, sealed, by } => {
+                let (secret, by) = (secret.to_string(), by.clone());
+                Kind::SetSecret(pb::SetSecret { secret, sealed: sealed.clone(), by })
+            }
             Command::DeleteSecret { secret, by } => {
                 Kind::DeleteSecret(pb::DeleteSecret { secret: secret.to_string(), by: by.clone() })
             }
@@ -115,16 +110,24 @@ impl Wire for Command {
             Command::DeleteRegistry { host } => {
                 Kind::DeleteRegistry(pb::DeleteRegistry { host: host.to_string() })
             }
-            Command::RotateCa { certificate, cross, until } => Kind::RotateCa(pb::RotateCa {
-                certificate: certificate.clone(),
-                cross: cross.clone(),
-                until_ms: until.0,
-            }),
+            Command::RotateCa { certificate, cross, until } => {
+                let (certificate, cross) = (certificate.clone(), cross.clone());
+                Kind::RotateCa(pb::RotateCa { certificate, cross, until_ms: until.0 })
+            }
             Command::Witness => Kind::Witness(pb::Witness {}),
+            Command::SpawnTask { id, project, spec, by } => {
+                Kind::SpawnTask(spawn_task(id, project, spec, by))
+            }
+            Command::KillTask(id) => Kind::KillTask(pb::KillTask { id: id.to_string() }),
             // Its author stands beside it in the entry.
             Command::Audited { command, .. } => command.wire(),
         }
     }
+}
+
+fn spawn_task(id: &AllocId, project: &ProjectName, spec: &TaskSpec, by: &str) -> pb::SpawnTask {
+    let (id, project) = (id.to_string(), project.to_string());
+    pb::SpawnTask { id, project, spec: Some(spec.wire()), by: by.to_owned() }
 }
 
 fn command(kind: Kind) -> Result<Command, Malformed> {
@@ -177,10 +180,21 @@ fn command(kind: Kind) -> Result<Command, Malformed> {
             by: message.by,
         },
         Kind::Witness(pb::Witness {}) => Command::Witness,
+        Kind::SpawnTask(message) => spawned(message)?,
+        Kind::KillTask(message) => Command::KillTask(text(&message.id, "alloc id")?),
         Kind::RotateCa(pb::RotateCa { certificate, cross, until_ms }) => {
             Command::RotateCa { certificate, cross, until: time(until_ms) }
         }
         Kind::DeleteRegistry(message) => Command::DeleteRegistry { host: text(&message.host, "registry")? },
+    })
+}
+
+fn spawned(message: pb::SpawnTask) -> Result<Command, Malformed> {
+    Ok(Command::SpawnTask {
+        id: text(&message.id, "alloc id")?,
+        project: text(&message.project, "project name")?,
+        spec: Arc::new(spec::task(required(message.spec, "task")?)?),
+        by: message.by,
     })
 }
 

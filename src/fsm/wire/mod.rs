@@ -9,6 +9,7 @@ mod event;
 pub(crate) mod hash;
 mod read;
 mod secret;
+mod spawn;
 mod spec;
 mod state;
 

@@ -13,7 +13,7 @@ use super::alloc::alloc;
 use super::deploy::{by_name, deploy, past, service, task};
 use super::event::event;
 use super::read::{Malformed, each, hash, required, text, time};
-use super::{secret, spec};
+use super::{secret, spawn, spec};
 use crate::alloc::Alloc;
 use crate::cluster::{Cluster, Runnable};
 use crate::node::Node;
@@ -42,6 +42,7 @@ pub(crate) fn to_snapshot(cluster: &Cluster) -> pb::Snapshot {
         ca_certificate: cluster.ca_certificate.clone(),
         secrets: cluster.secrets.iter().map(secret::to_message).collect(),
         access: Some(access::wire(cluster)),
+        spawns: cluster.spawns.values().map(|spawn| spawn.wire()).collect(),
     }
 }
 
@@ -62,6 +63,7 @@ pub(crate) fn from_snapshot(message: pb::Snapshot) -> Result<Cluster, Malformed>
         events: each(message.events, event)?.into_iter().collect(),
         runnables,
         secrets: each(message.secrets, secret::read)?.into_iter().collect(),
+        spawns: each(message.spawns, spawn::read)?.into_iter().map(|s| (s.id.clone(), Arc::new(s))).collect(),
         ..Cluster::default()
     };
     access::read(required(message.access, "access")?, &mut cluster)?;

@@ -1,6 +1,7 @@
 //! API values and a screen for tests: one small cluster in which things go right and wrong.
 
 mod access;
+mod tasks;
 
 use mill_api::actors::{Actor, ActorError, ActorStatus, Actors, Busy};
 use mill_api::allocs::{Alloc, WorkloadKind};
@@ -26,6 +27,7 @@ use mill_model::{
 
 use super::ui::{Terminal, Ui};
 pub(crate) use access::{audit, certificates, created_token, registries, tokens, whoami};
+pub(crate) use tasks::tasks;
 
 /// 2026-11-21T12:00:00Z
 pub(crate) const NOW: Timestamp = Timestamp(1_795_262_400_000);

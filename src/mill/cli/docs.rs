@@ -12,6 +12,7 @@ use mill_api::doctor::{Finding, Report};
 use mill_api::paths::{Access, ROUTES};
 use mill_api::progress::{Outcome, Progress, Step};
 use mill_api::secrets::{Rolled, SecretSet};
+use mill_api::tasks::SpawnRequest;
 use mill_api::tokens::CreateToken;
 use mill_api::{ApiError, Code};
 use mill_model::{Projects, Role, RoleName};
@@ -89,6 +90,7 @@ fn shapes() -> Vec<(&'static str, Value)> {
         ],
     };
     let mut shapes = access_shapes();
+    shapes.extend(task_shapes());
     shapes.extend(secret_shapes());
     shapes.extend([
         ("DeployRequest", value(serde_json::to_value(deploy))),
@@ -138,6 +140,23 @@ fn secret_shapes() -> Vec<(&'static str, Value)> {
         ("SecretHistory", value(serde_json::to_value(canned::secret_history()))),
         ("Value", json!({ "text": "correct horse" })),
         ("Rolled", value(serde_json::to_value(rolled))),
+    ]
+}
+
+/// Those about tasks.
+fn task_shapes() -> Vec<(&'static str, Value)> {
+    let value = |value: serde_json::Result<Value>| value.unwrap();
+    let spawn = SpawnRequest {
+        project: "shop".parse().ok(),
+        task: "migrate".parse().ok(),
+        command: Some(vec!["--to".into(), "v2".into()]),
+        env: [("PGPASSWORD".to_owned(), "${secret(db.password)}".to_owned())].into(),
+        timeout: Some("10m".into()),
+        ..SpawnRequest::default()
+    };
+    vec![
+        ("SpawnRequest", value(serde_json::to_value(spawn))),
+        ("Task", value(serde_json::to_value(canned::tasks().remove(1)))),
     ]
 }
 
@@ -310,7 +329,8 @@ fn all_commands_of_this_version_are_there() {
     names.sort_unstable();
     assert_eq!(
         names.join(" "),
-        "actors allocs cert clean completions context daemon deploy dev doctor events exec history init inspect login \
-         logout logs nodes plan plane registry restart rollback scale secret services status token undeploy why"
+        "actors allocs cert clean completions context daemon deploy dev doctor events exec history init inspect kill \
+         login logout logs nodes plan plane ps registry restart rollback run scale secret services spawn status token \
+         undeploy why"
     );
 }

@@ -34,7 +34,9 @@ Exit codes:
   4    the cluster refused: token, conflict, no such thing
   130  interrupted; what was begun goes on
 
-`mill exec` ends as its program did: 126 and 127 as in a shell, 128 + n for signal n.";
+`mill exec`, `mill run` and `mill spawn --wait` end as their program did: 126 and 127 as in a shell,
+128 + n for signal n. The latter two end with 124 when it ran out of time, 137 when it ran out of memory,
+143 when it was killed, and with 125 whatever else fails, so that the program's codes are its own.";
 
 impl Exit {
     /// The number that the process ends with.

@@ -7,6 +7,7 @@
 
 mod actors;
 mod allocs;
+mod attach;
 mod cert;
 mod clean;
 mod completions;
@@ -24,17 +25,21 @@ mod hidden;
 mod history;
 mod init;
 mod inspect;
+mod kill;
 mod login;
 mod logs;
 mod nodes;
+mod ps;
 mod reach;
 mod registry;
 mod restart;
 mod rollback;
+mod run;
 mod scale;
 mod secret;
 mod services;
 mod source;
+mod spawn;
 mod status;
 mod token;
 mod undeploy;
@@ -98,10 +103,16 @@ enum Command {
     #[command(alias = "secrets")]
     Secret(Box<secret::SecretArgs>),
 
+    Run(Box<run::RunArgs>),
+    Spawn(Box<spawn::SpawnArgs>),
+    #[command(alias = "tasks")]
+    Ps(ps::PsArgs),
+    Kill(kill::KillArgs),
+
     Status(status::StatusArgs),
     #[command(alias = "service-list", alias = "ls")]
     Services(services::ServicesArgs),
-    #[command(alias = "ps", alias = "pods")]
+    #[command(alias = "pods")]
     Allocs(allocs::AllocsArgs),
     Nodes(nodes::NodesArgs),
     #[command(alias = "describe", alias = "show")]
@@ -137,7 +148,7 @@ enum Command {
 
 /// What was typed, as far as the command line itself can't do it.
 pub(crate) enum Invocation {
-    /// A command that asks a cluster, or looks at this machine: [`run`] does it.
+    /// A command that asks a cluster, or looks at this machine: [`run()`] does it.
     Client(Client),
     /// The daemon.
     Daemon(Box<NodeConfig>),
@@ -149,7 +160,7 @@ pub(crate) enum Invocation {
     Over(Exit),
 }
 
-/// A command for [`run`].
+/// A command for [`run()`].
 pub(crate) struct Client(Command);
 
 /// Reads the command line. What is wrong with it is said here.
@@ -254,6 +265,10 @@ async fn run_on(ui: &mut ui::Ui<'_>, command: &Command) -> Result<(), CliError> 
         Command::Restart(args) => restart::run(ui, api, args).await,
         Command::Undeploy(args) => undeploy::run(ui, api, args).await,
         Command::Secret(args) => secret::run(ui, api, args).await,
+        Command::Run(args) => run::run(ui, api, args).await,
+        Command::Spawn(args) => spawn::run(ui, api, args).await,
+        Command::Ps(args) => ps::run(ui, api, args).await,
+        Command::Kill(args) => kill::run(ui, api, args).await,
         Command::Status(args) => status::run(ui, api, args).await,
         Command::Services(args) => services::run(ui, api, args).await,
         Command::Allocs(args) => allocs::run(ui, api, args).await,
@@ -297,6 +312,10 @@ impl Command {
             Self::Restart(args) => &args.reach,
             Self::Undeploy(args) => &args.reach,
             Self::Secret(args) => args.reach(),
+            Self::Run(args) => &args.reach,
+            Self::Spawn(args) => &args.reach,
+            Self::Ps(args) => &args.reach,
+            Self::Kill(args) => &args.reach,
             Self::Status(args) => &args.reach,
             Self::Services(args) => &args.reach,
             Self::Allocs(args) => &args.reach,

@@ -69,6 +69,9 @@ fn answer(method: &str, path: &str) -> Response {
         ("GET", "/v1/nodes") => json(&canned::nodes()),
         ("GET", "/v1/services") => json(&canned::services()),
         ("GET", "/v1/allocs") => json(&canned::allocs()),
+        ("GET", "/v1/tasks") => json(&canned::tasks()),
+        ("POST", "/v1/tasks") => json(&canned::tasks().remove(0)),
+        ("POST", "/v1/tasks/import-7k2f/kill") => json(&canned::tasks().remove(0)),
         ("GET", "/v1/projects") => json(&[canned::project()]),
         ("GET", "/v1/projects/shop/history") => json(&canned::history()),
         ("GET", "/v1/projects/shop/services/web/why") => json(&canned::why()),
@@ -113,6 +116,25 @@ fn stream<T: Serialize>(items: &[T]) -> Response {
 }
 
 #[tokio::test]
+async fn each_command_about_tasks_asks_what_it_should() {
+    let cluster = Cluster::new();
+    for (line, asked) in [
+        ("ps --project shop", vec!["GET /v1/tasks?all=true&project=shop"]),
+        ("kill import-7k2f", vec!["POST /v1/tasks/import-7k2f/kill {}"]),
+        (
+            "run -d --name x -p shop -e A=${secret(b)} alpine",
+            vec![
+                r#"POST /v1/tasks {"project":"shop","name":"x","image":"docker.io/library/alpine:latest","env":{"A":"${secret(b)}"}}"#,
+            ],
+        ),
+    ] {
+        let (was, printed, result) = cluster.run(line).await;
+        assert!(result.is_ok() && !printed.is_empty(), "{line}: {result:?}");
+        assert_eq!(was, asked, "{line}");
+    }
+}
+
+#[tokio::test]
 async fn each_command_asks_what_it_should() {
     let cluster = Cluster::new();
     let services = "GET /v1/services";
@@ -124,7 +146,7 @@ async fn each_command_asks_what_it_should() {
         ("nodes", vec!["GET /v1/nodes"]),
         ("services --project shop", vec![services]),
         ("allocs", vec!["GET /v1/allocs?all=false"]),
-        ("ps web --all", vec![services, "GET /v1/allocs?all=true&project=shop&service=web"]),
+        ("pods web --all", vec![services, "GET /v1/allocs?all=true&project=shop&service=web"]),
         ("history shop", vec![projects, "GET /v1/projects/shop/history"]),
         ("why we", vec![services, "GET /v1/projects/shop/services/web/why"]),
         ("events --since-id 3", vec!["GET /v1/events?follow=false&since_id=3"]),
@@ -351,7 +373,7 @@ fn words_that_are_not_ours_are_answered_with_ours() {
         ("statsu --json", "there is no `mill statsu`", "did you mean `mill status`?"),
         ("deploi -f x", "there is no `mill deploi`", "did you mean `mill deploy`?"),
         ("lgos", "there is no `mill lgos`", "did you mean `mill logs`?"),
-        ("pss", "there is no `mill pss`", "did you mean `mill allocs`?"),
+        ("pss", "there is no `mill pss`", "did you mean `mill ps`?"),
         ("frobnicate", "there is no `mill frobnicate`", "`mill --help` lists"),
         ("mill status", "there is no `mill mill`", "`mill --help` lists"),
     ] {

@@ -36,16 +36,13 @@ impl Word {
 const LIST: &str = "`mill --help` lists what there is";
 
 /// Commands that later versions have (product.md §8).
-const LATER: [&str; 25] = [
+const LATER: [&str; 22] = [
     "join",
     "leave",
     "upgrade",
     "recover",
     "backup",
     "project",
-    "run",
-    "spawn",
-    "kill",
     "top",
     "port-forward",
     "volume",
@@ -125,6 +122,10 @@ pub(crate) fn slip_of(typed: &str, program: &Command) -> Word {
     let names = |command: &Command| -> Vec<String> {
         std::iter::once(command.get_name()).chain(command.get_all_aliases()).map(str::to_owned).collect()
     };
+    // Said twice; it is near `kill`, and nobody should be led there.
+    if typed == program.get_name() {
+        return Word::Slip(vec![]);
+    }
     let near = closest(typed, program.get_subcommands().flat_map(names));
     let mut ours: Vec<String> = near
         .iter()

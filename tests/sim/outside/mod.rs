@@ -5,6 +5,7 @@ pub(crate) mod keeper;
 pub(crate) mod program;
 pub(crate) mod records;
 pub(crate) mod runtime;
+mod spawner;
 pub(crate) mod user;
 
 pub(crate) use program::Kind;

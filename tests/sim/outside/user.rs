@@ -14,6 +14,7 @@ use mill_model::{
 
 use super::Kind;
 use super::keeper::has_secrets;
+use super::spawner::has_tasks;
 use crate::daemon::raft::Proposer;
 use crate::dice::Dice;
 use crate::world::{Event, Go, World};
@@ -32,6 +33,8 @@ pub(crate) struct User {
     bad: u64,
     /// Whether it has secrets.
     pub(super) secrets: bool,
+    /// Whether it has tasks run.
+    pub(super) tasks: bool,
 }
 
 impl User {
@@ -41,11 +44,18 @@ impl User {
             Some(ProjectSpec { name: name(format!("p{index}"))?, services: vec![], tasks: vec![] })
         };
         let projects = (0..dice.between(1, PROJECTS as u64)).filter_map(named).collect();
-        Self { capacity, projects, images: 0, bad: dice.below(60), secrets: has_secrets(seed) }
+        Self {
+            capacity,
+            projects,
+            images: 0,
+            bad: dice.below(60),
+            secrets: has_secrets(seed),
+            tasks: has_tasks(seed),
+        }
     }
 }
 
-fn name<N: TryFrom<String>>(text: String) -> Option<N> {
+pub(super) fn name<N: TryFrom<String>>(text: String) -> Option<N> {
     N::try_from(text).ok()
 }
 
@@ -72,6 +82,10 @@ impl World {
         }
         if self.user.secrets && self.dice.percent(60) {
             let command = self.keeps_secrets(&cluster, &project);
+            return command.map_or(Ok(()), |command| self.propose(command, Proposer::User));
+        }
+        if self.user.tasks && self.dice.percent(50) {
+            let command = self.has_something_run(&cluster, project);
             return command.map_or(Ok(()), |command| self.propose(command, Proposer::User));
         }
         let command = match self.dice.below(100) {
@@ -213,7 +227,7 @@ impl World {
     }
 
     /// A new image, and what is in it.
-    fn image(&mut self, task: bool) -> Option<ImageRef> {
+    pub(super) fn image(&mut self, task: bool) -> Option<ImageRef> {
         self.user.images += 1;
         let number = self.user.images;
         let bad = self.dice.percent(self.user.bad);

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use mill_control::leader::explain;
+use mill_control::leader::{explain, explain_spawn};
 use mill_drivers::disk::Crash;
 use mill_fsm::Cluster;
 use mill_model::{AllocId, DeployId, Phase, ProjectName, Timestamp, Workload};
@@ -86,6 +86,13 @@ impl World {
         }
         if !daemon.pulls.is_empty() {
             return Some("a pull is under way".to_owned());
+        }
+        if let Some(task) = cluster.allocs.values().find(|alloc| alloc.is_task && alloc.is_live()) {
+            return Some(format!("task {} is {}", task.id, task.status.phase));
+        }
+        let fits = |spawn: &&std::sync::Arc<mill_fsm::Spawn>| explain_spawn(cluster, spawn).is_none();
+        if let Some(task) = cluster.waiting_spawns().find(fits) {
+            return Some(format!("task {} waits, and fits", task.id));
         }
         self.missing(cluster).or_else(|| self.extra(cluster)).or_else(|| self.disagreement(cluster))
     }

@@ -30,6 +30,13 @@ impl World {
                 ));
             }
             let before = self.seen.insert(alloc.id.clone(), (status.incarnation, over));
+            if alloc.is_task {
+                let ends = over && before.is_none_or(|(_, was_over)| !was_over);
+                let late = status.last_end.as_ref().and_then(|end| end.failure.as_ref());
+                self.tally.spawned += u64::from(before.is_none() && alloc.deploy == mill_fsm::NO_DEPLOY);
+                self.tally.killed += u64::from(ends && alloc.stop == Some(mill_fsm::StopReason::Killed));
+                self.tally.timed_out += u64::from(ends && late == Some(&mill_model::Failure::TimedOut));
+            }
             let Some((incarnation, was_over)) = before else { continue };
             if status.incarnation < incarnation || (was_over && !over) {
                 return broken(format!("{} was .{incarnation} (over: {was_over}), now {status:?}", alloc.id));
