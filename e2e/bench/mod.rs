@@ -17,6 +17,7 @@ mod footprint;
 mod peers;
 mod sockets;
 mod start;
+mod tasks;
 mod writes;
 
 use crate::harness::{Machine, World};
@@ -29,6 +30,7 @@ pub const BENCHES: &[Story] = &[
     Story { name: "bench_fifty", pace: Pace::Brisk, tell: Tell::Node(footprint::fifty_and_a_hundred) },
     Story { name: "bench_writes", pace: Pace::Brisk, tell: Tell::Node(writes::through_the_api) },
     Story { name: "bench_sockets", pace: Pace::Brisk, tell: Tell::Node(sockets::bind_and_connect) },
+    Story { name: "bench_tasks", pace: Pace::Brisk, tell: Tell::Node(tasks::spawned) },
     Story { name: "bench_start", pace: Pace::Brisk, tell: Tell::Node(start::to_ready) },
 ];
 

@@ -26,6 +26,7 @@ mod secrets;
 mod seen;
 mod stolen;
 mod systemd;
+mod tasks;
 mod unmodified;
 
 /// Something that Mill does for its users, from end to end.
@@ -75,6 +76,7 @@ pub const STORIES: &[Story] = &[
     checks::CHECKS,
     day::DAY,
     exec::EXEC,
+    tasks::TASKS,
     init::INIT,
     access::ROLES,
     stolen::STOLEN,
