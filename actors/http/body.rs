@@ -47,8 +47,17 @@ impl<T: DeserializeOwned, B: Backend> FromRequest<Server<B>> for Private<T> {
 }
 
 async fn whole<B: Backend>(request: Request, server: &Server<B>) -> Result<Bytes, Refusal> {
+    collect(request.into_body(), server).await
+}
+
+/// All of a body, within bounds of length and time.
+pub(super) async fn collect<B: Backend, T>(body: T, server: &Server<B>) -> Result<Bytes, Refusal>
+where
+    T: hyper::body::Body,
+    T::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
     let deadline = server.tempo.api_body_deadline;
-    let body = Limited::new(request.into_body(), API_REQUEST_BYTES_MAX).collect();
+    let body = Limited::new(body, API_REQUEST_BYTES_MAX).collect();
     match tokio::time::timeout(deadline, body).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large().into()),

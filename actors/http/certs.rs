@@ -66,8 +66,10 @@ pub(super) async fn rotate<B: Backend>(
         Ok(Trust::Pinned(_)) | Err(_) => return Err(unreadable(&"the new CA's certificate is none").into()),
     };
     let command = Command::RotateCa { certificate: certificate.clone(), cross, until };
+    let rotated = RotatedCa { fingerprint: fingerprint.to_string(), previous_until: until };
+    let caller = caller.answering(&rotated);
     server.write(&caller, command, |cluster, _| cluster.ca_certificate == certificate).await?;
-    Ok(Json(RotatedCa { fingerprint: fingerprint.to_string(), previous_until: until }))
+    Ok(Json(rotated))
 }
 
 fn unreadable(error: &dyn std::fmt::Display) -> ApiError {

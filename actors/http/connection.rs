@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::backend::Backend;
 use super::gate::{self, Origin};
+use super::once::{self, Keyed};
 use super::refusal::Refusal;
 use super::server::Server;
 
@@ -105,9 +106,14 @@ async fn answer<B: Backend>(
     request: Request<Incoming>,
 ) -> Response {
     let (mut parts, body) = request.into_parts();
-    let caller = match gate::admit(&server, origin, &parts) {
+    let mut caller = match gate::admit(&server, origin, &parts) {
         Ok(caller) => caller,
         Err(refused) => return Refusal(refused).into_response(),
+    };
+    let body = match once::look(&server, &mut caller, &parts, body).await {
+        Ok(Keyed::New(body)) => body,
+        Ok(Keyed::Done(answer)) => return answer,
+        Err(refused) => return refused.into_response(),
     };
     parts.extensions.insert(caller.clone());
     let (method, path) = (parts.method.clone(), parts.uri.path().to_owned());

@@ -11,7 +11,7 @@ use http::request::Parts;
 use mill_api::paths::{self, Access, Route};
 use mill_api::token::TokenKind;
 use mill_api::{ApiError, Code, Token};
-use mill_fsm::{Author, Cluster, Command};
+use mill_fsm::{Author, Cluster, Command, Once};
 use mill_model::{ProjectName, Role, Timestamp, TokenId};
 use mill_rpc::v1::introspect_server;
 use tokio::time::Instant;
@@ -43,6 +43,8 @@ pub(super) struct Caller {
     /// When that ends.
     pub(super) expires_at: Option<Timestamp>,
     origin: Origin,
+    /// How its write is told from another of the same.
+    pub(super) once: Option<Once>,
     /// Method and path.
     what: String,
 }
@@ -55,12 +57,17 @@ impl Caller {
             Origin::Remote(address) => address.to_string(),
         };
         let author = Author { token: self.name.clone(), from, what: self.what.clone() };
-        Command::Audited { author, command: Box::new(command) }
+        Command::Audited { author, once: self.once.clone(), command: Box::new(command) }
     }
 
     /// The same, with more to be said of what it asks for.
     pub(super) fn doing(&self, what: &str) -> Self {
         Self { what: cut(&format!("{}: {what}", self.what)), ..self.clone() }
+    }
+
+    /// Its token; `None`: it needs none.
+    pub(super) const fn token(&self) -> Option<TokenId> {
+        self.token
     }
 
     /// Whether it came over the node's own socket.
@@ -139,6 +146,7 @@ pub(super) fn admit<B: Backend>(
             token: None,
             expires_at: None,
             origin,
+            once: None,
             what: what(method, path),
         },
         Origin::Remote(address) => {
@@ -193,6 +201,7 @@ fn identify<B: Backend>(
         token: Some(token.id),
         expires_at: token.expires_at,
         origin: Origin::Remote(address),
+        once: None,
         what: what(request.method.as_str(), request.uri.path()),
     })
 }

@@ -24,6 +24,7 @@ mod guard;
 mod images;
 mod listen;
 mod local;
+mod once;
 mod present;
 mod reads;
 mod refusal;

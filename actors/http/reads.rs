@@ -26,6 +26,11 @@ use super::streams::logs::tail;
 /// An answer, or why there is none.
 pub(super) type Answer<T> = Result<Json<T>, Refusal>;
 
+/// What this API is.
+pub(super) async fn openapi() -> Json<serde_json::Value> {
+    Json(mill_api::openapi::document())
+}
+
 pub(super) async fn status<B: Backend>(State(server): State<Server<B>>, Seen(cluster): Seen) -> Json<Status> {
     Json(present::status::status(
         &server.view(&cluster),

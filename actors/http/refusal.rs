@@ -124,6 +124,13 @@ fn rejected_write(rejected: &Rejected) -> ApiError {
         | Rejected::NotATask(_)
         | Rejected::Replica(_)
         | Rejected::NoSuchTask(_) => about_task(rejected),
+        Rejected::KeyReused => ApiError::new(Code::Conflict, said)
+            .because(
+                "a key stands for one request, for a day: to do it again, or something else, takes another",
+            )
+            .hint(
+                "nothing was changed; give each request a new random key, and the same to a repetition of it",
+            ),
         Rejected::NoCapacity { .. } => plain(Code::Unplaceable, "`mill nodes` shows what is free"),
         Rejected::TokenNameTaken(_)
         | Rejected::TokenExists
@@ -285,6 +292,7 @@ mod tests {
             (Rejected::CaRetiring(mill_model::Timestamp(1)), Code::Conflict),
             (Rejected::TooManyRegistries, Code::Conflict),
             (Rejected::NoSuchRegistry("r.test".parse().unwrap()), Code::NotFound),
+            (Rejected::KeyReused, Code::Conflict),
             (Rejected::Invariant(Broken::Index), Code::Crashed),
         ]
     }

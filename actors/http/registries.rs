@@ -43,17 +43,24 @@ pub(super) async fn set<B: Backend>(
             .because(error.to_string())
             .hint("is `keys/cluster.key` in the node's data directory as Mill wrote it?")
     })?;
-    let command =
-        Command::SetRegistry { host: host.clone(), user, sealed: sealed.clone(), by: caller.name.clone() };
-    let is_there = |cluster: &mill_fsm::Cluster, _| {
+    let command = Command::SetRegistry {
+        host: host.clone(),
+        user: user.clone(),
+        sealed: sealed.clone(),
+        by: caller.name.clone(),
+    };
+    let is_there = |cluster: &mill_fsm::Cluster, _: &mill_fsm::Done| {
         cluster.registries.get(&host).is_some_and(|login| login.sealed == sealed)
     };
-    let (cluster, _) = server.write(&caller, command, is_there).await?;
-    let login = cluster.registries.get(&host).ok_or_else(|| {
-        ApiError::new(Code::Conflict, "the credentials were set, and forgotten at once")
+    // Sealed anew each time: only this text can tell it to who asks again.
+    let told = RegistryInfo { host: host.clone(), user, set_at: server.now(), set_by: caller.name.clone() };
+    let (cluster, _) = server.write(&caller.answering(&told), command, is_there).await?;
+    match cluster.registries.contains_key(&host) {
+        true => Ok(Json(told)),
+        false => Err(ApiError::new(Code::Conflict, "the credentials were set, and forgotten at once")
             .hint("`mill registry list`")
-    })?;
-    Ok(Json(info(&host, login)))
+            .into()),
+    }
 }
 
 /// What HTTP's basic authentication can carry (RFC 7617 §2).
@@ -85,6 +92,7 @@ pub(super) async fn forget<B: Backend>(
     Named(host): Named<RegistryHost>,
 ) -> Answer<Nothing> {
     let command = Command::DeleteRegistry { host: host.clone() };
+    let caller = caller.answering(&Nothing {});
     server.write(&caller, command, |cluster, _| !cluster.registries.contains_key(&host)).await?;
     Ok(Json(Nothing {}))
 }

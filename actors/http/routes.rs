@@ -21,6 +21,7 @@ pub(super) fn router<B: Backend>(server: Server<B>) -> Router {
     Router::new()
         // For programs that speak gRPC to the plane as well.
         .route_service(&format!("/{}/{{*call}}", introspect_server::SERVICE_NAME), introspect)
+        .route(paths::OPENAPI, get(reads::openapi))
         .route(paths::STATUS, get(reads::status))
         .route(paths::NODES, get(reads::nodes))
         .route(paths::SERVICES, get(reads::services))
@@ -74,7 +75,8 @@ pub(super) fn router<B: Backend>(server: Server<B>) -> Router {
 }
 
 /// Where something is that has no name in it.
-const PLAIN: [&str; 22] = [
+const PLAIN: [&str; 23] = [
+    paths::OPENAPI,
     paths::STATUS,
     paths::NODES,
     paths::SERVICES,

@@ -11,6 +11,7 @@ use axum::extract::{Extension, FromRequestParts, State};
 use axum::response::{IntoResponse, Response};
 use http::header::CACHE_CONTROL;
 use http::request::Parts;
+use mill_api::deploys::Deploy;
 use mill_api::plan::Warning;
 use mill_api::secrets::{
     Rolled, Secret, SecretHistory, SecretSet, SecretUse, SetRequest, Value, ValueQuery, Version,
@@ -24,7 +25,7 @@ use mill_secrets::{Shelf, ValueError};
 use super::backend::Backend;
 use super::body::{Asked, Named, Private};
 use super::gate::{Caller, Seen};
-use super::present::deploys::by;
+use super::present::deploys::{self, by};
 use super::reads::Answer;
 use super::refusal::{Refusal, not_proposed};
 use super::server::Server;
@@ -133,7 +134,7 @@ pub(super) async fn delete<B: Backend>(
 ) -> Answer<Secret> {
     let secret = describe(&before, &id, &uses(&before)).ok_or_else(|| none(&before, &id))?;
     let command = Command::DeleteSecret { secret: id.clone(), by: caller.name.clone() };
-    server.propose(&caller, command).await?;
+    server.propose(&caller.answering(&secret), command).await?;
     server.reaches(|cluster| cluster.secret(&id).is_none()).await;
     Ok(Json(secret))
 }
@@ -151,6 +152,11 @@ pub(super) async fn roll<B: Backend>(
     let shelf = shelf(&cluster);
     let mut rolled = Rolled { deploys: vec![], refused: vec![] };
     for project in cluster.projects.values().filter(|project| id.scope.is_open_to(&project.name)) {
+        let caller = caller.for_part(project.name.as_str());
+        if let Some(deploy) = rolled_before(&server, &caller) {
+            rolled.deploys.push(deploy);
+            continue;
+        }
         let mut target = project.spec();
         if mill_secrets::users(&target, &id, &shelf).is_empty() {
             continue;
@@ -166,12 +172,19 @@ pub(super) async fn roll<B: Backend>(
         }
         let kind = DeployKind::Roll { secret: id.clone() };
         let wanted = Wanted { kind, target: Arc::new(target), replace: false };
-        match begin(&server, caller.clone(), wanted).await {
+        match begin(&server, caller, wanted).await {
             Ok(deploy) => rolled.deploys.push(deploy),
             Err(error) => rolled.refused.push(error),
         }
     }
     Ok(Json(rolled))
+}
+
+/// The deploy that the same request has begun before.
+fn rolled_before<B: Backend>(server: &Server<B>, caller: &Caller) -> Option<Deploy> {
+    let cluster = server.cluster();
+    let Done::Deploy(id) = &cluster.done_before(caller.once.as_ref()?).ok()??.done else { return None };
+    cluster.deploys.get(id).map(|deploy| deploys::deploy(&cluster, deploy))
 }
 
 /// Who uses which secret: by what configs name, and by what runs.

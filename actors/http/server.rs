@@ -131,11 +131,11 @@ impl<B: Backend> Inner<B> {
         &self,
         caller: &Caller,
         command: Command,
-        is_there: impl Fn(&Cluster, Done) -> bool + Send,
+        is_there: impl Fn(&Cluster, &Done) -> bool + Send,
     ) -> Result<(Arc<Cluster>, Done), ApiError> {
         let done = self.propose(caller, command).await?;
         let mut published = self.published.cluster.subscribe();
-        let there = published.wait_for(|cluster| is_there(cluster, done));
+        let there = published.wait_for(|cluster| is_there(cluster, &done));
         match tokio::time::timeout(self.tempo.write_deadline, there).await {
             Ok(Ok(cluster)) => Ok((Arc::clone(&cluster), done)),
             Ok(Err(_)) | Err(_) => Err(ApiError::new(Code::Deadline, "it was done and can't be read yet")

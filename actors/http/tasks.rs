@@ -8,7 +8,7 @@ use mill_api::names::{Known, Target};
 use mill_api::tasks::{DEFAULT_PROJECT, SpawnRequest, Task, TaskQuery};
 use mill_api::{ApiError, Code};
 use mill_config::{Complaints, Inline};
-use mill_fsm::{Cluster, Command};
+use mill_fsm::{Cluster, Command, Done};
 use mill_model::limits::NAME_LENGTH_MAX;
 use mill_model::{AllocId, ImageRef, ProjectName, ProjectSpec, TaskSpec, Workload, WorkloadName};
 
@@ -52,9 +52,18 @@ pub(super) async fn spawn<B: Backend>(
     let spec = prepare(&server, &cluster, (&project, base), &request).await?;
     let id = draw(&server, &cluster, &spec.name)?;
     let (spec, by) = (Arc::new(spec), caller.name.clone());
-    let command = Command::SpawnTask { id: id.clone(), project, spec, by };
-    let is_there = |cluster: &Cluster, _| cluster.spawns.contains_key(&id);
-    let (cluster, _) = server.write(&caller.doing(id.as_str()), command, is_there).await?;
+    let command = Command::SpawnTask { id, project, spec, by };
+    let is_there = |cluster: &Cluster, done: &Done| match done {
+        Done::Task(id) => cluster.spawns.contains_key(id),
+        _ => true,
+    };
+    let (cluster, done) = server.write(&caller, command, is_there).await?;
+    // Of two that came at once with one key, the second is told the first one's task.
+    let Done::Task(id) = done else {
+        return Err(ApiError::new(Code::Crashed, "the task was taken and has no id")
+            .hint("`mill ps` shows it; this is a defect of Mill: please report it")
+            .into());
+    };
     Ok(Json(shown(&server, &cluster, &id)?))
 }
 
@@ -107,7 +116,11 @@ fn no_such_task(name: &str) -> ApiError {
         .hint("`mill ps --all` lists the tasks")
 }
 
-fn shown<B: Backend>(server: &Server<B>, cluster: &Cluster, id: &AllocId) -> Result<Task, ApiError> {
+pub(super) fn shown<B: Backend>(
+    server: &Server<B>,
+    cluster: &Cluster,
+    id: &AllocId,
+) -> Result<Task, ApiError> {
     tasks::task(&server.view(cluster), id).ok_or_else(|| no_such_task(id.as_str()))
 }
 

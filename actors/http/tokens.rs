@@ -9,7 +9,7 @@ use mill_api::token::{SECRET_BYTES, TokenKind};
 use mill_api::tokens::{CreateToken, CreatedToken, TokenInfo, Whoami, role};
 use mill_api::trust::{Fingerprint, Trust};
 use mill_api::{ApiError, Code, Token};
-use mill_fsm::{Cluster, Command, NewToken};
+use mill_fsm::{Cluster, Command, Done, NewToken};
 use mill_model::limits::{DURATION_MAX, TOKEN_PROJECTS_MAX};
 use mill_model::{RoleName, Timestamp, TokenId, TokenName};
 
@@ -94,7 +94,7 @@ pub(super) async fn create<B: Backend>(
     let token = Token::new(TokenKind::Api, secret, Fingerprint::of(&ca));
     let new = NewToken { name, role, hash: token.secret_hash(), expires_at, by: caller.name.clone() };
     let hash = new.hash;
-    let is_there = |cluster: &Cluster, _| cluster.tokens.contains_key(&hash);
+    let is_there = |cluster: &Cluster, _: &Done| cluster.tokens.contains_key(&hash);
     let (cluster, _) = server.write(&caller, Command::CreateToken(new), is_there).await?;
     let made = cluster.tokens.get(&hash).ok_or_else(|| {
         ApiError::new(Code::Conflict, "the token was made, and revoked before it could be shown")
@@ -154,6 +154,7 @@ pub(super) async fn revoke<B: Backend>(
     // Who is root on a node can make another; from afar nobody could.
     let even_last_admin = caller.is_local();
     let command = Command::RevokeToken { token: token.id, even_last_admin };
+    let caller = caller.answering(&revoked);
     server.write(&caller, command, |cluster, _| by_id(cluster, revoked.id).is_none()).await?;
     Ok(Json(revoked))
 }

@@ -1,10 +1,11 @@
 //! `GET /v1/actors`, `POST /v1/actors/restart`: both trees of a node.
 
 use mill_model::{NodeName, Timestamp};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Both trees of a node.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Actors {
     /// Which node.
     pub node: NodeName,
@@ -19,7 +20,7 @@ pub struct Actors {
 }
 
 /// An actor and those below it.
-#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Actor {
     /// Where it is: `daemon/agent/allocs/web-7k2f`.
     pub path: String,
@@ -54,7 +55,7 @@ pub struct Actor {
 }
 
 /// What an actor does.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ActorStatus {
     /// It isn't ready yet.
@@ -84,7 +85,7 @@ impl ActorStatus {
 }
 
 /// A crash.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ActorError {
     /// What it said.
     pub text: String,
@@ -93,7 +94,7 @@ pub struct ActorError {
 }
 
 /// A message that takes long.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Busy {
     /// Its name.
     pub message: String,
@@ -102,7 +103,7 @@ pub struct Busy {
 }
 
 /// `POST /v1/actors/restart`
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RestartActor {
     /// Which: a path as [`Actor::path`] has it.

@@ -5,13 +5,14 @@ use std::net::IpAddr;
 use mill_model::ports::MappedPort;
 use mill_model::{AllocId, DeployId, Ended, Incarnation, NodeName, Phase, ProjectName, SpecHash, Timestamp};
 use mill_model::{Workload, WorkloadName};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::nodes::Usage;
 use crate::pulling::Pulling;
 
 /// Which allocs to list. Empty: all that live.
-#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AllocQuery {
     /// Only of this project.
     #[serde(default)]
@@ -25,7 +26,7 @@ pub struct AllocQuery {
 }
 
 /// One placed instance of a service or task.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Alloc {
     /// Its id.
     pub id: AllocId,
@@ -69,7 +70,7 @@ pub struct Alloc {
 }
 
 /// What runs for ever and what runs to its end.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum WorkloadKind {
     /// Long-running and replicated.

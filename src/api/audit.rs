@@ -1,10 +1,11 @@
 //! `GET /v1/audit?follow=&since_id=`: what was done, on whose word. A list, or with `follow` a stream.
 
 use mill_model::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A write that was done. Refused ones are in the log of the node that refused them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AuditRecord {
     /// Counts up over the cluster; also the stream's event id.
     pub id: u64,

@@ -1,10 +1,11 @@
 //! `GET /v1/certs`: the certificates that the node that answers shows.
 
 use mill_model::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A certificate.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Certificate {
     /// Whose it is.
     pub of: Owner,
@@ -20,7 +21,7 @@ pub struct Certificate {
 }
 
 /// The cluster shall have another CA.
-#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RotateCa {
     /// How long the one before is still trusted; absent: thirty days; 0: not at all.
@@ -29,7 +30,7 @@ pub struct RotateCa {
 }
 
 /// The cluster has another CA.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RotatedCa {
     /// Its fingerprint: what tokens carry that are made from now on.
     pub fingerprint: String,
@@ -38,7 +39,7 @@ pub struct RotatedCa {
 }
 
 /// Whose a certificate is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Owner {
     /// The cluster's CA.

@@ -5,12 +5,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use mill_model::{NodeName, Timestamp};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::token::Token;
 
 /// How the daemon of this machine is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Daemon {
     /// Whether it belongs to a cluster.
     pub state: DaemonState,
@@ -33,7 +34,7 @@ pub struct Daemon {
 }
 
 /// Whether a daemon belongs to a cluster.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DaemonState {
     /// To none: it waits for `init`.
@@ -46,7 +47,7 @@ pub enum DaemonState {
 }
 
 /// `POST /v1/init`: a new cluster with this node in it. Answered when the node is a member.
-#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct InitRequest {
     /// What to call the node; `None`: as its daemon was told, else the machine's name.
@@ -58,7 +59,7 @@ pub struct InitRequest {
 }
 
 /// A new cluster. The tokens are shown once: the cluster keeps only their hashes.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Initialized {
     /// The node's name.
     pub node: NodeName,

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use mill_model::{DeployId, ImageRef, ProjectName, SecretId, Timestamp, WorkloadName};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::plan::Warning;
 
 /// A config to plan or deploy: the file itself, so that the server's complaints point into it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DeployRequest {
     /// Text of the config file, at most [`mill_model::limits::CONFIG_BYTES_MAX`].
@@ -26,7 +27,7 @@ pub struct DeployRequest {
 }
 
 /// `POST /v1/projects/{p}/rollback`
-#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RollbackRequest {
     /// To the config of this deploy; `None`: of the last one before the current that succeeded.
@@ -35,7 +36,7 @@ pub struct RollbackRequest {
 }
 
 /// `POST /v1/projects/{p}/services/{s}/scale`
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ScaleRequest {
     /// Replicas wanted, at most [`mill_model::limits::REPLICAS_MAX`].
@@ -47,7 +48,7 @@ pub struct ScaleRequest {
 /// A request that finds everything as it asks for begins no deploy: its answer is over already
 /// ([`DeployState::is_over`]), has the id of the deploy that brought the project there, and all its services are
 /// [`ServiceOutcome::Unchanged`]. There is nothing to follow then: the progress of that id is the earlier deploy's.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Deploy {
     /// Its number, counted over the cluster: `#14`.
     pub id: DeployId,
@@ -76,7 +77,7 @@ pub struct Deploy {
 }
 
 /// A service or task within a deploy.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DeployService {
     /// Its name.
     pub name: WorkloadName,
@@ -85,7 +86,7 @@ pub struct DeployService {
 }
 
 /// What a deploy was asked to do.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Action {
     /// A config file.
@@ -117,7 +118,7 @@ pub enum Action {
 }
 
 /// How a deploy stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DeployState {
     /// Another deploy of the project is at work.
@@ -157,7 +158,7 @@ impl DeployState {
 }
 
 /// How far a deploy is with one service or task.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum ServiceOutcome {
     /// Not begun.

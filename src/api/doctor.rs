@@ -1,10 +1,11 @@
 //! `GET /v1/doctor`: what a node finds wrong with its machine.
 
 use mill_model::NodeName;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What a node, or the CLI without one, found.
-#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Report {
     /// Which node; `None`: a machine without a daemon.
     #[serde(default)]
@@ -21,7 +22,7 @@ impl Report {
 }
 
 /// One thing that was looked at.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Finding {
     /// What: `containerd`, `cgroups`.
     pub check: String,
@@ -52,7 +53,7 @@ impl Finding {
 }
 
 /// How grave a finding is.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Level {
     /// Well.

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use http::StatusCode;
 use mill_config::Complaint;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// The body of every answer that isn't a success.
-#[derive(Debug, Clone, PartialEq, Eq, Error, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Error, Serialize, Deserialize, JsonSchema)]
 #[error("{message}")]
 pub struct ApiError {
     /// For programs.
@@ -69,7 +70,7 @@ impl ApiError {
 }
 
 /// Why a call was refused, for programs. Each has one HTTP status.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Code {
     /// The request makes no sense.

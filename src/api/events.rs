@@ -1,10 +1,11 @@
 //! `GET /v1/events?follow=&since_id=`: what happened in the cluster. A list, or with `follow` a stream.
 
 use mill_model::{AllocId, DeployId, NodeName, ProjectName, Timestamp, WorkloadName};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Which events to send.
-#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct EventQuery {
     /// Go on with new ones as they come.
     #[serde(default)]
@@ -15,7 +16,7 @@ pub struct EventQuery {
 }
 
 /// Something that happened.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Event {
     /// Counts up over the cluster; also the stream's event id.
     pub id: u64,

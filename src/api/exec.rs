@@ -15,6 +15,7 @@
 //! [`EXEC_WINDOW_BYTES`]: mill_model::limits::EXEC_WINDOW_BYTES
 
 use mill_model::AllocId;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::ApiError;
@@ -30,7 +31,7 @@ pub const OUTPUT: u8 = 1;
 pub const ERRORS: u8 = 2;
 
 /// What a client says.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum ExecAsk {
     /// First of all: what to run.
@@ -58,7 +59,7 @@ pub enum ExecAsk {
 }
 
 /// The size of a terminal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TerminalSize {
     /// Characters in a line.
     pub columns: u16,
@@ -67,7 +68,7 @@ pub struct TerminalSize {
 }
 
 /// What the server says.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum ExecTold {
     /// The program runs.

@@ -1,6 +1,7 @@
 //! `GET /v1/inspect/{anything}`: all that is known about one thing.
 
 use mill_model::{ProjectSpec, ServiceSpec, TaskSpec};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::allocs::Alloc;
@@ -11,7 +12,7 @@ use crate::projects::{HistoryEntry, Project};
 use crate::services::Service;
 
 /// All that is known about one thing.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Inspected {
     /// A machine.
@@ -56,7 +57,7 @@ pub enum Inspected {
 }
 
 /// The spec of a service or task.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum WorkloadSpec {
     /// Of a service.

@@ -30,6 +30,7 @@ pub mod inspect;
 pub mod logs;
 pub mod names;
 pub mod nodes;
+pub mod openapi;
 pub mod paths;
 pub mod plan;
 pub mod progress;

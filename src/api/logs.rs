@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use mill_model::time::human;
 use mill_model::{AllocId, Incarnation, Timestamp, Workload};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Which lines to send.
-#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LogQuery {
     /// A service, task or alloc, by any name that means one thing ([`crate::names`]).
     pub name: String,
@@ -22,6 +23,7 @@ pub struct LogQuery {
     pub n: Option<u64>,
     /// Only lines of this last stretch of time.
     #[serde(default, with = "since", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
     pub since: Option<Duration>,
     /// The incarnation before the current one, instead of the current one.
     #[serde(default)]
@@ -35,7 +37,7 @@ pub struct LogQuery {
 }
 
 /// Where a program wrote a line.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LogStream {
     /// Standard output.
@@ -46,7 +48,7 @@ pub enum LogStream {
 }
 
 /// A line that a program wrote.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LogLine {
     /// When it was read.
     pub at: Timestamp,

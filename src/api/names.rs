@@ -8,6 +8,7 @@ use std::fmt;
 
 use mill_model::limits::NAME_LENGTH_MAX;
 use mill_model::{AllocId, DeployId, NodeName, ProjectName, Workload};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -27,7 +28,7 @@ pub struct Known {
 }
 
 /// What a name means.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", content = "name", rename_all = "snake_case")]
 pub enum Target {
     /// A service or task.

@@ -3,10 +3,11 @@
 use std::net::IpAddr;
 
 use mill_model::{Bytes, Millicores, NodeId, NodeName, Resources, Timestamp};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A machine of the cluster.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Node {
     /// Its id, for ever.
     pub id: NodeId,
@@ -34,7 +35,7 @@ pub struct Node {
 }
 
 /// Whether a node takes work.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum NodeState {
     /// It takes work.
@@ -61,7 +62,7 @@ impl NodeState {
 }
 
 /// What containers use at the moment, as the node last measured it.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Usage {
     /// Processor time per time.
     pub cpu: Millicores,

@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 
 use mill_model::{ProjectName, Role, RoleName};
 
+/// `GET` → [`crate::openapi::document`]
+pub const OPENAPI: &str = "/v1/openapi.json";
 /// `GET` → [`crate::status::Status`]
 pub const STATUS: &str = "/v1/status";
 /// `GET` → `[`[`crate::nodes::Node`]`]`
@@ -94,6 +96,10 @@ pub const REGISTRY: &str = "/v1/registries/{host}";
 pub const DAEMON: &str = "/v1/daemon";
 /// `POST` [`crate::daemon::InitRequest`] → [`crate::daemon::Initialized`]; local socket only
 pub const INIT: &str = "/v1/init";
+
+/// The header that tells one write from another of the same: a client repeats a write whose answer it lost with the same
+/// key, and it is done once.
+pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 /// A route as its readers know it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -205,6 +211,12 @@ impl Route {
         (self.method != "GET" && self.path != PLAN) || self.path == EXEC
     }
 
+    /// Whether a repeated one, told by its [`IDEMPOTENCY_KEY`], is done once. It goes through the cluster's log then: what
+    /// is about the machine alone isn't remembered.
+    pub fn is_done_once(&self) -> bool {
+        self.is_write() && !matches!(self.path, EXEC | INIT | ACTORS_RESTART)
+    }
+
     /// What `path` has in the places of this route's names, still percent-encoded; `None`: it is another's.
     pub fn names_in<'a>(&self, path: &'a str) -> Option<Vec<(&'static str, &'a str)>> {
         let (mut route, mut path) = (self.path.split('/'), path.split('/'));
@@ -226,7 +238,8 @@ impl Route {
 }
 
 /// Every route.
-pub const ROUTES: [Route; 50] = [
+pub const ROUTES: [Route; 51] = [
+    get(OPENAPI, "every route, shape and refusal, as OpenAPI 3.1 says it", "a document"),
     get(STATUS, "the cluster on one page", "Status"),
     get(NODES, "the nodes", "list of Node"),
     get(SERVICES, "services and tasks", "list of Service"),

@@ -1,12 +1,13 @@
 //! `POST /v1/plan`: what a deploy would do. Nothing is changed.
 
 use mill_model::{DeployId, ImageRef, NodeName, ProjectName, WorkloadName};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::allocs::WorkloadKind;
 
 /// What a deploy would do.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Plan {
     /// Whose.
     pub project: ProjectName,
@@ -36,7 +37,7 @@ impl Plan {
 }
 
 /// What a deploy would do to one service or task.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PlannedService {
     /// Its name.
     pub name: WorkloadName,
@@ -59,7 +60,7 @@ pub struct PlannedService {
 }
 
 /// A kind of change.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Change {
     /// It is new.
@@ -96,7 +97,7 @@ pub enum Change {
 }
 
 /// A field that is different.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FieldChange {
     /// Which, as the config calls it: `image`, `env DATABASE_URL`, `health interval`.
     pub field: String,
@@ -109,7 +110,7 @@ pub struct FieldChange {
 }
 
 /// Replicas on a node.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Placement {
     /// Where.
     pub node: NodeName,
@@ -118,7 +119,7 @@ pub struct Placement {
 }
 
 /// What should be known before a deploy.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Warning {
     /// What will happen.
     pub message: String,
@@ -128,7 +129,7 @@ pub struct Warning {
 }
 
 /// Why something can't be placed or done.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Refusal {
     /// In a sentence.
     pub reason: String,
@@ -141,7 +142,7 @@ pub struct Refusal {
 }
 
 /// Why one node can't take something.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NodeRefusal {
     /// Which.
     pub node: NodeName,

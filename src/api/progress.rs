@@ -10,13 +10,14 @@
 //! each service stands instead, all under the id of the newest event, and then what happens.
 
 use mill_model::{AllocId, DeployId, Failure, NodeName, Timestamp, WorkloadName};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::plan::NodeRefusal;
 use crate::pulling::Pulling;
 
 /// Something that happened in a deploy.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Progress {
     /// Grows within the deploy; also the stream's event id.
     pub id: u64,
@@ -34,7 +35,7 @@ pub struct Progress {
 }
 
 /// What happened. In brackets: to what.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "step", rename_all = "snake_case")]
 pub enum Step {
     /// (deploy) Another deploy of the project has to end first.
@@ -160,7 +161,7 @@ pub enum Step {
 }
 
 /// How a deploy ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Outcome {
     /// Everything is as asked for.
@@ -180,7 +181,7 @@ pub enum Outcome {
 }
 
 /// A service that a deploy left on its old version.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FailedService {
     /// Its name.
     pub name: WorkloadName,

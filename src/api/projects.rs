@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use mill_model::{DeployId, ImageRef, ProjectName, Timestamp, WorkloadName};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::deploys::{Action, DeployState};
 
 /// What one config file describes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Project {
     /// Its name.
     pub name: ProjectName,
@@ -28,7 +29,7 @@ pub struct Project {
 }
 
 /// A past or running deploy in a project's history, newest first.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HistoryEntry {
     /// Its number.
     pub id: DeployId,

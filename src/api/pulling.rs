@@ -4,10 +4,11 @@ use std::fmt;
 
 use mill_model::Digest;
 use mill_model::text::transfer;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How far a node is with fetching an image. Bytes are those that go over the network: compressed ones.
-#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Pulling {
     /// Bytes there so far.
     pub bytes_done: u64,
@@ -22,7 +23,7 @@ pub struct Pulling {
 }
 
 /// How far a layer is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Layer {
     /// Of its compressed bytes.
     pub digest: Digest,

@@ -3,10 +3,11 @@
 use std::fmt;
 
 use mill_model::{RegistryHost, Timestamp};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A registry that the cluster has credentials for. The password is never given out again.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RegistryInfo {
     /// Its host, with a port if need be.
     pub host: RegistryHost,
@@ -19,7 +20,7 @@ pub struct RegistryInfo {
 }
 
 /// Credentials for a registry.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SetRegistry {
     /// Its host, with a port if need be.

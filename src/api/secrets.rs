@@ -1,8 +1,10 @@
 //! `/v1/secrets` and `/v1/projects/{project}/secrets`: secrets. No answer holds a value but that of `…/value`.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use mill_model::{DeployId, Hidden, SecretId, Timestamp, Workload};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::Zeroize as _;
 
@@ -11,7 +13,7 @@ use crate::error::ApiError;
 use crate::plan::Warning;
 
 /// A secret: its name in the cluster, never its value.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Secret {
     /// `NAME` of a shared one, `PROJECT/NAME`.
     pub secret: SecretId,
@@ -28,7 +30,7 @@ pub struct Secret {
 }
 
 /// A service or task that uses a secret.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SecretUse {
     /// Which.
     #[serde(flatten)]
@@ -39,7 +41,7 @@ pub struct SecretUse {
 }
 
 /// `PUT`: a new value.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SetRequest {
     /// The value.
@@ -47,7 +49,7 @@ pub struct SetRequest {
 }
 
 /// What a `PUT` has done.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SecretSet {
     /// The secret as it is now, with those who use it.
     pub secret: Secret,
@@ -57,7 +59,7 @@ pub struct SecretSet {
 }
 
 /// A secret with its versions.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SecretHistory {
     /// The secret.
     pub secret: Secret,
@@ -66,7 +68,7 @@ pub struct SecretHistory {
 }
 
 /// One version of a secret.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Version {
     /// Its number.
     pub version: u32,
@@ -84,7 +86,7 @@ pub struct Version {
 }
 
 /// `GET …/value?version=`
-#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ValueQuery {
     /// Which version; `None`: the newest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -92,7 +94,7 @@ pub struct ValueQuery {
 }
 
 /// `POST …/roll`: a deploy for each project that uses the secret.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Rolled {
     /// Those that were begun.
     pub deploys: Vec<Deploy>,
@@ -155,6 +157,25 @@ impl<'de> Deserialize<'de> for Value {
             }
         };
         Ok(Self(Hidden::new(bytes)))
+    }
+}
+
+impl JsonSchema for Value {
+    fn schema_name() -> Cow<'static, str> {
+        Cow::Borrowed("Value")
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let of = |field: &str, of: &str| {
+            json_schema!({
+                "type": "object", "description": of, "properties": { (field): { "type": "string" } },
+                "required": [field], "additionalProperties": false
+            })
+        };
+        json_schema!({
+            "description": "A secret's value.",
+            "oneOf": [of("text", "It is text."), of("base64", "It is other bytes: RFC 4648, with padding.")]
+        })
     }
 }
 

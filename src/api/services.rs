@@ -3,13 +3,14 @@
 use std::net::SocketAddr;
 
 use mill_model::{DeployId, ImageRef, SpecHash, Timestamp, Workload};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::allocs::WorkloadKind;
 use crate::nodes::Usage;
 
 /// A service or task with what runs of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Service {
     /// Its name and project.
     #[serde(flatten)]
@@ -45,7 +46,7 @@ pub struct Service {
 }
 
 /// Where one replica's port is reached.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Endpoint {
     /// The declared port's name, else its number.
     pub port: String,
@@ -54,7 +55,7 @@ pub struct Endpoint {
 }
 
 /// How a service or task is.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ServiceState {
     /// As many healthy replicas as wanted.

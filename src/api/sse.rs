@@ -1,11 +1,14 @@
 //! Server-sent events (WHATWG HTML §9.2), as far as Mill uses them: both ends.
 //!
-//! An event is `id`, maybe `event`, and one JSON `data`. Three names have a meaning: none (an item), [`END`] (the
-//! stream is complete: what stops without it was cut) and [`ERROR`] (an [`crate::ApiError`]; the stream ends).
-//! Comments keep the connection alive.
+//! An event is `id`, maybe `event`, and one JSON `data`. Four names have a meaning: none (an item), [`END`] (the
+//! stream is complete: what stops without it was cut), [`ERROR`] (an [`crate::ApiError`]; the stream ends) and [`RESET`]
+//! (where the client wanted to go on is forgotten; the stream goes on). Comments keep the connection alive.
+//!
+//! Ids are made of what outlives a daemon: numbers that the replicated state counts, moments and lines of kept logs.
 
 use bytes::Bytes;
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// The content type of a stream.
@@ -16,6 +19,28 @@ pub const LAST_EVENT_ID: &str = "last-event-id";
 pub const END: &str = "end";
 /// Name of the event that ends a stream with an error.
 pub const ERROR: &str = "error";
+
+/// Name of the event that says what the stream can't tell any more: a [`Reset`].
+pub const RESET: &str = "reset";
+
+/// Where a client wanted to go on is forgotten: something is missing in between.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Reset {
+    /// The id that it named; what came after it is forgotten, at least in part.
+    pub after: String,
+    /// The id of the first thing that is still there, which comes next; absent: there is none yet, or what comes next
+    /// tells how things stand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+    /// What is missing, in a sentence.
+    pub message: String,
+}
+
+/// Says that something is missing. It has no id: what the client knows stays what it knows.
+pub fn reset(reset: &Reset) -> Bytes {
+    let data = serde_json::to_string(reset).unwrap_or_default();
+    Bytes::from(format!("event: {RESET}\ndata: {data}\n\n"))
+}
 
 /// One item, as bytes for the wire.
 ///

@@ -1,6 +1,7 @@
 //! `GET /v1/status`: the cluster on one page.
 
 use mill_model::NodeName;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::deploys::Deploy;
@@ -8,7 +9,7 @@ use crate::nodes::Node;
 use crate::services::Service;
 
 /// The cluster on one page.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
     /// The node that answers.
     pub node: NodeName,

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use mill_model::{
     AllocId, DeployId, ImageRef, NodeName, Phase, ProjectName, Timestamp, Workload, WorkloadName,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::plan::NodeRefusal;
@@ -15,7 +16,7 @@ use crate::pulling::Pulling;
 pub const DEFAULT_PROJECT: &str = "default";
 
 /// Which tasks to list.
-#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TaskQuery {
     /// Only of this project.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -30,7 +31,7 @@ pub struct TaskQuery {
 
 /// What to run: `task`, with what is to be different, or `image`. Texts are as a config has them: `${secret(NAME)}` is
 /// filled in, `$$` is a dollar.
-#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SpawnRequest {
     /// Whose it is; `default` if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -71,7 +72,7 @@ pub struct SpawnRequest {
 }
 
 /// A task that was asked for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Task {
     /// Its id: an alloc's as soon as it has a place.
     pub id: AllocId,
@@ -120,7 +121,7 @@ pub struct Task {
 }
 
 /// How a task is.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TaskState {
     /// For a place, its image, its start.

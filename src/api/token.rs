@@ -3,9 +3,11 @@
 //! A token carries the fingerprint of the cluster's CA, so that whoever has it can tell the cluster from an
 //! impostor at the first connection. Only the hash of the secret is ever stored by the cluster.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
@@ -129,6 +131,20 @@ pub(crate) fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
         *byte = u8::from_str_radix(text.get(index * 2..index * 2 + 2)?, 16).ok()?;
     }
     Some(bytes)
+}
+
+impl JsonSchema for Token {
+    fn schema_name() -> Cow<'static, str> {
+        Cow::Borrowed("Token")
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "description": "A token: `mill_t_SECRET_CA`, or `mill_j_SECRET_CA` for machines that join.",
+            "pattern": "^mill_[tj]_[0-9a-f]{40}_[0-9a-f]{64}$"
+        })
+    }
 }
 
 #[cfg(test)]

@@ -5,13 +5,14 @@ use std::fmt;
 use std::net::IpAddr;
 
 use mill_model::{ProjectName, Projects, Role, RoleName, Timestamp, TokenId, TokenName};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::token::Token;
 use crate::trust::Fingerprint;
 
 /// A token, without what proves it: that is shown once, when it is made.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TokenInfo {
     /// Its number. Never given again.
     pub id: TokenId,
@@ -37,7 +38,7 @@ pub struct TokenInfo {
 }
 
 /// When a token was last used.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LastUsed {
     /// When.
     pub at: Timestamp,
@@ -46,7 +47,7 @@ pub struct LastUsed {
 }
 
 /// A token to be made.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateToken {
     /// What it may do.
@@ -63,7 +64,7 @@ pub struct CreateToken {
 }
 
 /// A new token. Shown once: the cluster keeps only its hash.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CreatedToken {
     /// The token itself.
     pub token: Token,
@@ -79,7 +80,7 @@ impl fmt::Debug for CreatedToken {
 }
 
 /// Who asks, as the cluster sees it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Whoami {
     /// The token's name, or `local`.
     pub name: String,

@@ -9,6 +9,7 @@
 //! Machines change their addresses and are reached through tunnels and forwarded ports; what matters is whose they
 //! are. Node certificates may name addresses as well, for other clients.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
@@ -179,5 +181,19 @@ impl ServerCertVerifier for PinnedCa {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+impl JsonSchema for Fingerprint {
+    fn schema_name() -> Cow<'static, str> {
+        Cow::Borrowed("Fingerprint")
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "description": "The SHA-256 of a certificate.",
+            "pattern": "^[0-9a-f]{64}$"
+        })
     }
 }

@@ -1,6 +1,7 @@
 //! `GET /v1/projects/{p}/services/{s}/why`: why a service isn't as wanted.
 
 use mill_model::{AllocId, Timestamp};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::allocs::Alloc;
@@ -8,7 +9,7 @@ use crate::plan::NodeRefusal;
 use crate::services::Service;
 
 /// Why a service is as it is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Why {
     /// It.
     pub service: Service,
@@ -19,7 +20,7 @@ pub struct Why {
 }
 
 /// One thing that keeps a service from being as wanted.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Reason {
     /// What is wrong, in a sentence.
     pub what: String,

@@ -1,5 +1,6 @@
 //! Places in a config file: byte spans while reading, lines and columns for people.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Bytes `start..end` of the text.
@@ -40,7 +41,8 @@ impl<T> Spanned<T> {
 }
 
 /// Where something is in its file, for people and for tools.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "ComplaintPlace")]
 pub struct Place {
     /// First byte, counted from 0.
     pub start: usize,

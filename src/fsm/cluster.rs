@@ -16,6 +16,7 @@ use crate::event::Event;
 use crate::index::{Allocs, Instances, OnNode};
 use crate::level::LEVEL;
 use crate::node::Node;
+use crate::once::DoneOnce;
 use crate::project::Project;
 use crate::secret::Secret;
 use crate::spawn::Spawn;
@@ -47,6 +48,8 @@ pub struct Cluster {
     pub tokens: OrdMap<[u8; 32], Token>,
     /// What was done last on somebody's word, oldest first.
     pub audit: Vector<AuditRecord>,
+    /// What was done last under keys that somebody gave, oldest first.
+    pub once: Vector<DoneOnce>,
     /// How the cluster is known to registries.
     pub registries: OrdMap<RegistryHost, RegistryLogin>,
     /// What happened last, oldest first.
@@ -103,6 +106,7 @@ impl Default for Cluster {
             deploys: OrdMap::new(),
             tokens: OrdMap::new(),
             audit: Vector::new(),
+            once: Vector::new(),
             registries: OrdMap::new(),
             events: Vector::new(),
             runnables: OrdMap::new(),
@@ -148,9 +152,19 @@ impl Cluster {
     }
 
     /// The first event that isn't forgotten.
-    pub(crate) fn oldest_event(&self) -> u64 {
+    pub fn oldest_event(&self) -> u64 {
         let first = || self.events.front().map_or(self.next_event, |event| event.id);
         self.oldest_event.unwrap_or_else(first)
+    }
+
+    /// The number that the next event will have.
+    pub const fn next_event(&self) -> u64 {
+        self.next_event
+    }
+
+    /// The number that the next record of the audit log will have.
+    pub const fn next_audit(&self) -> u64 {
+        self.next_audit
     }
 
     /// Writes after the one numbered `after`, as far as they aren't forgotten.

@@ -11,6 +11,7 @@ use mill_model::{
 use crate::access::Author;
 use crate::alloc::{StopReason, Version};
 use crate::deploy::{DeployKind, Outcome, StepReason, StepState};
+use crate::once::Once;
 use crate::rejected::Rejected;
 
 /// One record of the replicated log.
@@ -160,6 +161,8 @@ pub enum Command {
     Audited {
         /// On whose.
         author: Author,
+        /// How it is told from another of the same; `None`: each time it is asked for it is done.
+        once: Option<Once>,
         /// What. Not another of these.
         command: Box<Command>,
     },
@@ -201,7 +204,7 @@ pub struct NewAlloc {
 pub type Applied = Result<Done, Rejected>;
 
 /// What a command made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Done {
     /// Nothing that has a name.
     Plain,
@@ -211,4 +214,6 @@ pub enum Done {
     SecretVersion(u32),
     /// A token.
     Token(TokenId),
+    /// A task, or the end of one.
+    Task(AllocId),
 }

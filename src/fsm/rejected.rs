@@ -148,6 +148,9 @@ pub enum Rejected {
     /// No credentials were given for it.
     #[error("there are no credentials for registry `{0}`")]
     NoSuchRegistry(RegistryHost),
+    /// The key was given for something else.
+    #[error("this idempotency key was used for another request")]
+    KeyReused,
     /// It would have broken an invariant: a bug, told by an alarm.
     #[error("the command would break an invariant")]
     Invariant(#[source] Broken),

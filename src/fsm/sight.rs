@@ -28,6 +28,7 @@ impl Cluster {
         let mut seen = self.as_ref().clone();
         seen.tokens.clear();
         seen.audit.clear();
+        seen.once.clear();
         seen.registries.clear();
         if role.only().is_some() {
             seen.keep_projects(&|project| role.sees(project));

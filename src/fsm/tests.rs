@@ -286,7 +286,7 @@ proptest! {
             let author = || Author { token: "ann".into(), from: "10.0.0.9".into(), what: "POST /v1/x".into() };
             let command = match dice & 512 {
                 0 => command,
-                _ => Command::Audited { author: author(), command: Box::new(command) },
+                _ => Command::Audited { author: author(), once: None, command: Box::new(command) },
             };
             let bytes = Entry { now: Timestamp(now), command: command.clone() }.encode();
             prop_assert_eq!(&Entry::decode(&bytes).unwrap().command, &command);
@@ -326,11 +326,18 @@ proptest! {
 fn an_entry_above_the_level_halts_applying() {
     use prost::Message as _;
     let mut cluster = bootstrapped();
-    let entry = mill_protos::v1::Entry { level: level::LEVEL + 1, now_ms: 5, command: None, author: None }
-        .encode_to_vec();
+    let entry = mill_protos::v1::Entry {
+        level: level::LEVEL + 1,
+        now_ms: 5,
+        command: None,
+        author: None,
+        once: None,
+    }
+    .encode_to_vec();
     assert_eq!(cluster.apply(&entry), Err(Halt::Level { needs: level::LEVEL + 1 }));
-    let unknown = mill_protos::v1::Entry { level: level::LEVEL, now_ms: 5, command: None, author: None }
-        .encode_to_vec();
+    let unknown =
+        mill_protos::v1::Entry { level: level::LEVEL, now_ms: 5, command: None, author: None, once: None }
+            .encode_to_vec();
     assert_eq!(cluster.apply(&unknown), Err(Halt::Malformed("command")));
 }
 

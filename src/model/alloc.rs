@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::names::{AllocId, Incarnation};
@@ -10,7 +11,9 @@ use crate::secret::Pin;
 use crate::time::Timestamp;
 
 /// Where an alloc is in its life.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// Decided, not yet begun on a node.
@@ -72,7 +75,7 @@ impl fmt::Display for Phase {
 }
 
 /// Why an incarnation ended or never began. The kind decides what Mill does; the detail is for people.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Failure {
     /// The program exited by itself.
@@ -172,7 +175,7 @@ impl fmt::Display for Failure {
 }
 
 /// The end of one incarnation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Ended {
     /// Which.
     pub incarnation: Incarnation,
@@ -183,7 +186,7 @@ pub struct Ended {
 }
 
 /// All that the owner of an alloc says about it. A later status replaces an earlier one whole.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AllocStatus {
     /// Which alloc.
     pub id: AllocId,

@@ -13,6 +13,7 @@ pub mod node;
 pub mod opened;
 pub mod ports;
 pub mod resources;
+mod schema;
 pub mod secret;
 pub mod spec;
 pub mod template;

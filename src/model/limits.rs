@@ -245,3 +245,16 @@ pub const API_CONNECTIONS_PER_SOURCE_MAX: usize = API_CONNECTIONS_MAX / 4;
 
 /// Refused writes that a node puts into its log per minute; what is beyond is counted.
 pub const REFUSED_WRITES_LOGGED_PER_MINUTE: u32 = 60;
+
+/// Writes with an idempotency key that the cluster remembers: a day of a busy team's, in half a megabyte.
+pub const ONCE_KEPT: usize = 2000;
+
+/// How long: a client that repeats a write later than this has forgotten it itself. Part of the replicated state's rules,
+/// so no [`crate::Tempo`].
+pub const ONCE_KEPT_FOR: std::time::Duration = std::time::Duration::from_hours(24);
+
+/// Bytes of an answer that is kept with such a write: one of a thing that is gone by then, a token of many projects.
+pub const ONCE_ANSWER_BYTES_MAX: usize = 4 << 10;
+
+/// Characters of an idempotency key: a few UUIDs.
+pub const IDEMPOTENCY_KEY_CHARS_MAX: usize = 128;

@@ -1,12 +1,13 @@
 //! Machines.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::names::{NodeId, NodeName};
 use crate::resources::Resources;
 
 /// What a node says of itself when it registers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NodeFacts {
     /// Its id, for ever.
     pub id: NodeId,

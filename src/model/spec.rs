@@ -6,6 +6,7 @@
 use std::num::NonZeroU16;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::image::ImageRef;
@@ -17,7 +18,7 @@ use crate::template::Template;
 use crate::time::human;
 
 /// A project: everything that one file describes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ProjectSpec {
     /// Its name.
     pub name: ProjectName,
@@ -28,7 +29,7 @@ pub struct ProjectSpec {
 }
 
 /// A long-running, replicated program.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ServiceSpec {
     /// Its name.
     pub name: WorkloadName,
@@ -49,7 +50,7 @@ pub struct ServiceSpec {
 }
 
 /// A program that runs to its end.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TaskSpec {
     /// Its name.
     pub name: WorkloadName,
@@ -57,6 +58,7 @@ pub struct TaskSpec {
     pub container: ContainerSpec,
     /// After this it is stopped and counts as failed.
     #[serde(with = "human")]
+    #[schemars(with = "String")]
     pub timeout: Duration,
     /// When it starts by itself: a cron expression.
     pub schedule: Option<String>,
@@ -65,7 +67,7 @@ pub struct TaskSpec {
 }
 
 /// What a container is made from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ContainerSpec {
     /// Its image; pinned to a digest by the deploy.
     pub image: ImageRef,
@@ -103,7 +105,7 @@ pub struct ContainerSpec {
 }
 
 /// An environment variable.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct EnvVar {
     /// Its name: no `=`, no NUL, not empty.
     pub name: String,
@@ -112,25 +114,28 @@ pub struct EnvVar {
 }
 
 /// How a service says that it is well.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HealthCheck {
     /// What is asked.
     pub probe: Probe,
     /// Time between two checks, from the start of one to the start of the next.
     #[serde(with = "human")]
+    #[schemars(with = "String")]
     pub interval: Duration,
     /// After this without an answer a check has failed.
     #[serde(with = "human")]
+    #[schemars(with = "String")]
     pub timeout: Duration,
     /// Failed checks in a row that make it unhealthy.
     pub retries: u32,
     /// After its start, failures for this long don't count.
     #[serde(with = "human")]
+    #[schemars(with = "String")]
     pub start_period: Duration,
 }
 
 /// A kind of health check.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Probe {
     /// GET, and 2xx or 3xx.
@@ -158,7 +163,7 @@ pub enum Probe {
 }
 
 /// A rule of the ingress.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Route {
     /// Host name, lower case; the first label may be `*`.
     pub host: String,
@@ -173,7 +178,7 @@ pub struct Route {
 }
 
 /// A directory of a container that isn't its image's.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct VolumeMount {
     /// Its name in the project.
     pub name: VolumeName,
@@ -186,7 +191,7 @@ pub struct VolumeMount {
 }
 
 /// Kinds of volumes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum VolumeKind {
     /// Outlives its allocs.
@@ -207,7 +212,7 @@ pub enum VolumeKind {
 }
 
 /// A secret as a file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SecretFile {
     /// The secret's name.
     pub name: String,
@@ -220,20 +225,22 @@ pub struct SecretFile {
 }
 
 /// How a container is asked to end.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Stop {
     /// A signal's name, `SIGQUIT`; `None`: the image's, else SIGTERM.
     pub signal: Option<String>,
     /// Time from the signal to SIGKILL.
     #[serde(with = "human")]
+    #[schemars(with = "String")]
     pub grace: Duration,
     /// Longest wait for open requests before the signal.
     #[serde(with = "human")]
+    #[schemars(with = "String")]
     pub drain: Duration,
 }
 
 /// How a new version replaces an old one.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Update {
     /// Replicas replaced at a time.
     pub parallel: u32,
@@ -241,11 +248,12 @@ pub struct Update {
     pub order: UpdateOrder,
     /// After this without an end the deploy of the service has failed.
     #[serde(with = "human")]
+    #[schemars(with = "String")]
     pub deadline: Duration,
 }
 
 /// Which goes first in an update.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum UpdateOrder {
     /// The new replica is healthy before the old one stops: no gap.
@@ -256,7 +264,7 @@ pub enum UpdateOrder {
 }
 
 /// A constraint or preference on nodes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Place {
     /// Only nodes whose label has this value.

@@ -2,12 +2,13 @@
 //!
 //! `src/config` reads and prints them, a node fills them in when it starts a container.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::names::{PortName, ProjectName, WorkloadName};
 
 /// A string, cut at its references. Empty means the empty string.
-#[derive(Debug, Default, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Template {
     /// Texts and references in order. Two texts are never neighbours, and no text is empty.
@@ -15,7 +16,7 @@ pub struct Template {
 }
 
 /// A piece of a [`Template`].
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Part {
     /// Plain text, dollars already single.
@@ -33,7 +34,7 @@ pub enum Part {
 }
 
 /// What is asked of another service.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct ServiceRef {
     /// Its project, if not the same: `${service.PROJECT/NAME.…}`.
     pub project: Option<ProjectName>,
@@ -44,7 +45,7 @@ pub struct ServiceRef {
 }
 
 /// A part of a service's address.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ServiceField {
     /// `HOST:PORT` of the first port.

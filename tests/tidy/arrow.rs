@@ -44,6 +44,7 @@ const PURE: &[&str] = &[
     "prost-types",
     "protobuf",
     "raft",
+    "schemars",
     "serde",
     "serde_json",
     "sha2",

@@ -23,7 +23,8 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt as _, stream};
 use http::HeaderMap;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use mill_api::{ApiError, sse};
+use mill_api::sse::Reset;
+use mill_api::{ApiError, Code, sse};
 use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -52,6 +53,12 @@ impl Out {
                 Err(Gone)
             }
         }
+    }
+
+    /// Says that what came after the id `after` is forgotten, and from where it goes on.
+    pub(super) async fn reset(&self, after: u64, next: Option<u64>, message: String) -> Result<(), Gone> {
+        let next = next.map(|next| next.to_string());
+        self.send(sse::reset(&Reset { after: after.to_string(), next, message })).await
     }
 
     /// Says that the stream is complete.
@@ -129,4 +136,44 @@ fn keep_alive(
 /// Where a client wants to go on.
 pub(super) fn last_event_id(headers: &HeaderMap) -> Option<&str> {
     headers.get(sse::LAST_EVENT_ID)?.to_str().ok().filter(|id| !id.is_empty())
+}
+
+/// The same, where ids are numbers.
+pub(super) fn last_number(headers: &HeaderMap) -> Result<Option<u64>, ApiError> {
+    let number = |id: &str| {
+        id.parse().map_err(|_| {
+            ApiError::new(Code::BadRequest, "there is no such place in this stream")
+                .because("`last-event-id` isn't an id of an earlier stream")
+                .hint("leave it out to begin anew")
+        })
+    };
+    last_event_id(headers).map(number).transpose()
+}
+
+/// A list that is kept for a while, whose items have numbers that count up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Kept {
+    /// The number of the first that is kept, or would be.
+    pub(super) first: u64,
+    /// The number that comes next.
+    pub(super) next: u64,
+}
+
+impl Kept {
+    /// Whether who knows all up to `after` misses some, or knows what never was; `None` for who knows nothing.
+    pub(super) fn lacks(self, after: u64) -> Option<String> {
+        match after {
+            0 => None,
+            _ if after.saturating_add(1) < self.first => Some(format!(
+                "what happened between {after} and {} is forgotten; it goes on from there",
+                self.first
+            )),
+            _ if after >= self.next => Some(format!(
+                "{after} is no number of this cluster, which has come to {}; it goes on from {}",
+                self.next.saturating_sub(1),
+                self.first
+            )),
+            _ => None,
+        }
+    }
 }

@@ -14,7 +14,7 @@ use mill_fsm::{Alloc, Cluster, Deploy, StepState};
 use mill_model::{AllocStatus, DeployId, Ended, Failure, NodeName, Phase, Workload, WorkloadName};
 use tokio::time::Instant;
 
-use super::{Gone, Out, answer, last_event_id};
+use super::{Gone, Out, answer, last_number};
 use crate::http::backend::Backend;
 use crate::http::body::Named;
 use crate::http::gate::{Caller, Seen};
@@ -33,7 +33,7 @@ pub(in crate::http) async fn stream<B: Backend>(
     if !cluster.deploys.contains_key(&id) {
         return Err(no_such_deploy(id).into());
     }
-    let last = last_event_id(&headers).and_then(|id| id.parse().ok()).unwrap_or_default();
+    let last = last_number(&headers)?.unwrap_or_default();
     let keeping = server.keeping(caller);
     Ok(answer(keeping, |out| {
         let (pulls, unplaced) = (BTreeMap::new(), BTreeMap::new());
@@ -97,7 +97,13 @@ impl<B: Backend> Watch<B> {
             Some(events) => {
                 events.into_iter().filter_map(|event| progress::told(cluster, deploy, event)).collect()
             }
-            None => progress::as_it_stands(cluster, deploy),
+            None => {
+                if self.last > 0 {
+                    let message = "some of what happened is forgotten; this is how it stands".to_owned();
+                    self.out.reset(self.last, None, message).await?;
+                }
+                progress::as_it_stands(cluster, deploy)
+            }
         };
         for mut progress in told {
             add_tail(&self.server, &mut progress).await;

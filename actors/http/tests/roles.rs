@@ -235,7 +235,9 @@ async fn every_role_is_held_to_the_table_at_every_route() {
 async fn a_deployer_of_one_project_reads_no_word_of_another() {
     let town = Town::new().await;
     let held = secret(22);
-    for route in ROUTES.iter().filter(|route| route.access == Access::See) {
+    // What describes the API knows no cluster; its examples have names of their own.
+    let tells = |route: &&Route| route.access == Access::See && route.path != paths::OPENAPI;
+    for route in ROUTES.iter().filter(tells) {
         let (path, body) = town.request(route, "shop");
         let (status, _, text) = town.ask(Some(&held), route.method, &path, &body).await;
         assert!(status.is_success(), "{path}: {status} {text}");

@@ -18,6 +18,7 @@ use super::error::{ClientError, Cut};
 use super::transport::{Sender, Transport};
 use crate::error::ApiError;
 use crate::exec::PROTOCOL;
+use crate::paths::IDEMPOTENCY_KEY;
 use crate::sse;
 
 /// What is asked.
@@ -27,6 +28,8 @@ pub(super) struct Request<'a> {
     pub path: &'a str,
     /// JSON.
     pub body: Option<Vec<u8>>,
+    /// What tells this write from another of the same.
+    pub once: Option<String>,
     /// Given for streams: where to go on, empty at first.
     pub last_event_id: Option<&'a str>,
 }
@@ -63,7 +66,7 @@ pub(super) async fn upgrade(
     path: &str,
 ) -> Result<Upgraded, ClientError> {
     let mut sender = transport.connect(tempo).await?;
-    let request = Request { method: Method::GET, path, body: None, last_event_id: None };
+    let request = Request { method: Method::GET, path, body: None, once: None, last_event_id: None };
     let mut request = encode(transport, &request)?;
     let key = generate_key();
     let invalid = |wrong: http::header::InvalidHeaderValue| ClientError::Request {
@@ -117,6 +120,9 @@ fn encode(transport: &Transport, request: &Request<'_>) -> Result<http::Request<
     }
     if request.body.is_some() {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    }
+    if let Some(key) = &request.once {
+        headers.insert(IDEMPOTENCY_KEY, value(key)?);
     }
     match request.last_event_id {
         None => drop(headers.insert(ACCEPT, HeaderValue::from_static("application/json"))),

@@ -1,7 +1,8 @@
 //! The client: one method per route, the same over the local socket and over TLS.
 //!
-//! Every call has a deadline, every answer a bound. A write is never sent twice: after a lost connection it isn't
-//! known whether it was done, and the error says so. Reads of streams go on by themselves where they were cut.
+//! Every call has a deadline, every answer a bound. A write that lost its connection is asked for again
+//! with the same idempotency key, so that it is done once; one that can't have a key isn't, and the error says that it
+//! isn't known whether it was done. Reads of streams go on by themselves where they were cut.
 
 mod access;
 mod address;
@@ -22,6 +23,8 @@ use http::Method;
 use mill_model::{DeployId, ProjectName, Tempo, Workload};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::time::{Instant, sleep};
+use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 
 pub use address::{Address, AddressError, DEFAULT_PORT};
 pub use error::{ClientError, Cut};
@@ -37,7 +40,7 @@ use crate::events::{Event, EventQuery};
 use crate::inspect::Inspected;
 use crate::logs::{LogLine, LogQuery};
 use crate::nodes::Node;
-use crate::paths::{self, fill, with_query};
+use crate::paths::{self, Route, fill, with_query};
 use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::projects::{HistoryEntry, Project};
@@ -48,6 +51,7 @@ use crate::token::Token;
 use crate::tokens::Whoami;
 use crate::trust::{Trust, TrustError};
 use crate::why::Why;
+use call::Request;
 use transport::Transport;
 
 /// A way to a cluster. Cheap to clone.
@@ -350,7 +354,40 @@ impl Api {
         body: &impl Serialize,
     ) -> Result<T, ClientError> {
         let body = serde_json::to_vec(body).map_err(|source| ClientError::Request { source })?;
-        self.call(method, path, Some(body), self.tempo.api_write_deadline).await
+        let after = self.tempo.api_write_deadline;
+        let route = paths::find(method.as_str(), path.split('?').next().unwrap_or_default());
+        if !route.is_some_and(Route::is_done_once) {
+            return self.call(method, path, Some(body), after).await;
+        }
+        self.repeated(Request {
+            method,
+            path,
+            body: Some(body),
+            once: Some(generate_key()),
+            last_event_id: None,
+        })
+        .await
+    }
+
+    /// Asks again when the connection was cut before the answer came, with the same key: it is done once.
+    async fn repeated<T: DeserializeOwned>(&self, request: Request<'_>) -> Result<T, ClientError> {
+        let begun = Instant::now();
+        let mut cuts = 0;
+        loop {
+            let error = match self.ask(&request, self.tempo.api_write_deadline).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            // Who never reached anybody hears so at once; a daemon that went while it answered comes back.
+            let was_cut = matches!(error, ClientError::Cut { .. });
+            if !(was_cut || cuts > 0 && error.is_transient())
+                || begun.elapsed() >= self.tempo.api_reconnect_for
+            {
+                return Err(error);
+            }
+            cuts += 1;
+            sleep(self.tempo.reconnect_delay(cuts)).await;
+        }
     }
 
     async fn call<T: DeserializeOwned>(
@@ -360,8 +397,15 @@ impl Api {
         body: Option<Vec<u8>>,
         deadline: Duration,
     ) -> Result<T, ClientError> {
-        let request = call::Request { method, path, body, last_event_id: None };
-        let answer = tokio::time::timeout(deadline, call::whole(&self.transport, &self.tempo, &request))
+        self.ask(&Request { method, path, body, once: None, last_event_id: None }, deadline).await
+    }
+
+    async fn ask<T: DeserializeOwned>(
+        &self,
+        request: &Request<'_>,
+        deadline: Duration,
+    ) -> Result<T, ClientError> {
+        let answer = tokio::time::timeout(deadline, call::whole(&self.transport, &self.tempo, request))
             .await
             .map_err(|_| ClientError::Deadline { endpoint: self.endpoint(), after: deadline })??;
         serde_json::from_slice(&answer)

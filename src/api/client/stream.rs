@@ -15,18 +15,20 @@ use super::call;
 use super::error::{ClientError, Cut};
 use super::transport::{Sender, Transport};
 use crate::error::ApiError;
-use crate::sse::{self, Reader};
+use crate::sse::{self, Reader, Reset};
 
 /// What comes out of a stream.
 #[derive(Debug)]
 pub enum Heard<T> {
     /// The next item.
     Item(T),
-    /// The connection was lost. The next call tries to get it back; nothing will be missing.
+    /// The connection was lost. The next call tries to get it back; what is missing then, the server says.
     Lost {
         /// Why.
         why: ClientError,
     },
+    /// Something is missing: the server has forgotten what came after the last item. What follows goes on later.
+    Reset(Reset),
     /// The stream is complete.
     End,
 }
@@ -135,6 +137,7 @@ impl<T: DeserializeOwned> Follow<T> {
                 self.open = None;
                 Err(ClientError::Refused(Box::new(error)))
             }
+            sse::RESET => Ok(Heard::Reset(serde_json::from_str(&event.data).map_err(garbled)?)),
             _ => {
                 let item = serde_json::from_str(&event.data).map_err(garbled)?;
                 self.lost = None;
@@ -168,6 +171,7 @@ impl<T: DeserializeOwned> Follow<T> {
             method: Method::GET,
             path: &self.path,
             body: None,
+            once: None,
             last_event_id: Some(&self.last_id),
         };
         let after = self.tempo.api_read_deadline;

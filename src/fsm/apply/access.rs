@@ -87,20 +87,21 @@ impl Cluster {
     }
 
     /// Writes down what was done on somebody's word.
-    pub(super) fn audit(&mut self, author: Author, done: Done) {
+    pub(super) fn audit(&mut self, author: Author, done: &Done) {
         let cut = |text: String| text.chars().take(limits::AUDIT_TEXT_CHARS_MAX).collect();
         let author = Author { token: cut(author.token), from: cut(author.from), what: cut(author.what) };
         let made = match done {
             Done::Plain => String::new(),
-            Done::Deploy(id) => match self.deploys.get(&id) {
+            Done::Deploy(id) => match self.deploys.get(id) {
                 Some(deploy) => format!("deploy #{id} of {}", deploy.project),
                 None => format!("deploy #{id}"),
             },
-            Done::Token(id) => match self.tokens.values().find(|token| token.id == id) {
+            Done::Token(id) => match self.tokens.values().find(|token| token.id == *id) {
                 Some(token) => format!("token {}: {}", token.name, token.role),
                 None => format!("token {id}"),
             },
             Done::SecretVersion(version) => format!("version {version}"),
+            Done::Task(id) => format!("task {id}"),
         };
         let record = AuditRecord { id: self.next_audit, at: self.time, author, made: cut(made) };
         self.audit.push_back(record);
@@ -195,6 +196,7 @@ mod tests {
         };
         let audited = |command: Command| Command::Audited {
             author: author(&format!("POST /v1/tokens{}", "x".repeat(500))),
+            once: None,
             command: Box::new(command),
         };
         apply(&mut cluster, 11, new("quiet", Role::Viewer, None)).unwrap();

@@ -29,13 +29,19 @@ impl Cluster {
         self.time = self.time.max(entry.now);
         let mut next = self.clone();
         let mut touched = Touched::default();
-        let (author, command) = match entry.command {
-            Command::Audited { author, command } => (Some(author), *command),
-            command => (None, command),
+        let (author, once, command) = match entry.command {
+            Command::Audited { author, once, command } => (Some(author), once, *command),
+            command => (None, None, command),
         };
+        if let Some(told) = self.repeated(once.as_ref()) {
+            return Ok(told);
+        }
         let result = next.run(command, &mut touched).and_then(|done| {
             if let Some(author) = author {
-                next.audit(author, done);
+                next.audit(author, &done);
+            }
+            if let Some(once) = once {
+                next.keep_once(once, done.clone());
             }
             next.check_touched(&touched).map_err(Rejected::Invariant)?;
             Ok(done)

@@ -27,7 +27,7 @@ impl Cluster {
         if let Some(known) = self.spawns.get(&id) {
             // Delivered again: it was done.
             let same = known.workload == workload && known.hash == hash;
-            return if same { Ok(Done::Plain) } else { Err(Rejected::AllocExists(id)) };
+            return if same { Ok(Done::Task(id)) } else { Err(Rejected::AllocExists(id)) };
         }
         if self.allocs.contains_key(&id) {
             return Err(Rejected::AllocExists(id));
@@ -45,8 +45,8 @@ impl Cluster {
         touched.secrets = true;
         self.runnables.insert(hash, Runnable::Task(spec));
         let spawn = Spawn { id: id.clone(), workload, hash, by, asked_at: self.time, called_off_at: None };
-        self.spawns.insert(id, Arc::new(spawn));
-        Ok(Done::Plain)
+        self.spawns.insert(id.clone(), Arc::new(spawn));
+        Ok(Done::Task(id))
     }
 
     /// Whether a service of this name runs or is on its way: its replicas and a task's runs would be taken for each
@@ -76,7 +76,10 @@ impl Cluster {
     pub(super) fn kill_task(&mut self, id: &AllocId) -> Applied {
         if let Some(alloc) = self.allocs.get(id) {
             return match alloc.is_task {
-                true => self.stop_allocs(std::slice::from_ref(id), StopReason::Killed),
+                true => {
+                    self.stop_allocs(std::slice::from_ref(id), StopReason::Killed)?;
+                    Ok(Done::Task(id.clone()))
+                }
                 false => Err(Rejected::Replica(id.clone())),
             };
         }
@@ -85,6 +88,6 @@ impl Cluster {
         let spawn = Spawn { called_off_at, ..spawn.as_ref().clone() };
         self.spawns.insert(id.clone(), Arc::new(spawn));
         self.sweep_runnables();
-        Ok(Done::Plain)
+        Ok(Done::Task(id.clone()))
     }
 }

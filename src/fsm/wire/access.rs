@@ -4,6 +4,7 @@ use mill_model::{Projects, Role, TokenId};
 use mill_protos::v1 as pb;
 
 use super::Wire;
+use super::once::done_once;
 use super::read::{Malformed, each, required, text, texts, time};
 use crate::access::{AuditRecord, Author, RegistryLogin, RetiringCa, Token};
 use crate::cluster::Cluster;
@@ -33,6 +34,7 @@ pub(super) fn wire(cluster: &Cluster) -> pb::Access {
         next_audit: cluster.next_audit,
         registries: cluster.registries.iter().map(registry).collect(),
         retiring_ca: cluster.retiring_ca.as_ref().map(Wire::wire),
+        once: cluster.once.iter().map(Wire::wire).collect(),
     }
 }
 
@@ -44,6 +46,7 @@ pub(super) fn read(message: pb::Access, cluster: &mut Cluster) -> Result<(), Mal
     cluster.next_audit = message.next_audit;
     cluster.registries = each(message.registries, registry)?.into_iter().collect();
     cluster.retiring_ca = message.retiring_ca.map(retiring_ca);
+    cluster.once = each(message.once, done_once)?.into_iter().collect();
     Ok(())
 }
 

@@ -11,6 +11,7 @@ use super::Wire;
 use super::access::{author, new_token};
 use super::alloc::{status, stop_reason, version, workload};
 use super::deploy::{deploy_kind, outcome, reason, step_state};
+use super::once::once;
 use super::read::{Malformed, each, required, text, texts, time};
 use super::{spec, state};
 use crate::command::{Command, Entry, NewAlloc};
@@ -20,12 +21,14 @@ use crate::rejected::Halt;
 impl Entry {
     /// The bytes that the log keeps.
     pub fn encode(&self) -> Vec<u8> {
-        let (author, command) = match &self.command {
-            Command::Audited { author, command } => (Some(author.wire()), command.as_ref()),
-            command => (None, command),
+        let (author, once, command) = match &self.command {
+            Command::Audited { author, once, command } => {
+                (Some(author.wire()), once.as_ref().map(Wire::wire), command.as_ref())
+            }
+            command => (None, None, command),
         };
         let command = Some(command.wire());
-        pb::Entry { level: LEVEL, now_ms: self.now.0, command, author }.encode_to_vec()
+        pb::Entry { level: LEVEL, now_ms: self.now.0, command, author, once }.encode_to_vec()
     }
 
     /// Reads an entry of this binary's level or below.
@@ -40,7 +43,10 @@ impl Entry {
         let read = || {
             let command = command(required(message.command, "command")?)?;
             let command = match message.author.map(author) {
-                Some(author) => Command::Audited { author, command: Box::new(command) },
+                Some(author) => {
+                    let once = message.once.map(once).transpose()?;
+                    Command::Audited { author, once, command: Box::new(command) }
+                }
                 None => command,
             };
             Ok(Self { now: time(message.now_ms), command })

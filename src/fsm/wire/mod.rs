@@ -7,6 +7,7 @@ mod command;
 mod deploy;
 mod event;
 pub(crate) mod hash;
+mod once;
 mod read;
 mod secret;
 mod spawn;

@@ -132,6 +132,7 @@ impl Following<'_> {
                 None => self.interrupted(ui).await?,
                 Some(Heard::Item(line)) => write(ui, &line)?,
                 Some(Heard::Lost { .. }) => ui.say("connection lost; trying to get it back")?,
+                Some(Heard::Reset(reset)) => ui.say(&reset.message)?,
                 Some(Heard::End) => return Ok(()),
             }
         }

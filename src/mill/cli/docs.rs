@@ -1,6 +1,7 @@
 //! The references in docs/: cli.md, written from the same definitions that read the command line, and api.md, from the
 //! table of routes, the codes, and values of each shape.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -208,20 +209,27 @@ const fn short(access: Access) -> &'static str {
     }
 }
 
-fn api_reference() -> String {
-    let mut text = String::from(
-        "# The HTTP API\n\n<!-- Written by a test from the table of routes: UPDATE_GOLDEN=1 cargo test -p mill docs. -->\n\n\
+const API_INTRODUCTION: &str = "# The HTTP API\n\n<!-- Written by a test from the table of routes: UPDATE_GOLDEN=1 cargo test -p mill docs. -->\n\n\
          A node serves it on its root-only socket `/run/mill/mill.sock`, without a token, and with TLS on port 4400, where\n\
          each request carries `Authorization: Bearer TOKEN`. The certificate is the cluster's own: the token carries the\n\
          fingerprint of the CA that signed it.\n\n\
          JSON throughout. Moments are RFC 3339, durations are milliseconds and say so in their name. Fields are only ever\n\
          added: ignore those that you don't know. A stream is server-sent events, one JSON document in each `data`; it goes\n\
-         on where it was cut when asked with `Last-Event-ID`, and ends with an event `end`: a body that just stops was cut.\n\n\
+         on where it was cut when asked with `Last-Event-ID`, over restarts of the daemon too, and ends with an event `end`: a\n\
+         body that just stops was cut. An event `reset` says that what came after that id is forgotten in part, and from\n\
+         where the stream goes on.\n\n\
+         All of this as OpenAPI 3.1, with schemas and the refusals of each route: `GET /v1/openapi.json`.\n\n\
+         A write with the header `Idempotency-Key: RANDOM` is done once: the same request with the same key gets the same\n\
+         answer within 24 hours, over restarts of the daemon too; another request with it is a `conflict`. A refused write\n\
+         may be asked for again. The cluster remembers the last 2,000. `mill` sends one with each write. Starting an actor\n\
+         again, running programs in containers and making a cluster aren't remembered.\n\n\
          ```console\n\
          $ curl --unix-socket /run/mill/mill.sock http://mill/v1/services\n\
          $ curl --unix-socket /run/mill/mill.sock -N 'http://mill/v1/logs?name=web&follow=true'\n\
-         ```\n\n## Routes\n\n| | | what it does | body or query | answer | who may |\n|---|---|---|---|---|---|\n",
-    );
+         ```\n\n## Routes\n\n| | | what it does | body or query | answer | who may |\n|---|---|---|---|---|---|\n";
+
+fn api_reference() -> String {
+    let mut text = API_INTRODUCTION.to_owned();
     for route in ROUTES {
         let _ = writeln!(
             text,
@@ -287,6 +295,14 @@ fn write_json(text: &mut String, value: &Value) {
 fn the_api_reference_is_what_is_served() {
     let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/api.md"));
     golden::check_file(path, &api_reference());
+}
+
+/// What the API's own description shows is what is shown here.
+#[test]
+fn the_examples_of_the_api_are_values_of_its_types() {
+    let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../api/openapi/examples.json"));
+    let examples: BTreeMap<&str, Value> = shapes().into_iter().collect();
+    golden::check_file(path, &format!("{}\n", serde_json::to_string_pretty(&examples).unwrap()));
 }
 
 #[test]

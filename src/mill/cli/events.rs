@@ -100,6 +100,7 @@ async fn followed<T: Serialize + DeserializeOwned>(
         match heard {
             Heard::Item(one) => ui.line(&one, render)?,
             Heard::Lost { .. } => ui.say("connection lost; trying to get it back")?,
+            Heard::Reset(reset) => ui.say(&reset.message)?,
             Heard::End => return Ok(()),
         }
     }

@@ -89,6 +89,7 @@ pub(crate) async fn run(ui: &mut Ui<'_>, api: &Api, args: &LogsArgs) -> Result<(
                 ui.line(&line, |line, terminal| shown.render(line, terminal))?;
             }
             Heard::Lost { .. } => ui.say("connection lost; trying to get it back")?,
+            Heard::Reset(reset) => ui.say(&reset.message)?,
             // Silence could be taken for a command that didn't look.
             Heard::End if is_empty => return ui.say(&nothing(args)),
             Heard::End => return Ok(()),

@@ -99,10 +99,40 @@ async fn a_server_that_never_answers_is_given_up_at_the_deadline() {
     }
 }
 
+fn key(request: &str) -> &str {
+    request.lines().find_map(|line| line.strip_prefix("idempotency-key: ")).unwrap_or_default()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_whose_connection_was_lost_is_sent_again_with_its_key() {
+    let examples: serde_json::Value =
+        serde_json::from_str(include_str!("../../openapi/examples.json")).unwrap();
+    let done = answer("200 OK", &examples["Deploy"].to_string());
+    let starting = answer("503 Service Unavailable", r#"{"code":"unavailable","message":"starting"}"#);
+    let says = |text: &[u8]| Does::Says(text.to_vec());
+    let server = Server::that(vec![says(b""), says(&starting), says(&done)]);
+    let deploy = server.api().cancel(DeployId(14)).await.unwrap();
+    assert_eq!(serde_json::to_value(&deploy).unwrap()["id"], examples["Deploy"]["id"]);
+    let requests = server.requests();
+    assert_eq!(requests.len(), 3);
+    assert!(requests.iter().all(|request| key(request).len() > 20 && key(request) == key(&requests[0])));
+    server.api().cancel(DeployId(14)).await.unwrap();
+    assert_ne!(key(&server.requests()[3]), key(&requests[0]), "another write has another key");
+}
+
 #[tokio::test]
-async fn a_write_whose_connection_was_lost_is_never_sent_again() {
-    let server = Server::says("");
+async fn a_write_that_was_refused_at_first_is_not_sent_again() {
+    let server =
+        Server::says(answer("503 Service Unavailable", r#"{"code":"unavailable","message":"starting"}"#));
     let error = server.api().cancel(DeployId(1)).await.unwrap_err();
+    assert!(matches!(error, ClientError::Refused(_)), "{error:?}");
+    assert_eq!(server.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn a_write_that_nothing_remembers_is_never_sent_again() {
+    let server = Server::says("");
+    let error = server.api().restart_actor("daemon/agent").await.unwrap_err();
     assert!(matches!(error, ClientError::Cut { .. }), "{error:?}");
     assert!(error.hint().unwrap().contains("isn't known"));
     assert_eq!(server.requests().len(), 1);

@@ -39,6 +39,7 @@ async fn all(mut stream: Follow<Progress>) -> Result<String, ClientError> {
         match stream.next().await? {
             Heard::Item(progress) => heard += &progress.id.to_string(),
             Heard::Lost { .. } => heard += "-",
+            Heard::Reset(reset) => panic!("{reset:?}"),
             Heard::End => return Ok(heard),
         }
     }

@@ -90,6 +90,7 @@ pub(crate) async fn to_the_end(
         match heard {
             Ok(Heard::Item(progress)) => view.show(ui, &progress)?,
             Ok(Heard::Lost { .. }) => view.write(ui, "  connection lost; trying to get it back")?,
+            Ok(Heard::Reset(reset)) => view.write(ui, &format!("  {}", reset.message))?,
             Ok(Heard::End) => break,
             Err(error) => {
                 view.clear();
