@@ -17,7 +17,10 @@ use thiserror::Error;
 use crate::mounts::{self, Mount};
 use crate::process::{self, Lock};
 
+mod account;
 mod hierarchies;
+
+pub use account::Account;
 
 /// What a container uses now.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -85,7 +88,9 @@ impl CgroupError {
     pub fn is_not_found(&self) -> bool {
         match self {
             Self::Read { source, .. } | Self::Remove { source, .. } => {
-                source.kind() == io::ErrorKind::NotFound
+                // A file of a group that went while it was open reads as of a device that is none.
+                let went = rustix::io::Errno::NODEV.raw_os_error();
+                source.kind() == io::ErrorKind::NotFound || source.raw_os_error() == Some(went)
             }
             Self::NoneMounted | Self::Malformed { .. } | Self::Claim { .. } | Self::Interrupted => false,
         }
@@ -151,42 +156,6 @@ impl Cgroups {
                 Path::new("/proc/swaps").exists() && !told_not_to
             }
         }
-    }
-
-    /// What each container uses, by name. One that ends meanwhile is left out.
-    ///
-    /// Three files of each group are read, some 50 µs together on the kernel that it was tried on (6.18, hybrid).
-    ///
-    /// # Errors
-    /// A group can't be read.
-    pub fn usage(&self) -> Result<BTreeMap<String, Usage>, CgroupError> {
-        let mut all = BTreeMap::new();
-        let root = self.root("memory")?;
-        for name in children(&below(root, &self.parent))? {
-            match self.usage_of(&name) {
-                Ok(usage) => drop(all.insert(name, usage)),
-                Err(error) if error.is_not_found() => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(all)
-    }
-
-    fn usage_of(&self, name: &str) -> Result<Usage, CgroupError> {
-        let (cpu_time, used, idle_key) = match self.hierarchy() {
-            Hierarchy::V2 => {
-                let micros = key(&self.file("cpu", name, "cpu.stat")?, "usage_usec")?;
-                let used = number(&self.file("memory", name, "memory.current")?)?;
-                (Duration::from_micros(micros), used, "inactive_file")
-            }
-            Hierarchy::V1 | Hierarchy::Hybrid => {
-                let nanos = number(&self.file("cpuacct", name, "cpuacct.usage")?)?;
-                let used = number(&self.file("memory", name, "memory.usage_in_bytes")?)?;
-                (Duration::from_nanos(nanos), used, "total_inactive_file")
-            }
-        };
-        let idle = key(&self.file("memory", name, "memory.stat")?, idle_key)?;
-        Ok(Usage { cpu_time, memory: Bytes(used.saturating_sub(idle)) })
     }
 
     /// How many processes of the container the kernel has killed at its memory ceiling. (v1 counts since Linux 4.13.)
@@ -292,10 +261,6 @@ fn below(root: &Path, parent: &str) -> PathBuf {
 fn read(path: &Path) -> Result<String, CgroupError> {
     std::fs::read_to_string(path)
         .map_err(|source| CgroupError::Read { path: path.to_owned(), source: Arc::new(source) })
-}
-
-fn number(path: &Path) -> Result<u64, CgroupError> {
-    read(path)?.trim().parse().map_err(|_| CgroupError::Malformed { path: path.to_owned() })
 }
 
 /// The value of a line `KEY VALUE`.

@@ -1,5 +1,7 @@
 //! The files of each hierarchy, as the kernel writes them.
 
+use std::time::Duration;
+
 use super::*;
 
 fn write(path: &Path, text: &str) {
@@ -29,7 +31,7 @@ fn v2_usage_and_oom_kills_are_read_from_its_files() {
     std::fs::create_dir_all(group.join("inner")).unwrap();
     std::fs::create_dir_all(root.path().join("mill/web-7k2f.0")).unwrap();
     let wanted = Usage { cpu_time: Duration::from_millis(1500), memory: Bytes(10_000_000) };
-    assert_eq!(cgroups.usage().unwrap(), [("web-7k2f.1".to_owned(), wanted)].into());
+    assert_eq!(Account::default().look(&cgroups).unwrap(), [("web-7k2f.1".to_owned(), wanted)].into());
     assert_eq!(cgroups.oom_kills("web-7k2f.1").unwrap(), 2);
     assert_eq!(cgroups.names().unwrap(), ["web-7k2f.0".to_owned(), "web-7k2f.1".to_owned()].into());
 }
@@ -54,11 +56,41 @@ fn hybrid_usage_and_oom_kills_are_read_from_v1_files() {
     write(&point("memory/mill/a-2222.1/memory.stat"), "cache 1\ninactive_file 1\ntotal_inactive_file 96\n");
     write(&point("memory/mill/a-2222.1/memory.oom_control"), "oom_kill_disable 0\nunder_oom 0\noom_kill 1\n");
     let wanted = Usage { cpu_time: Duration::from_secs(2), memory: Bytes(4000) };
-    assert_eq!(cgroups.usage().unwrap(), [("a-2222.1".to_owned(), wanted)].into());
+    assert_eq!(Account::default().look(&cgroups).unwrap(), [("a-2222.1".to_owned(), wanted)].into());
     assert_eq!(cgroups.oom_kills("a-2222.1").unwrap(), 1);
     assert!(!cgroups.limits_swap());
     write(&point("memory/memory.memsw.limit_in_bytes"), "9223372036854771712\n");
     assert!(cgroups.limits_swap());
+}
+
+#[test]
+fn the_idle_cache_of_many_containers_is_read_in_turn_and_never_counted_above_what_is_used() {
+    const CONTAINERS: usize = 300;
+    let root = tempfile::tempdir().unwrap();
+    let cgroups = among(&line(root.path(), "cgroup2", "rw"), "/mill").unwrap();
+    let file = |number: usize, file: &str| root.path().join(format!("mill/web-{number}.1")).join(file);
+    let idle = |number: usize, bytes: u64| {
+        write(&file(number, "memory.stat"), &format!("file 9\ninactive_file {bytes}\n"));
+    };
+    for number in 0..CONTAINERS {
+        write(&file(number, "cpu.stat"), "usage_usec 1\n");
+        write(&file(number, "memory.current"), "1000\n");
+        idle(number, 100);
+    }
+    let mut account = Account::default();
+    let mut seen =
+        || account.look(&cgroups).unwrap().into_values().map(|usage| usage.memory.0).collect::<Vec<_>>();
+    assert_eq!(seen(), [900; CONTAINERS], "at the first look all are read");
+    (0..CONTAINERS).for_each(|number| idle(number, 200));
+    let read = seen().into_iter().filter(|memory| *memory == 800).count();
+    assert!((1..CONTAINERS).contains(&read), "{read} were read");
+    seen();
+    assert_eq!(seen(), [800; CONTAINERS], "each has had its turn");
+    write(&file(7, "memory.current"), "150\n");
+    idle(7, 50);
+    assert!(seen().contains(&100), "what can't be is read anew at once");
+    std::fs::remove_dir_all(root.path().join("mill")).unwrap();
+    assert_eq!(seen(), Vec::<u64>::new());
 }
 
 #[test]
@@ -144,8 +176,9 @@ fn to_look_at_a_hundred_containers_costs_less_than_a_two_hundredth_of_a_core() {
     }
     let spent = || rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     let before = spent();
+    let mut account = Account::default();
     for _ in 0..LOOKS {
-        assert_eq!(cgroups.usage().unwrap().len(), CONTAINERS);
+        assert_eq!(account.look(&cgroups).unwrap().len(), CONTAINERS);
     }
     let after = spent();
     let nanos = (after.tv_sec - before.tv_sec) * 1_000_000_000 + (after.tv_nsec - before.tv_nsec);

@@ -14,8 +14,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use containerd_client::services::v1 as api;
@@ -26,7 +26,7 @@ use super::{
     Attach, Attached, ContainerError, ContainerName, Containers, ExecOutcome, Exit, Found, Launch, Running,
     Signal, StartError, State,
 };
-use crate::cgroups::{CgroupError, Cgroups, Usage};
+use crate::cgroups::{Account, CgroupError, Cgroups, Usage};
 use crate::containerd::{Containerd, RuntimeError, timestamp};
 use crate::datapath::{Datapath as _, KernelDatapath, Mapping};
 use hosts::Hosts;
@@ -76,6 +76,7 @@ pub struct Runtime {
 struct Shared {
     containerd: Containerd,
     cgroups: Cgroups,
+    account: Mutex<Account>,
     host: super::oci::HostFacts,
     /// FIFOs of executed programs.
     fifos: PathBuf,
@@ -104,6 +105,7 @@ impl Runtime {
             containerd: Containerd::new(&config.socket, tempo),
             datapath: KernelDatapath::new(&cgroups, &config.state),
             cgroups,
+            account: Mutex::default(),
             host,
             fifos,
             runc_root: config.state.join("runc"),
@@ -198,7 +200,12 @@ impl Containers for Runtime {
     async fn usage(&self) -> Result<BTreeMap<ContainerName, Usage>, ContainerError> {
         let shared = Arc::clone(&self.shared);
         // The kernel computes what is read, under locks of its own.
-        let look = tokio::task::spawn_blocking(move || shared.cgroups.usage()).await;
+        let look = move || {
+            // What is remembered is numbers that are read anew if need be: a look that panicked left none of them half.
+            let mut account = shared.account.lock().unwrap_or_else(PoisonError::into_inner);
+            account.look(&shared.cgroups)
+        };
+        let look = tokio::task::spawn_blocking(look).await;
         let used = look.unwrap_or(Err(CgroupError::Interrupted))?;
         Ok(used.into_iter().filter_map(|(name, usage)| Some((name.parse().ok()?, usage))).collect())
     }
