@@ -18,13 +18,18 @@ use crate::kit::{ActorInfo, RestartError, Status};
 pub(super) struct Nothing {}
 
 pub(super) async fn trees<B: Backend>(State(server): State<Server<B>>) -> Answer<Actors> {
+    Ok(Json(both(&server).await?))
+}
+
+/// Both trees as they are now.
+pub(super) async fn both<B: Backend>(server: &Server<B>) -> Result<Actors, ApiError> {
     let daemon = server.backend.daemon_actors().ok_or_else(starting)?;
     let (daemon, plane) = tokio::join!(daemon.tree(), server.backend.plane_actors());
     let (plane, plane_problem) = match plane {
         Ok(plane) => (Some(actor(plane)), None),
         Err(error) => (None, Some(error.reason.unwrap_or(error.message))),
     };
-    Ok(Json(Actors { node: server.node_name(), daemon: actor(daemon), plane, plane_problem }))
+    Ok(Actors { node: server.node_name(), daemon: actor(daemon), plane, plane_problem })
 }
 
 pub(super) async fn restart<B: Backend>(

@@ -22,6 +22,7 @@ mod connection;
 mod gate;
 mod guard;
 mod images;
+mod inspect;
 mod listen;
 mod local;
 mod once;
@@ -38,6 +39,7 @@ mod tasks;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod top;
 mod writes;
 
 use std::fmt;
@@ -175,6 +177,7 @@ impl<B: Backend> Actor for Http<B> {
             guard: guard::Guard::default(),
             connections: AtomicUsize::new(0),
             sessions: Arc::new(Semaphore::new(EXEC_SESSIONS_MAX)),
+            looked: top::Looked::default(),
         });
         let open = TaskTracker::new();
         let mut state = State { server, socket: args.socket, open, tls: None, tasks: vec![] };

@@ -4,7 +4,6 @@ use axum::Json;
 use axum::extract::State;
 use mill_api::allocs::{Alloc, AllocQuery};
 use mill_api::deploys::Deploy;
-use mill_api::inspect::Inspected;
 use mill_api::names::closest;
 use mill_api::nodes::Node;
 use mill_api::projects::{HistoryEntry, Project};
@@ -93,27 +92,6 @@ pub(super) async fn why<B: Backend>(
         reason.log_tail = tail(&server, alloc, ended.map(|end| end.incarnation)).await;
     }
     Ok(Json(why))
-}
-
-pub(super) async fn inspect<B: Backend>(
-    State(server): State<Server<B>>,
-    Seen(cluster): Seen,
-    Named(name): Named<String>,
-) -> Answer<Inspected> {
-    let view = server.view(&cluster);
-    let target = view.known().resolve(&name).map_err(ApiError::from)?;
-    let inspected = present::inspect::inspect(&view, &target);
-    let mut inspected = inspected.ok_or_else(|| {
-        ApiError::new(Code::NotFound, format!("{target} is gone"))
-            .because("nothing of it is left to be shown")
-            .hint("`mill services` and `mill allocs --all` list what there is")
-    })?;
-    if let Inspected::Deploy { progress, .. } = &mut inspected {
-        for progress in progress {
-            add_tail(&server, progress).await;
-        }
-    }
-    Ok(Json(inspected))
 }
 
 /// Adds the last log lines to news of a failure.

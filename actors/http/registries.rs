@@ -18,7 +18,8 @@ use super::reads::Answer;
 use super::server::Server;
 use crate::logins;
 
-fn info(host: &RegistryHost, login: &RegistryLogin) -> RegistryInfo {
+/// What is shown of a login.
+pub(super) fn info(host: &RegistryHost, login: &RegistryLogin) -> RegistryInfo {
     RegistryInfo {
         host: host.clone(),
         user: login.user.clone(),

@@ -11,7 +11,9 @@ use mill_rpc::v1::introspect_server;
 use super::backend::Backend;
 use super::refusal::Refusal;
 use super::server::Server;
-use super::{actors, certs, local, reads, registries, secrets, streams, submit, tasks, tokens, writes};
+use super::{
+    actors, certs, inspect, local, reads, registries, secrets, streams, submit, tasks, tokens, top, writes,
+};
 use crate::introspect;
 
 /// All routes.
@@ -26,6 +28,7 @@ pub(super) fn router<B: Backend>(server: Server<B>) -> Router {
         .route(paths::NODES, get(reads::nodes))
         .route(paths::SERVICES, get(reads::services))
         .route(paths::ALLOCS, get(reads::allocs))
+        .route(paths::TOP, get(top::look))
         .route(paths::TASKS, get(tasks::list).post(tasks::spawn))
         .route(paths::TASK, get(tasks::one))
         .route(paths::KILL, post(tasks::kill))
@@ -52,7 +55,7 @@ pub(super) fn router<B: Backend>(server: Server<B>) -> Router {
         .route(paths::SECRET, delete(secrets::delete))
         .route(paths::SECRET_VALUE, get(secrets::value))
         .route(paths::SECRET_ROLL, post(secrets::roll))
-        .route(paths::INSPECT, get(reads::inspect))
+        .route(paths::INSPECT, get(inspect::one))
         .route(paths::EXEC, get(streams::exec::open))
         .route(paths::LOGS, get(streams::logs::stream))
         .route(paths::EVENTS, get(streams::events::list_or_stream))
@@ -75,12 +78,13 @@ pub(super) fn router<B: Backend>(server: Server<B>) -> Router {
 }
 
 /// Where something is that has no name in it.
-const PLAIN: [&str; 23] = [
+const PLAIN: [&str; 24] = [
     paths::OPENAPI,
     paths::STATUS,
     paths::NODES,
     paths::SERVICES,
     paths::ALLOCS,
+    paths::TOP,
     paths::TASKS,
     paths::PROJECTS,
     paths::SECRETS,

@@ -90,19 +90,24 @@ pub(super) async fn set<B: Backend>(
 }
 
 pub(super) async fn history(Seen(cluster): Seen, Which(id): Which) -> Answer<SecretHistory> {
-    let secret = describe(&cluster, &id, &uses(&cluster)).ok_or_else(|| none(&cluster, &id))?;
-    let kept = cluster.secret(&id).map(|secret| &secret.versions);
+    Ok(Json(versions(&cluster, &id).ok_or_else(|| none(&cluster, &id))?))
+}
+
+/// A secret and its versions; `None`: there is none.
+pub(super) fn versions(cluster: &Cluster, id: &SecretId) -> Option<SecretHistory> {
+    let secret = describe(cluster, id, &uses(cluster))?;
+    let kept = cluster.secret(id).map(|secret| &secret.versions);
     let versions = kept.into_iter().flatten().rev().map(|(number, version)| {
         let pin = Pin { secret: id.clone(), version: *number };
         Version {
             version: *number,
             set_at: version.at,
             by: by(&version.by),
-            used_by: running_with(&cluster, &pin),
+            used_by: running_with(cluster, &pin),
             deploys: cluster.projects.values().flat_map(|project| brings(project, &pin)).collect(),
         }
     });
-    Ok(Json(SecretHistory { versions: versions.collect(), secret }))
+    Some(SecretHistory { versions: versions.collect(), secret })
 }
 
 /// The one answer that holds a value.

@@ -16,6 +16,7 @@ use super::guard::Guard;
 use super::present::View;
 use super::refusal::{in_trouble, not_proposed, unanswered};
 use super::streams::Keeping;
+use super::top::Looked;
 use super::{About, Member};
 use crate::kit::{Address, Path};
 use crate::raft::{self, ProposeError};
@@ -43,6 +44,8 @@ pub(super) struct Inner<B> {
     pub(super) connections: AtomicUsize,
     /// Programs that may still be run in containers for people.
     pub(super) sessions: Arc<Semaphore>,
+    /// What containers used when somebody last asked.
+    pub(super) looked: Looked,
 }
 
 impl<B> Clone for Server<B> {

@@ -48,7 +48,8 @@ pub(super) async fn list<B: Backend>(State(server): State<Server<B>>) -> Json<Ve
     Json(tokens.into_iter().map(|token| info(&server, token)).collect())
 }
 
-fn info<B: Backend>(server: &Server<B>, token: &mill_fsm::Token) -> TokenInfo {
+/// What is shown of a token.
+pub(super) fn info<B: Backend>(server: &Server<B>, token: &mill_fsm::Token) -> TokenInfo {
     TokenInfo {
         id: token.id,
         name: token.name.clone(),

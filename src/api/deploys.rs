@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use mill_model::{DeployId, ImageRef, ProjectName, SecretId, Timestamp, WorkloadName};
+use mill_model::{Advice, DeployId, ImageRef, ProjectName, SecretId, Timestamp, WorkloadName};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -137,7 +137,32 @@ pub enum DeployState {
     Replaced,
 }
 
+mill_model::every!(DeployState: Queued, Running, RollingBack, Succeeded, Failed, Cancelled, Replaced);
+
 impl DeployState {
+    /// What it means, and what to do about it.
+    pub const fn advice(self) -> Advice {
+        match self {
+            Self::Queued => Advice::mend(
+                "another deploy of the project is at work",
+                "wait for it, or begin this one with `--replace`",
+            ),
+            Self::Running => Advice::mend("it is at work", "`mill deploy --attach ID` follows it"),
+            Self::RollingBack => Advice::mend(
+                "it has failed or was called off, and what it changed is brought back",
+                "`mill deploy --attach ID` follows it; what it ran stays until what was before runs again",
+            ),
+            Self::Succeeded => Advice::fine("everything is as the config says"),
+            Self::Failed => Advice::mend(
+                "some service couldn't be brought to what the config says, and was rolled back; users of the old \
+                 version have noticed nothing",
+                "`mill inspect '#ID'` says which and why; mend it, and deploy again",
+            ),
+            Self::Cancelled => Advice::fine("somebody called it off; all is as before"),
+            Self::Replaced => Advice::fine("a later deploy took its place"),
+        }
+    }
+
     /// Whether nothing more will happen.
     pub const fn is_over(self) -> bool {
         matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled | Self::Replaced)

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use mill_config::Complaint;
+use mill_model::Advice;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -150,6 +151,41 @@ impl Code {
             Self::Crashed => "a part of the daemon crashed over it, and was started again",
             Self::Unknown => "a code of a later version",
         }
+    }
+
+    /// What it means, and what to do about it where the answer's own hint says nothing.
+    pub const fn advice(self) -> Advice {
+        let todo = match self {
+            Self::BadRequest => {
+                "docs/api.md has the routes with what they take; is `mill` of the server's version?"
+            }
+            Self::BadConfig => {
+                "each complaint has its place and a hint; `mill plan` shows them without changing anything"
+            }
+            Self::NoImage => {
+                "was it pushed, under that name? `mill registry login HOST` gives the cluster credentials"
+            }
+            Self::Unauthorized => {
+                "`mill login URL` with a token that is good; an admin makes one: `mill token create`"
+            }
+            Self::Forbidden => "ask an admin for a token with that role: `mill token create --role ROLE`",
+            Self::NotFound => "is it spelt so? `mill inspect NAME` suggests what is called alike",
+            Self::Ambiguous => "say the whole name, or `KIND:NAME` to `mill inspect`",
+            Self::Conflict => "the reason says what is in the way; wait for it, or end it",
+            Self::TooLarge => "the reason says how much it may be",
+            Self::Unplaceable => {
+                "ask for less `cpu` or `memory`, or make room: `mill nodes` shows what is reserved"
+            }
+            Self::NotYet => "take it out of the config, or wait for the version that does it",
+            Self::Overloaded => "ask less often; `Retry-After` says when again",
+            Self::Unavailable => {
+                "`mill status` and `mill doctor` on the node say what it waits for; before `mill init` there is no cluster"
+            }
+            Self::Deadline => "look whether it was done before asking again; `mill actors` shows who is busy",
+            Self::Crashed => "`journalctl -u mill` on the node has the crash; please report it",
+            Self::Unknown => "use a `mill` of the server's version",
+        };
+        Advice::mend(self.meaning(), todo)
     }
 
     /// The HTTP status that goes with it.

@@ -4,15 +4,20 @@ use mill_model::{ProjectSpec, ServiceSpec, TaskSpec};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::actors::Actor;
 use crate::allocs::Alloc;
 use crate::deploys::Deploy;
 use crate::nodes::Node;
 use crate::progress::Progress;
 use crate::projects::{HistoryEntry, Project};
+use crate::registries::RegistryInfo;
+use crate::secrets::SecretHistory;
 use crate::services::Service;
+use crate::tasks::Task;
+use crate::tokens::TokenInfo;
 
 /// All that is known about one thing.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Inspected {
     /// A machine.
@@ -53,6 +58,33 @@ pub enum Inspected {
         deploy: Box<Deploy>,
         /// What happened in it.
         progress: Vec<Progress>,
+    },
+    /// A task that was asked for, waiting, running or ended.
+    Task {
+        /// It.
+        task: Box<Task>,
+        /// What it runs.
+        spec: Box<WorkloadSpec>,
+        /// Its instance; `None`: it has no place.
+        #[serde(default)]
+        alloc: Option<Box<Alloc>>,
+    },
+    /// A secret, without its value.
+    Secret(Box<SecretHistory>),
+    /// A token, without what proves it.
+    Token {
+        /// It.
+        token: Box<TokenInfo>,
+    },
+    /// A registry that the cluster has credentials for, without the password.
+    Registry {
+        /// It.
+        registry: Box<RegistryInfo>,
+    },
+    /// An actor, with those below it.
+    Actor {
+        /// It.
+        actor: Box<Actor>,
     },
 }
 

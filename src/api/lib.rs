@@ -17,6 +17,7 @@
 
 pub mod actors;
 pub mod allocs;
+pub mod anything;
 pub mod audit;
 pub mod certs;
 pub mod client;
@@ -44,6 +45,7 @@ pub mod status;
 pub mod tasks;
 pub mod token;
 pub mod tokens;
+pub mod top;
 pub mod trust;
 pub mod why;
 

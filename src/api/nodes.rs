@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use mill_model::{Bytes, Millicores, NodeId, NodeName, Resources, Timestamp};
+use mill_model::{Advice, Bytes, Millicores, NodeId, NodeName, Resources, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -49,7 +49,25 @@ pub enum NodeState {
     Down,
 }
 
+mill_model::every!(NodeState: Ready, Draining, Suspect, Down);
+
 impl NodeState {
+    /// What it means, and what to do about it.
+    pub const fn advice(self) -> Advice {
+        match self {
+            Self::Ready => Advice::fine("it takes work"),
+            Self::Draining => Advice::fine("it is being emptied, and takes no work"),
+            Self::Suspect => Advice::mend(
+                "its peers hear nothing from it: it gets no new traffic, and isn't given up yet",
+                "is the machine up, and does `systemctl status mill` on it say so?",
+            ),
+            Self::Down => Advice::mend(
+                "it was given up: its work is placed elsewhere",
+                "bring it back, or remove it from the cluster",
+            ),
+        }
+    }
+
     /// As people read it.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -15,6 +15,8 @@ pub const NODES: &str = "/v1/nodes";
 pub const SERVICES: &str = "/v1/services";
 /// `GET` with [`crate::allocs::AllocQuery`] → `[`[`crate::allocs::Alloc`]`]`
 pub const ALLOCS: &str = "/v1/allocs";
+/// `GET` → [`crate::top::Top`]
+pub const TOP: &str = "/v1/top";
 /// `GET` with [`crate::tasks::TaskQuery`] → `[`[`crate::tasks::Task`]`]`; `POST` [`crate::tasks::SpawnRequest`] →
 /// [`crate::tasks::Task`]
 pub const TASKS: &str = "/v1/tasks";
@@ -238,12 +240,13 @@ impl Route {
 }
 
 /// Every route.
-pub const ROUTES: [Route; 51] = [
+pub const ROUTES: [Route; 52] = [
     get(OPENAPI, "every route, shape and refusal, as OpenAPI 3.1 says it", "a document"),
     get(STATUS, "the cluster on one page", "Status"),
     get(NODES, "the nodes", "list of Node"),
     get(SERVICES, "services and tasks", "list of Service"),
     get(ALLOCS, "their instances", "list of Alloc").with("query: project, service, all"),
+    get(TOP, "what nodes and allocs use, read when it is asked", "Top"),
     get(TASKS, "the tasks that wait or run", "list of Task").with("query: project, task, all"),
     post(TASKS, "has a task run once; its id is there at once", "SpawnRequest", "Task"),
     get(TASK, "a task: how it is, or how it ended", "Task"),
@@ -273,7 +276,7 @@ pub const ROUTES: [Route; 51] = [
     post(SECRET_ROLL, ROLL_SECRET, "", "Rolled"),
     get(
         INSPECT,
-        "all that is known about one thing: a node, project, service, task, alloc or deploy",
+        "all that is known about one thing: whatever has a name; `KIND:NAME` where several have it",
         "Inspected",
     ),
     get(EXEC, "runs a program in a container; a WebSocket", "messages ExecTold")

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use mill_model::{DeployId, ImageRef, SpecHash, Timestamp, Workload};
+use mill_model::{Advice, DeployId, ImageRef, SpecHash, Timestamp, Workload};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -77,7 +77,28 @@ pub enum ServiceState {
     Failed,
 }
 
+mill_model::every!(ServiceState: Healthy, Deploying, Degraded, Down, Stopped, Running, Done, Failed);
+
 impl ServiceState {
+    /// What it means, and what to do about it.
+    pub const fn advice(self) -> Advice {
+        const WHY: &str = "`mill why NAME` says what is wrong, and what to do";
+        match self {
+            Self::Healthy => Advice::fine("as many replicas are healthy as are wanted"),
+            Self::Deploying => {
+                Advice::fine("a deploy is changing it; the old replicas have the traffic meanwhile")
+            }
+            Self::Degraded => {
+                Advice::mend("fewer replicas are healthy than are wanted, and at least one is", WHY)
+            }
+            Self::Down => Advice::mend("no replica is healthy, and some are wanted", WHY),
+            Self::Stopped => Advice::mend("no replica is wanted", "`mill scale NAME 1` starts one"),
+            Self::Running => Advice::fine("a task that runs"),
+            Self::Done => Advice::fine("a task whose last run succeeded, or that hasn't run yet"),
+            Self::Failed => Advice::mend("a task whose last run failed", WHY),
+        }
+    }
+
     /// As people read it.
     pub const fn as_str(self) -> &'static str {
         match self {

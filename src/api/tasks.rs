@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use mill_model::{
-    AllocId, DeployId, ImageRef, NodeName, Phase, ProjectName, Timestamp, Workload, WorkloadName,
+    Advice, AllocId, DeployId, ImageRef, NodeName, Phase, ProjectName, Timestamp, Workload, WorkloadName,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -141,7 +141,30 @@ pub enum TaskState {
     Killed,
 }
 
+mill_model::every!(TaskState: Waiting, Running, Stopping, Succeeded, Failed, TimedOut, Killed);
+
 impl TaskState {
+    /// What it means, and what to do about it.
+    pub const fn advice(self) -> Advice {
+        match self {
+            Self::Waiting => Advice::mend(
+                "it waits for a place, its image, or its start",
+                "`mill inspect ID` says for what; `mill kill ID` calls it off",
+            ),
+            Self::Running => Advice::fine("its program runs"),
+            Self::Stopping => Advice::fine("it was told to stop, and has its grace until SIGKILL"),
+            Self::Succeeded => Advice::fine("its program ended with 0"),
+            Self::Failed => Advice::mend(
+                "its program ended otherwise, or never ran",
+                "`mill ps` shows the reason, `mill logs ID` what it wrote; a task isn't run again by itself",
+            ),
+            Self::TimedOut => {
+                Advice::mend("it ran longer than its timeout, and was stopped", "give it a longer `timeout`")
+            }
+            Self::Killed => Advice::fine("somebody ended it"),
+        }
+    }
+
     /// Whether nothing more will happen.
     pub const fn is_over(self) -> bool {
         matches!(self, Self::Succeeded | Self::Failed | Self::TimedOut | Self::Killed)

@@ -13,6 +13,9 @@ use std::process::ExitCode;
 use cli::{CliError, Exit, Invocation};
 
 fn main() -> ExitCode {
+    if let Some(exit) = cli::complete(std::env::args_os()) {
+        return exit.into();
+    }
     let exit = match cli::read(std::env::args_os()) {
         Invocation::Client(client) => block_on(cli::run(&client)),
         Invocation::Over(exit) => exit,

@@ -5,6 +5,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::advice::Advice;
 use crate::names::{AllocId, Incarnation};
 use crate::ports::MappedPort;
 use crate::secret::Pin;
@@ -53,6 +54,50 @@ impl Phase {
             self,
             Self::Starting | Self::Running | Self::Healthy | Self::Unhealthy | Self::Stopping | Self::Lost
         )
+    }
+}
+
+crate::every!(
+    Phase: Pending, Pulling, Starting, Running, Healthy, Unhealthy, Stopping, Waiting, Stopped, Failed, Lost
+);
+
+impl Phase {
+    /// What it means, and what to do about it.
+    pub const fn advice(self) -> Advice {
+        match self {
+            Self::Pending => Advice::mend(
+                "it is placed, and its node hasn't begun with it",
+                "for longer than some seconds: `mill nodes` shows whether its node is there",
+            ),
+            Self::Pulling => Advice::mend(
+                "its image is on the way to its node",
+                "`mill why NAME` shows how far it is, and what keeps it",
+            ),
+            Self::Starting => Advice::fine("its container is being made"),
+            Self::Running => Advice::mend(
+                "its program runs, and no check has succeeded yet: it gets no traffic",
+                "for long: `mill why NAME` shows what the check sees",
+            ),
+            Self::Healthy => Advice::fine("its check succeeds: it gets traffic"),
+            Self::Unhealthy => Advice::mend(
+                "its check fails: it gets no traffic, and is started again when it fails too often",
+                "`mill why NAME` shows what the check sees",
+            ),
+            Self::Stopping => Advice::fine("it was told to stop, and has its grace until SIGKILL"),
+            Self::Waiting => Advice::mend(
+                "its run has ended, and it is started again after a pause that grows to a minute",
+                "`mill why NAME` shows how it ended and what it wrote last",
+            ),
+            Self::Stopped => Advice::fine("it has ended as wanted, for good; a task has ended with 0"),
+            Self::Failed => Advice::mend(
+                "it has ended otherwise, for good",
+                "`mill why NAME` shows the reason, `mill logs NAME --all` what it wrote",
+            ),
+            Self::Lost => Advice::mend(
+                "its node is down: whether it runs isn't known",
+                "bring the node back: it tells what runs on it",
+            ),
+        }
     }
 }
 
@@ -140,7 +185,138 @@ pub enum Failure {
     Vanished,
 }
 
+/// A [`Failure`] without its detail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailureKind {
+    /// [`Failure::Exited`]
+    Exited,
+    /// [`Failure::Signalled`]
+    Signalled,
+    /// [`Failure::OutOfMemory`]
+    OutOfMemory,
+    /// [`Failure::Unhealthy`]
+    Unhealthy,
+    /// [`Failure::TimedOut`]
+    TimedOut,
+    /// [`Failure::NoSuchImage`]
+    NoSuchImage,
+    /// [`Failure::PullFailed`]
+    PullFailed,
+    /// [`Failure::NoSuchCommand`]
+    NoSuchCommand,
+    /// [`Failure::NoSuchUser`]
+    NoSuchUser,
+    /// [`Failure::PortTaken`]
+    PortTaken,
+    /// [`Failure::SecretUnavailable`]
+    SecretUnavailable,
+    /// [`Failure::Runtime`]
+    Runtime,
+    /// [`Failure::Vanished`]
+    Vanished,
+}
+
+crate::every!(
+    FailureKind: Exited, Signalled, OutOfMemory, Unhealthy, TimedOut, NoSuchImage, PullFailed, NoSuchCommand,
+    NoSuchUser, PortTaken, SecretUnavailable, Runtime, Vanished
+);
+
+impl FailureKind {
+    /// Its word in `kind` of a failure in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Exited => "exited",
+            Self::Signalled => "signalled",
+            Self::OutOfMemory => "out_of_memory",
+            Self::Unhealthy => "unhealthy",
+            Self::TimedOut => "timed_out",
+            Self::NoSuchImage => "no_such_image",
+            Self::PullFailed => "pull_failed",
+            Self::NoSuchCommand => "no_such_command",
+            Self::NoSuchUser => "no_such_user",
+            Self::PortTaken => "port_taken",
+            Self::SecretUnavailable => "secret_unavailable",
+            Self::Runtime => "runtime",
+            Self::Vanished => "vanished",
+        }
+    }
+
+    /// What it means, and what to do about it.
+    pub const fn advice(self) -> Advice {
+        const LOGS: &str = "`mill logs NAME --all` shows what it wrote";
+        match self {
+            Self::Exited => Advice::mend("the program ended by itself, with that exit code", LOGS),
+            Self::Signalled => Advice::mend("a signal that Mill didn't send ended the program", LOGS),
+            Self::OutOfMemory => Advice::mend(
+                "the kernel killed it when it reached its `memory`",
+                "give it more `memory`, or make it use less",
+            ),
+            Self::Unhealthy => Advice::mend(
+                "its checks failed too often",
+                "is `health` right (path, port, start-period), and does the program listen on $PORT? `mill logs NAME \
+                 --all` shows what it wrote",
+            ),
+            Self::TimedOut => Advice::mend(
+                "a task ran longer than its timeout",
+                "give it a longer `timeout`; `mill logs NAME --all` shows what it wrote",
+            ),
+            Self::NoSuchImage => Advice::mend(
+                "the registry has no such image, or none for this kind of machine",
+                "check the image's name and tag, and that it was pushed",
+            ),
+            Self::PullFailed => Advice::mend(
+                "the registry didn't give the image; it is asked again",
+                "can the node reach the registry, and may it read the image? `mill registry login HOST` gives it \
+                 credentials",
+            ),
+            Self::NoSuchCommand => Advice::mend(
+                "the image has no such program, or it can't be executed",
+                "check `command` and `entrypoint` against the image",
+            ),
+            Self::NoSuchUser => Advice::mend(
+                "the image has no such user or group",
+                "check `user` against the image, or give a number",
+            ),
+            Self::PortTaken => Advice::mend(
+                "another process holds a port that the program binds itself",
+                "let the program listen on $PORT, or stop what holds the port",
+            ),
+            Self::SecretUnavailable => Advice::mend(
+                "a secret that it runs with can't be had on its node, or can't be what it is used for",
+                "the daemon's log on its node says more; `mill secret set NAME --roll` gives it another value",
+            ),
+            Self::Runtime => Advice::mend(
+                "containerd or runc couldn't make or start the container",
+                "`mill doctor` on its node looks at the container runtime",
+            ),
+            Self::Vanished => Advice::mend(
+                "the container was removed behind Mill's back",
+                "`mill doctor` on its node looks at the container runtime",
+            ),
+        }
+    }
+}
+
 impl Failure {
+    /// Which kind it is.
+    pub const fn kind(&self) -> FailureKind {
+        match self {
+            Self::Exited { .. } => FailureKind::Exited,
+            Self::Signalled { .. } => FailureKind::Signalled,
+            Self::OutOfMemory => FailureKind::OutOfMemory,
+            Self::Unhealthy { .. } => FailureKind::Unhealthy,
+            Self::TimedOut => FailureKind::TimedOut,
+            Self::NoSuchImage { .. } => FailureKind::NoSuchImage,
+            Self::PullFailed { .. } => FailureKind::PullFailed,
+            Self::NoSuchCommand { .. } => FailureKind::NoSuchCommand,
+            Self::NoSuchUser { .. } => FailureKind::NoSuchUser,
+            Self::PortTaken { .. } => FailureKind::PortTaken,
+            Self::SecretUnavailable { .. } => FailureKind::SecretUnavailable,
+            Self::Runtime { .. } => FailureKind::Runtime,
+            Self::Vanished => FailureKind::Vanished,
+        }
+    }
+
     /// Whether trying again can't help until someone changes something.
     pub const fn is_permanent(&self) -> bool {
         matches!(self, Self::NoSuchImage { .. } | Self::NoSuchCommand { .. } | Self::NoSuchUser { .. })

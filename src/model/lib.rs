@@ -4,6 +4,7 @@
 //! misspelt, a size that knows its unit), so that no room checks twice.
 
 pub mod access;
+pub mod advice;
 pub mod alloc;
 pub mod hidden;
 pub mod image;
@@ -22,7 +23,8 @@ pub mod text;
 pub mod time;
 
 pub use access::{Projects, Role, RoleName};
-pub use alloc::{AllocStatus, Ended, Failure, Phase};
+pub use advice::Advice;
+pub use alloc::{AllocStatus, Ended, Failure, FailureKind, Phase};
 pub use hidden::Hidden;
 pub use image::{Digest, ImageRef, RegistryHost};
 pub use names::{

@@ -112,6 +112,9 @@ pub struct Tempo {
     /// How often the node looks what its containers use. What is shown is the mean since the last look: shorter, and it
     /// jumps; longer, and a new container has no numbers when its owner looks for them.
     pub usage_every: Duration,
+    /// How long a look at what containers use is answered to all who ask: half of what `mill top` waits between two, so
+    /// that any number of people who look cost as much as two.
+    pub usage_shared_for: Duration,
     /// How long an address is locked out whose authentications failed too often, by failures beyond those that are
     /// free; the last one repeats. Short at first: most are slips.
     pub lock_out: [Duration; 4],
@@ -197,6 +200,7 @@ impl Default for Tempo {
             clock_leap: secs(2),
             jump_told_for: secs(24 * 3600),
             usage_every: secs(2),
+            usage_shared_for: Duration::from_millis(500),
             lock_out: [secs(1), secs(5), secs(15), secs(60)],
             lock_out_forgotten_after: secs(3600),
             token_life_min: secs(60),

@@ -1,6 +1,6 @@
 //! What happened, in words.
 
-use mill_api::events::Event;
+use mill_api::events::{Event, Kind};
 use mill_fsm::{Change, Cluster, DeployKind, EventKind, Outcome, StepState, StopReason};
 use mill_model::{DeployId, Failure, Phase, SecretId, Workload};
 
@@ -29,15 +29,15 @@ pub(in crate::http) fn event(cluster: &Cluster, event: &mill_fsm::Event) -> Even
         EventKind::NodeRegistered { node } => {
             let node = node_name(cluster, *node);
             let message = format!("node {node} registered");
-            Event { kind: "node_registered".to_owned(), node: Some(node), message, ..empty }
+            Event { kind: word(Kind::NodeRegistered), node: Some(node), message, ..empty }
         }
         EventKind::SecretSet { secret, version, by } => secret_set(empty, secret, *version, by),
         EventKind::SecretDeleted { secret, by } => secret_deleted(empty, secret, by),
         EventKind::DeployChanged { deploy, project, kind, started, outcome, by } => {
-            let (word, what) = deploy_words(*started, *outcome);
-            let asked = if word == "queued" { by_whom(by) } else { String::new() };
+            let (kind_of, what) = deploy_words(*started, *outcome);
+            let asked = if kind_of == Kind::DeployQueued { by_whom(by) } else { String::new() };
             Event {
-                kind: format!("deploy_{word}"),
+                kind: word(kind_of),
                 project: Some(project.clone()),
                 deploy: Some(*deploy),
                 message: format!("{} {project} #{deploy} {what}{asked}", asked_for(kind)),
@@ -45,30 +45,28 @@ pub(in crate::http) fn event(cluster: &Cluster, event: &mill_fsm::Event) -> Even
             }
         }
         EventKind::StepChanged { deploy, workload, change, state, reason } => {
-            let (word, what) = step_words(*change, *state);
+            let (kind, what) = step_words(*change, *state);
             let why = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
             let message = format!("deploy #{deploy}: {workload} {what}{why}");
-            Event { kind: format!("service_{word}"), message, ..of(*deploy, workload) }
+            Event { kind: word(kind), message, ..of(*deploy, workload) }
         }
         EventKind::AllocPlaced { deploy, workload, alloc, node } => {
             let node = node_name(cluster, *node);
             let message = format!("{alloc} placed on {node}");
-            let kind = "alloc_placed".to_owned();
+            let kind = word(Kind::AllocPlaced);
             Event { kind, alloc: Some(alloc.clone()), node: Some(node), message, ..of(*deploy, workload) }
         }
         EventKind::AllocStopping { deploy, workload, alloc, reason } => {
             let message = format!("{alloc} is to stop: {}", stop_words(*reason));
-            let kind = "alloc_stopping".to_owned();
+            let kind = word(Kind::AllocStopping);
             Event { kind, alloc: Some(alloc.clone()), message, ..of(*deploy, workload) }
         }
         EventKind::AllocChanged { deploy, workload, alloc, phase, incarnation, failure, .. } => {
             let node = cluster.allocs.get(alloc).map(|alloc| node_name(cluster, alloc.node));
             let why = because(*phase, failure.as_ref());
-            // A word of its own, since `alloc_stopping` says that somebody wants it to stop.
-            let kind = if *phase == Phase::Stopping { "signalled".to_owned() } else { phase.to_string() };
             let run = if incarnation.0 > 1 { format!(" (run {incarnation})") } else { String::new() };
             Event {
-                kind: format!("alloc_{kind}"),
+                kind: word(Kind::of(*phase)),
                 alloc: Some(alloc.clone()),
                 node,
                 message: format!("{alloc} is {phase}{run}{why}"),
@@ -78,14 +76,18 @@ pub(in crate::http) fn event(cluster: &Cluster, event: &mill_fsm::Event) -> Even
     }
 }
 
+fn word(kind: Kind) -> String {
+    kind.as_str().to_owned()
+}
+
 fn secret_set(empty: Event, secret: &SecretId, version: u32, by: &str) -> Event {
     let message = format!("secret {secret} has version {version}{}", by_whom(by));
-    Event { kind: "secret_set".to_owned(), project: secret.scope.project().cloned(), message, ..empty }
+    Event { kind: word(Kind::SecretSet), project: secret.scope.project().cloned(), message, ..empty }
 }
 
 fn secret_deleted(empty: Event, secret: &SecretId, by: &str) -> Event {
     let message = format!("secret {secret} is deleted{}", by_whom(by));
-    Event { kind: "secret_deleted".to_owned(), project: secret.scope.project().cloned(), message, ..empty }
+    Event { kind: word(Kind::SecretDeleted), project: secret.scope.project().cloned(), message, ..empty }
 }
 
 fn by_whom(by: &str) -> String {
@@ -113,29 +115,29 @@ const fn asked_for(kind: &DeployKind) -> &'static str {
     }
 }
 
-const fn deploy_words(started: bool, outcome: Option<Outcome>) -> (&'static str, &'static str) {
+const fn deploy_words(started: bool, outcome: Option<Outcome>) -> (Kind, &'static str) {
     match (outcome, started) {
-        (None, false) => ("queued", "asked for"),
-        (None, true) => ("started", "began"),
-        (Some(Outcome::Succeeded), _) => ("succeeded", "succeeded"),
-        (Some(Outcome::Failed), _) => ("failed", "failed"),
-        (Some(Outcome::Cancelled), _) => ("cancelled", "was cancelled"),
-        (Some(Outcome::Replaced), _) => ("replaced", "was replaced"),
+        (None, false) => (Kind::DeployQueued, "asked for"),
+        (None, true) => (Kind::DeployStarted, "began"),
+        (Some(Outcome::Succeeded), _) => (Kind::DeploySucceeded, "succeeded"),
+        (Some(Outcome::Failed), _) => (Kind::DeployFailed, "failed"),
+        (Some(Outcome::Cancelled), _) => (Kind::DeployCancelled, "was cancelled"),
+        (Some(Outcome::Replaced), _) => (Kind::DeployReplaced, "was replaced"),
     }
 }
 
-const fn step_words(change: Change, state: StepState) -> (&'static str, &'static str) {
+const fn step_words(change: Change, state: StepState) -> (Kind, &'static str) {
     match (state, change) {
-        (StepState::Waiting, _) => ("waiting", "is to be changed"),
-        (StepState::Rolling, Change::Remove) => ("rolling", "is being stopped"),
-        (StepState::Rolling, Change::Run) => ("rolling", "is run"),
-        (StepState::Rolling, _) => ("rolling", "is being changed"),
-        (StepState::RollingBack, _) => ("rolling_back", "is going back"),
-        (StepState::Done, Change::Nothing) => ("unchanged", "is unchanged"),
-        (StepState::Done, Change::Remove) => ("removed", "is removed"),
-        (StepState::Done, _) => ("done", "is done"),
-        (StepState::RolledBack, _) => ("rolled_back", "is as before"),
-        (StepState::Skipped, _) => ("skipped", "is skipped"),
+        (StepState::Waiting, _) => (Kind::ServiceWaiting, "is to be changed"),
+        (StepState::Rolling, Change::Remove) => (Kind::ServiceRolling, "is being stopped"),
+        (StepState::Rolling, Change::Run) => (Kind::ServiceRolling, "is run"),
+        (StepState::Rolling, _) => (Kind::ServiceRolling, "is being changed"),
+        (StepState::RollingBack, _) => (Kind::ServiceRollingBack, "is going back"),
+        (StepState::Done, Change::Nothing) => (Kind::ServiceUnchanged, "is unchanged"),
+        (StepState::Done, Change::Remove) => (Kind::ServiceRemoved, "is removed"),
+        (StepState::Done, _) => (Kind::ServiceDone, "is done"),
+        (StepState::RolledBack, _) => (Kind::ServiceRolledBack, "is as before"),
+        (StepState::Skipped, _) => (Kind::ServiceSkipped, "is skipped"),
     }
 }
 

@@ -3,9 +3,9 @@
 use mill_api::inspect::{Inspected, WorkloadSpec};
 use mill_api::names::Target;
 use mill_fsm::Runnable;
-use mill_model::Workload;
+use mill_model::{AllocId, Workload};
 
-use super::{View, allocs, deploys, nodes, progress, projects, services};
+use super::{View, allocs, deploys, nodes, progress, projects, services, tasks};
 
 /// All that is known about it; `None`: it is gone.
 pub(in crate::http) fn inspect(view: &View<'_>, target: &Target) -> Option<Inspected> {
@@ -35,6 +35,17 @@ pub(in crate::http) fn inspect(view: &View<'_>, target: &Target) -> Option<Inspe
             Some(Inspected::Deploy { deploy: Box::new(deploys::deploy(cluster, known)), progress })
         }
     }
+}
+
+/// A task that was asked for.
+pub(in crate::http) fn task(view: &View<'_>, id: &AllocId) -> Option<Inspected> {
+    let task = tasks::task(view, id)?;
+    let known = view.cluster.allocs.get(id);
+    let hash = known.map(|alloc| alloc.version.hash);
+    let hash = hash.or_else(|| Some(view.cluster.spawns.get(id)?.hash))?;
+    let spec = Box::new(spec(view.cluster.runnables.get(&hash)?));
+    let alloc = known.map(|known| Box::new(allocs::alloc(view, known)));
+    Some(Inspected::Task { task: Box::new(task), spec, alloc })
 }
 
 fn service(view: &View<'_>, workload: &Workload) -> Option<Inspected> {

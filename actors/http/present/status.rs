@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mill_api::status::Status;
+use mill_api::status::{Alarm, Status};
 use mill_model::{NodeName, Timestamp};
 
 use super::{View, deploys, nodes, services};
@@ -24,23 +24,24 @@ pub(in crate::http) fn status(view: &View<'_>, node: NodeName, version: &str, no
 }
 
 fn warnings(view: &View<'_>, now: Timestamp) -> Vec<String> {
-    let mut warnings = vec![];
+    let mut alarms: Vec<(Alarm, String)> = vec![];
+    let waits = "what runs goes on, writes are refused";
     if let Some(trouble) = &view.trouble {
-        warnings.push(format!("the log is in trouble: what runs goes on, writes are refused: {trouble}"));
+        alarms.push((Alarm::LogTrouble, format!(": {waits}: {trouble}")));
     } else if view.role.leader.is_none() {
-        warnings.push("nobody leads the cluster: what runs goes on, writes are refused".to_owned());
+        alarms.push((Alarm::NoLeader, format!(": {waits}")));
     }
     if let Some(halt) = &view.halted {
-        warnings.push(format!("this node applies the log no more: {halt}"));
+        alarms.push((Alarm::Halted, format!(": {halt}")));
     }
     if let Some(reason) = &view.moment.unmapped {
-        warnings.push(format!("this node's kernel maps no ports: programs must listen on $PORT ({reason})"));
+        alarms.push((Alarm::Unmapped, format!(": programs must listen on $PORT ({reason})")));
     }
     let jump = view.jump.filter(|jump| now.since(jump.at) < view.tempo.jump_told_for);
     if let Some(Jump { at, by_ms }) = jump {
         let by = humantime::format_duration(Duration::from_millis(by_ms.unsigned_abs() / 1000 * 1000));
         let whither = if by_ms < 0 { "back" } else { "forward" };
-        warnings.push(format!("this node's clock was set {whither} by {by} at {at}; deadlines don't mind"));
+        alarms.push((Alarm::ClockSet, format!(" {whither} by {by} at {at}; deadlines don't mind")));
     }
-    warnings
+    alarms.into_iter().map(|(alarm, detail)| format!("{}{detail}", alarm.as_str())).collect()
 }

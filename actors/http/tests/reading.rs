@@ -8,8 +8,8 @@ use mill_api::inspect::Inspected;
 use mill_api::services::ServiceState;
 use mill_api::{ClientError, Code};
 use mill_drivers::clock::FakeClock;
-use mill_fsm::{Cluster, DeployKind, Halt};
-use mill_model::{Bytes, DeployId, Failure, Timestamp};
+use mill_fsm::{Cluster, Command, DeployKind, Halt, NewToken};
+use mill_model::{Bytes, DeployId, Failure, Role, Timestamp};
 
 use super::room::Room;
 use super::world::{World, after, project, service, task, workload};
@@ -103,6 +103,7 @@ async fn anything_is_inspected_by_any_name_that_means_one_thing() {
             Inspected::Service { allocs, .. } => (!allocs.is_empty()).then_some("service"),
             Inspected::Project { history, .. } => (!history.is_empty()).then_some("project"),
             Inspected::Deploy { progress, .. } => (progress.len() > 5).then_some("deploy"),
+            other => panic!("{name}: {other:?}"),
         };
         assert_eq!(seen, Some(kind), "{name}: {inspected:?}");
     }
@@ -114,6 +115,58 @@ async fn anything_is_inspected_by_any_name_that_means_one_thing() {
     for missing in ["nothing/at/all", "#99", "web-0000"] {
         assert_eq!(refused(api.inspect(missing).await.unwrap_err()).code, Code::NotFound, "{missing}");
     }
+}
+
+#[tokio::test]
+async fn what_is_not_deployed_is_inspected_too_and_shows_nothing_that_is_secret() {
+    let mut world = shop();
+    for (secret, sealed) in [("shop/db.password", b"one"), ("shop/db.password", b"two"), ("shop/web", b"xyz")]
+    {
+        let (secret, sealed) = (secret.parse().unwrap(), sealed.to_vec());
+        world.apply(Command::SetSecret { secret, sealed, by: "test".into() }).unwrap();
+    }
+    let host = "registry.example.com:5000".parse().unwrap();
+    let sealed = b"sealed-password".to_vec();
+    world.apply(Command::SetRegistry { host, user: "puller".into(), sealed, by: "test".into() }).unwrap();
+    let (id, project) = ("job-2222".parse().unwrap(), "shop".parse().unwrap());
+    let spec = std::sync::Arc::new(task("job", "job:1"));
+    world.apply(Command::SpawnTask { id, project, spec, by: "test".into() }).unwrap();
+    let (name, hash) = ("ops".parse().unwrap(), [7; 32]);
+    let new = NewToken { name, role: Role::Admin, hash, expires_at: None, by: "test".into() };
+    world.apply(Command::CreateToken(new)).unwrap();
+    let room = Room::new(world).await;
+    let api = room.api();
+    for (name, kind, shown) in [
+        ("db.password", "secret", "\"version\":2"),
+        ("secret:shop/web", "secret", "\"secret\":\"shop/web\""),
+        ("ops", "token", "\"role\":\"admin\""),
+        ("registry.example", "registry", "puller"),
+        ("job-2222", "task", "\"id\":\"job-2222\""),
+        ("actor:http", "actor", "\"path\":\"http\""),
+    ] {
+        let inspected = serde_json::to_string(&api.inspect(name).await.unwrap()).unwrap();
+        assert!(inspected.contains(&format!("\"kind\":\"{kind}\"")), "{name}: {inspected}");
+        assert!(inspected.contains(shown), "{name}: {inspected}");
+        for hidden in ["sealed", "one", "two", "hash\":\""] {
+            let found = inspected.contains(hidden);
+            assert!(!found || kind == "task" || kind == "actor", "{name} shows {hidden}: {inspected}");
+        }
+    }
+    let web = api.inspect("shop/web").await.unwrap();
+    assert!(matches!(web, Inspected::Service { .. }), "the secret of that name is in nobody's way");
+}
+
+#[tokio::test]
+async fn what_is_used_is_read_when_somebody_asks_and_once_for_all_who_do() {
+    let room = Room::new(shop()).await;
+    let api = room.api();
+    let first = api.top().await.unwrap();
+    assert_eq!((first.nodes.len(), first.allocs.len(), first.at_us), (1, 4, 0));
+    assert!(first.problem.is_none() && first.allocs.iter().all(|alloc| alloc.limit.memory.0 > 0));
+    let (again, at_once) = tokio::join!(api.top(), api.top());
+    assert_eq!((again.unwrap().at_us, at_once.unwrap().at_us), (0, 0), "nobody looked again");
+    let another = async { while api.top().await.unwrap().at_us == 0 {} };
+    tokio::time::timeout(Duration::from_secs(30), another).await.expect("another look once the first is old");
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use mill_api::daemon::{InitRequest, Initialized};
-use mill_api::doctor::Finding;
+use mill_api::doctor::{Check, Finding};
 use mill_api::trust::Trust;
 use mill_api::{Api, ApiError, Code};
 use mill_drivers::containers::FakeContainers;
@@ -132,7 +132,7 @@ impl Backend for Fake {
     }
 
     async fn doctor(&self) -> Vec<Finding> {
-        vec![Finding::ok("containerd", "1.6.20")]
+        vec![Finding::ok(Check::Containerd, "1.6.20")]
     }
 
     fn daemon_actors(&self) -> Option<Introspect> {

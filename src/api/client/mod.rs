@@ -49,6 +49,7 @@ use crate::status::Status;
 use crate::tasks::{SpawnRequest, Task, TaskQuery};
 use crate::token::Token;
 use crate::tokens::Whoami;
+use crate::top::Top;
 use crate::trust::{Trust, TrustError};
 use crate::why::Why;
 use call::Request;
@@ -121,6 +122,14 @@ impl Api {
     /// As every call.
     pub async fn allocs(&self, query: &AllocQuery) -> Result<Vec<Alloc>, ClientError> {
         self.get(&with_query(paths::ALLOCS, query)).await
+    }
+
+    /// What nodes and allocs use now.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn top(&self) -> Result<Top, ClientError> {
+        self.get(paths::TOP).await
     }
 
     /// Its tasks.
@@ -253,7 +262,7 @@ impl Api {
         self.get(&of_service(paths::WHY, service)).await
     }
 
-    /// All that is known about one thing, by any of its names ([`crate::names`]).
+    /// All that is known about one thing, by any of its names ([`crate::anything`]).
     ///
     /// # Errors
     /// As every call.

@@ -26,6 +26,7 @@ use crate::services::Service;
 use crate::status::Status;
 use crate::tasks::{SpawnRequest, Task};
 use crate::tokens::{CreateToken, CreatedToken, TokenInfo, Whoami};
+use crate::top::Top;
 use crate::why::Why;
 
 /// A type by the name that routes call it.
@@ -58,7 +59,7 @@ shapes! {
     Actors RestartActor Alloc AuditRecord Certificate RotateCa RotatedCa Daemon InitRequest Initialized Deploy
     DeployRequest RollbackRequest ScaleRequest Report Event ExecAsk ExecTold Inspected LogLine Node Plan Progress
     HistoryEntry Project RegistryInfo SetRegistry Rolled Secret SecretHistory SecretSet SetRequest Value Service SpawnRequest
-    Status Task CreateToken CreatedToken TokenInfo Whoami Why
+    Status Task CreateToken CreatedToken TokenInfo Top Whoami Why
 }
 
 /// What the table of routes says of a body.

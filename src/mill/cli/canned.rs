@@ -2,6 +2,7 @@
 
 mod access;
 mod tasks;
+mod top;
 
 use mill_api::actors::{Actor, ActorError, ActorStatus, Actors, Busy};
 use mill_api::allocs::{Alloc, WorkloadKind};
@@ -28,6 +29,7 @@ use mill_model::{
 use super::ui::{Terminal, Ui};
 pub(crate) use access::{audit, certificates, created_token, registries, tokens, whoami};
 pub(crate) use tasks::tasks;
+pub(crate) use top::tops;
 
 /// 2026-11-21T12:00:00Z
 pub(crate) const NOW: Timestamp = Timestamp(1_795_262_400_000);

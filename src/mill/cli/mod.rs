@@ -10,7 +10,7 @@ mod allocs;
 mod attach;
 mod cert;
 mod clean;
-mod completions;
+mod complete;
 mod context;
 mod daemon;
 mod deploy;
@@ -28,6 +28,7 @@ mod inspect;
 mod kill;
 mod login;
 mod logs;
+mod man;
 mod nodes;
 mod ps;
 mod reach;
@@ -42,6 +43,7 @@ mod source;
 mod spawn;
 mod status;
 mod token;
+mod top;
 mod undeploy;
 mod why;
 mod words;
@@ -69,16 +71,20 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use mill_model::DeployId;
 
 use clean::CleanArgs;
+pub(crate) use complete::answer as complete;
 pub(crate) use error::CliError;
 pub(crate) use exit::Exit;
 pub(crate) use node::NodeConfig;
 pub(crate) use plane::PlaneConfig;
 use reach::ReachArgs;
 
+/// What it is called.
+const PROGRAM: &str = "mill";
+
 /// Run containers on one to fifty machines
 #[derive(Debug, Parser)]
 #[command(
-    name = "mill",
+    name = PROGRAM,
     version,
     max_term_width = 100,
     after_help = exit::HELP,
@@ -123,6 +129,7 @@ enum Command {
     Logs(logs::LogsArgs),
     Events(events::EventsArgs),
     Exec(exec::ExecArgs),
+    Top(top::TopArgs),
     Actors(actors::ActorsArgs),
 
     Login(login::LoginArgs),
@@ -143,7 +150,9 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     Clean(CleanArgs),
     #[command(alias = "completion")]
-    Completions(completions::CompletionsArgs),
+    Completions(complete::CompletionsArgs),
+    #[command(hide = true)]
+    Man(man::ManArgs),
 }
 
 /// What was typed, as far as the command line itself can't do it.
@@ -249,7 +258,8 @@ async fn run_on(ui: &mut ui::Ui<'_>, command: &Command) -> Result<(), CliError> 
         Command::Deploy(args) => return deploy::run(ui, args).await,
         Command::Doctor(args) => return doctor::run(ui, args).await,
         Command::Clean(args) => return clean::clean(ui, args).await,
-        Command::Completions(args) => return completions::run(ui, args, Cli::command()),
+        Command::Completions(args) => return complete::run(ui, args),
+        Command::Man(args) => return man::run(args),
         Command::Init(args) => return init::run(ui, args).await,
         Command::Login(args) => return login::login(ui, args).await,
         Command::Logout(args) => return login::logout(ui, args),
@@ -278,6 +288,7 @@ async fn run_on(ui: &mut ui::Ui<'_>, command: &Command) -> Result<(), CliError> 
         Command::Logs(args) => logs::run(ui, api, args).await,
         Command::Events(args) => events::run(ui, api, args).await,
         Command::Exec(args) => exec::run(api, args).await,
+        Command::Top(args) => top::run(ui, api, args).await,
         Command::Actors(args) => actors::run(ui, api, args).await,
         Command::Token(args) => token::run(ui, api, args).await,
         Command::Registry(args) => registry::run(ui, api, args).await,
@@ -325,6 +336,7 @@ impl Command {
             Self::Logs(args) => &args.reach,
             Self::Events(args) => &args.reach,
             Self::Exec(args) => &args.reach,
+            Self::Top(args) => &args.reach,
             Self::Actors(args) => args.reach(),
             Self::Token(args) => args.reach(),
             Self::Registry(args) => args.reach(),
@@ -332,9 +344,8 @@ impl Command {
             Self::Init(args) => &args.reach,
             Self::Doctor(args) => &args.reach,
             Self::Login(_) | Self::Logout(_) | Self::Context(_) => return None,
-            Self::Dev(_) | Self::Daemon(_) | Self::Plane(_) | Self::Clean(_) | Self::Completions(_) => {
-                return None;
-            }
+            Self::Dev(_) | Self::Daemon(_) | Self::Plane(_) | Self::Clean(_) => return None,
+            Self::Completions(_) | Self::Man(_) => return None,
         })
     }
 }

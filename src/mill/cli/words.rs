@@ -36,14 +36,13 @@ impl Word {
 const LIST: &str = "`mill --help` lists what there is";
 
 /// Commands that later versions have (product.md §8).
-const LATER: [&str; 22] = [
+const LATER: [&str; 21] = [
     "join",
     "leave",
     "upgrade",
     "recover",
     "backup",
     "project",
-    "top",
     "port-forward",
     "volume",
     "routes",
@@ -62,7 +61,7 @@ const LATER: [&str; 22] = [
 ];
 
 /// docker's, nomad's and kubectl's words, the longer ones first.
-const CALLED: [(&str, &str); 41] = [
+const CALLED: [(&str, &str); 42] = [
     ("job run", "mill deploy -f FILE"),
     ("job plan", "mill plan -f FILE"),
     ("job stop", "mill undeploy PROJECT"),
@@ -102,6 +101,7 @@ const CALLED: [(&str, &str); 41] = [
     ("rm", "mill undeploy PROJECT"),
     ("stop", "mill scale SERVICE 0"),
     ("info", "mill status"),
+    ("stats", "mill top"),
     ("system prune", "mill clean"),
     ("agent", "mill daemon"),
 ];

@@ -3,17 +3,20 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Output, Stdio};
 
 use mill_drivers::datapath::{KernelDatapath, Mode};
 use mill_drivers::host::{self, Disk};
 use mill_drivers::sockets::{Listener, ProcSockets, Sockets as _, Wanted};
 use mill_model::Tempo;
+use mill_model::limits::MAPPED_PORTS;
 use mill_model::ports::Protocol;
 use tokio::net::UnixStream;
 use tokio::process::Command;
 
 use super::Node;
+use super::units::{self, Units};
+use super::upkeep::{self, Swap};
 
 /// Where programs for root are, which isn't on every user's PATH.
 const ROOTS_PATH: &str = ":/usr/local/sbin:/usr/sbin:/sbin";
@@ -40,6 +43,15 @@ pub(super) struct Host {
     pub(super) port: (u16, Result<Option<Listener>, String>),
     /// How ports are mapped, or would be.
     pub(super) mapping: Mode,
+    /// Who listens in the pool of mapped ports and is no container; `Err`: that can't be seen.
+    pub(super) pool: Result<Vec<Listener>, String>,
+    /// The service manager's units; `None`: systemd isn't here.
+    pub(super) units: Option<Units>,
+    /// How many files the daemon may have open; `None`: it isn't the daemon that looks.
+    pub(super) open_files: Option<u64>,
+    pub(super) swap: Swap,
+    /// Whether a time service keeps the clock; `None`: that can't be seen.
+    pub(super) clock: Option<bool>,
 }
 
 /// Whether somebody answers at a socket.
@@ -93,6 +105,11 @@ pub(super) async fn look(node: &Node) -> Host {
             Some(mode) => mode.clone(),
             None => KernelDatapath::probe().await,
         },
+        pool: strangers().await,
+        units: units::look().await,
+        open_files: node.mode.as_ref().and_then(|_| upkeep::files_allowed()),
+        swap: upkeep::look_at_swap(),
+        clock: upkeep::is_clock_kept().await,
         kernel,
     }
 }
@@ -111,13 +128,27 @@ async fn listener(port: u16) -> Result<Option<Listener>, String> {
     Ok(found.into_iter().find(|listener| listener.protocol == Protocol::Tcp))
 }
 
-async fn version(program: &str) -> Option<String> {
+/// Who listens where ports are mapped to, and is neither a container nor Mill.
+async fn strangers() -> Result<Vec<Listener>, String> {
+    let (first, last) = (*MAPPED_PORTS.start(), *MAPPED_PORTS.end());
+    let found = ProcSockets::default().listeners(&Wanted::Range(first, last)).await;
+    let is_strange = |listener: &Listener| {
+        listener.process.as_ref().is_some_and(|process| process.container.is_none() && process.name != "mill")
+    };
+    Ok(found.map_err(|error| error.to_string())?.into_iter().filter(is_strange).collect())
+}
+
+/// What a program says, if it says something in time.
+pub(super) async fn said_by(program: &str, arguments: &[&str]) -> Option<Output> {
     let mut command = Command::new(program);
     let path = std::env::var("PATH").unwrap_or_default() + ROOTS_PATH;
-    command.arg(if program.starts_with("mkfs") { "-V" } else { "--version" });
-    command.env("PATH", path).stdin(Stdio::null()).kill_on_drop(true);
-    let output =
-        tokio::time::timeout(Tempo::default().version_deadline, command.output()).await.ok()?.ok()?;
+    command.args(arguments).env("PATH", path).stdin(Stdio::null()).kill_on_drop(true);
+    tokio::time::timeout(Tempo::default().version_deadline, command.output()).await.ok()?.ok()
+}
+
+async fn version(program: &str) -> Option<String> {
+    let argument = if program.starts_with("mkfs") { "-V" } else { "--version" };
+    let output = said_by(program, &[argument]).await?;
     // mkfs.ext4 says it on stderr.
     let text = if output.stdout.is_empty() { output.stderr } else { output.stdout };
     let text = String::from_utf8_lossy(&text);

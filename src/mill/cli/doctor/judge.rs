@@ -2,13 +2,14 @@
 
 use std::path::Path;
 
-use mill_api::doctor::Finding;
+use mill_api::doctor::{Check, Finding};
 use mill_drivers::datapath::Mode;
 use mill_drivers::host::Disk;
 use mill_drivers::sockets::Listener;
 use mill_model::Bytes;
 
 use super::host::{Answers, Cgroups, Host};
+use super::{units, upkeep};
 use crate::cli::ui::memory;
 
 /// Overlayfs with several lower layers and the cgroup v2 cpu controller came before it.
@@ -29,8 +30,8 @@ pub(super) fn judge(host: &Host) -> Vec<Finding> {
     let mut findings = vec![
         root(host.is_root),
         kernel(&host.kernel),
-        program("containerd", host.containerd.as_deref(), CONTAINERD_MIN),
-        program("runc", host.runc.as_deref(), RUNC_MIN),
+        program(Check::Containerd, host.containerd.as_deref(), CONTAINERD_MIN),
+        program(Check::Runc, host.runc.as_deref(), RUNC_MIN),
         cgroups(&host.cgroups),
         overlay(host.overlay),
         volumes(host.mkfs, host.loops),
@@ -39,14 +40,19 @@ pub(super) fn judge(host: &Host) -> Vec<Finding> {
     findings.extend(host.socket.as_ref().map(|(path, answers)| socket(path, *answers)));
     findings.push(port(host.port.0, &host.port.1));
     findings.push(mapping(&host.mapping));
+    findings.push(upkeep::pool(&host.pool));
+    findings.extend(units::judge(host.units.as_ref()));
+    findings.extend(host.open_files.map(upkeep::open_files));
+    findings.push(upkeep::swap(host.swap));
+    findings.push(upkeep::clock(host.clock));
     findings
 }
 
 fn root(is_root: bool) -> Finding {
     match is_root {
-        true => Finding::ok("root", "yes"),
+        true => Finding::ok(Check::Root, "yes"),
         false => Finding::warn(
-            "root",
+            Check::Root,
             "not root: the daemon needs it, and not everything can be seen",
             "run it with sudo",
         ),
@@ -56,25 +62,27 @@ fn root(is_root: bool) -> Finding {
 fn kernel(release: &str) -> Finding {
     let (major, minor) = KERNEL_MIN;
     match version_in(release) {
-        Some(version) if version >= KERNEL_MIN => Finding::ok("kernel", release),
-        Some(_) => Finding::fail("kernel", release, format!("upgrade to Linux {major}.{minor} or later")),
+        Some(version) if version >= KERNEL_MIN => Finding::ok(Check::Kernel, release),
+        Some(_) => {
+            Finding::fail(Check::Kernel, release, format!("upgrade to Linux {major}.{minor} or later"))
+        }
         None => Finding::warn(
-            "kernel",
+            Check::Kernel,
             format!("{release}: not a version"),
             format!("Linux {major}.{minor} or later is known to work"),
         ),
     }
 }
 
-fn program(name: &str, said: Option<&str>, min: (u64, u64)) -> Finding {
+fn program(check: Check, said: Option<&str>, min: (u64, u64)) -> Finding {
     let Some(said) = said else {
-        return Finding::fail(name, "not found in PATH", format!("`apt-get install {name}`"));
+        return Finding::fail(check, "not found in PATH", check.advice().todo);
     };
     match said.split_whitespace().find_map(version_in) {
-        Some(version) if version >= min => Finding::ok(name, said),
-        Some(_) => Finding::fail(name, said, format!("upgrade to {}.{} or later", min.0, min.1)),
+        Some(version) if version >= min => Finding::ok(check, said),
+        Some(_) => Finding::fail(check, said, format!("upgrade to {}.{} or later", min.0, min.1)),
         None => Finding::warn(
-            name,
+            check,
             format!("{said}: no version in it"),
             format!("{}.{} or later is needed", min.0, min.1),
         ),
@@ -90,7 +98,7 @@ fn version_in(word: &str) -> Option<(u64, u64)> {
 }
 
 fn cgroups(cgroups: &Cgroups) -> Finding {
-    let fix = "boot with systemd's defaults, or mount cgroup2 at /sys/fs/cgroup";
+    let fix = Check::Cgroups.advice().todo;
     let controllers = |list: &[String]| {
         let missing: Vec<&str> = ["cpu", "memory", "pids"]
             .into_iter()
@@ -99,15 +107,15 @@ fn cgroups(cgroups: &Cgroups) -> Finding {
         missing.join(", ")
     };
     let (layout, all) = match (&cgroups.v2, cgroups.v1.is_empty()) {
-        (None, true) => return Finding::fail("cgroups", "not mounted", fix),
+        (None, true) => return Finding::fail(Check::Cgroups, "not mounted", fix),
         (Some(_), true) => ("v2", cgroups.v2_controllers.clone()),
         (Some(_), false) => ("hybrid", [cgroups.v1.clone(), cgroups.v2_controllers.clone()].concat()),
         (None, false) => ("v1", cgroups.v1.clone()),
     };
     match controllers(&all) {
-        missing if missing.is_empty() => Finding::ok("cgroups", layout),
+        missing if missing.is_empty() => Finding::ok(Check::Cgroups, layout),
         missing => Finding::fail(
-            "cgroups",
+            Check::Cgroups,
             format!("{layout}, without {missing}: no ceilings for containers"),
             "boot without `cgroup_disable`, and with `cgroup_enable=memory` where the kernel asks for it",
         ),
@@ -116,9 +124,9 @@ fn cgroups(cgroups: &Cgroups) -> Finding {
 
 fn overlay(known: bool) -> Finding {
     match known {
-        true => Finding::ok("overlayfs", "known to the kernel"),
+        true => Finding::ok(Check::Overlayfs, "known to the kernel"),
         false => Finding::fail(
-            "overlayfs",
+            Check::Overlayfs,
             "unknown to the kernel",
             "`modprobe overlay`, and /etc/modules to keep it",
         ),
@@ -128,34 +136,34 @@ fn overlay(known: bool) -> Finding {
 fn disk(disk: Option<&Disk>) -> Finding {
     let Some(disk) = disk else {
         return Finding::warn(
-            "disk",
+            Check::Disk,
             "it can't be measured",
             "does the data directory's parent exist, and may you read it?",
         );
     };
     let what = format!("{} of {} free at {}", memory(disk.free), memory(disk.size), disk.path.display());
-    let fix = "make room, or put the data elsewhere with `--data-dir`";
+    let fix = Check::Disk.advice().todo;
     match disk.free {
-        free if free < DISK_MIN => Finding::fail("disk", what, fix),
-        free if free < DISK_GOOD => Finding::warn("disk", what, fix),
+        free if free < DISK_MIN => Finding::fail(Check::Disk, what, fix),
+        free if free < DISK_GOOD => Finding::warn(Check::Disk, what, fix),
         _ if disk.inodes_free > 0 && disk.inodes_free < INODES_GOOD => {
-            Finding::warn("disk", format!("{what}, but only {} files more", disk.inodes_free), fix)
+            Finding::warn(Check::Disk, format!("{what}, but only {} files more", disk.inodes_free), fix)
         }
-        _ => Finding::ok("disk", what),
+        _ => Finding::ok(Check::Disk, what),
     }
 }
 
 /// What ephemeral volumes are made with (drivers::volumes).
 fn volumes(mkfs: bool, loops: bool) -> Finding {
     match (mkfs, loops) {
-        (true, true) => Finding::ok("volumes", "ephemeral ones can be made"),
+        (true, true) => Finding::ok(Check::Volumes, "ephemeral ones can be made"),
         (false, _) => Finding::warn(
-            "volumes",
+            Check::Volumes,
             "mkfs.ext4 not found: services with ephemeral volumes can't start",
             "`apt-get install e2fsprogs`",
         ),
         (true, false) => Finding::warn(
-            "volumes",
+            Check::Volumes,
             "no loop devices: services with ephemeral volumes can't start",
             "`modprobe loop`, and /etc/modules to keep it",
         ),
@@ -163,7 +171,7 @@ fn volumes(mkfs: bool, loops: bool) -> Finding {
 }
 
 fn socket(path: &Path, answers: Answers) -> Finding {
-    let (check, path) = ("containerd socket", path.display());
+    let (check, path) = (Check::ContainerdSocket, path.display());
     match answers {
         Answers::Yes => Finding::ok(check, format!("{path} answers")),
         Answers::No => Finding::warn(
@@ -179,29 +187,29 @@ fn socket(path: &Path, answers: Answers) -> Finding {
 
 /// The API's port must be free, or Mill's.
 fn port(port: u16, holder: &Result<Option<Listener>, String>) -> Finding {
-    let check = format!("port {port}");
+    let check = Check::ApiPort;
     let is_mill = |holder: &Listener| holder.process.as_ref().is_some_and(|process| process.name == "mill");
     match holder {
-        Ok(None) => Finding::ok(&check, "free for the API"),
-        Ok(Some(holder)) if is_mill(holder) => Finding::ok(&check, "held by mill"),
+        Ok(None) => Finding::ok(check, format!("{port} is free")),
+        Ok(Some(holder)) if is_mill(holder) => Finding::ok(check, format!("{port} is held by mill")),
         Ok(Some(holder)) => Finding::fail(
-            &check,
-            format!("held by {holder}"),
+            check,
+            format!("{port} is held by {holder}"),
             "stop it, or give the API another port with `--listen`",
         ),
-        Err(why) => Finding::warn(&check, why.clone(), "is /proc mounted?"),
+        Err(why) => Finding::warn(check, why.clone(), "is /proc mounted?"),
     }
 }
 
 /// Without the kernel's help Mill works, but not any image does.
 fn mapping(mode: &Mode) -> Finding {
-    let check = "mapped ports";
+    let check = Check::MappedPorts;
     match mode {
         Mode::Kernel => Finding::ok(check, "by the kernel: programs bind what they always bind"),
         Mode::Fallback { reason } => Finding::warn(
             check,
             format!("not by the kernel ({reason}): programs must listen on $PORT"),
-            "Linux 5.12 or later with BPF and cgroup v2, and a daemon that runs as root and may use both",
+            check.advice().todo,
         ),
     }
 }
@@ -246,6 +254,11 @@ pub(super) mod tests {
             socket: Some(("/run/containerd/containerd.sock".into(), Answers::Yes)),
             port: (4400, Ok(None)),
             mapping: Mode::Kernel,
+            pool: Ok(vec![]),
+            units: Some(units::tests::well()),
+            open_files: Some(65_536),
+            swap: upkeep::Swap::None,
+            clock: Some(true),
         }
     }
 
@@ -269,6 +282,11 @@ pub(super) mod tests {
             socket: Some(("/run/containerd/containerd.sock".into(), Answers::No)),
             port: held(4400, Some((77, "nginx"))),
             mapping: Mode::Fallback { reason: "no cgroup v2 hierarchy is mounted".into() },
+            pool: Ok(held(20_080, Some((78, "nginx"))).1.unwrap().into_iter().collect()),
+            units: Some(units::tests::broken()),
+            open_files: Some(1024),
+            swap: upkeep::Swap::Unlimited,
+            clock: Some(false),
         }
     }
 
@@ -283,10 +301,16 @@ pub(super) mod tests {
 
     #[test]
     fn a_machine_that_is_well_passes_and_a_broken_one_fails_everywhere() {
-        assert_eq!(levels(&well()), "ooooooooooo");
-        assert_eq!(levels(&broken()), "wFFFFFwFwFw");
+        assert_eq!(levels(&well()), "ooooooooooo".to_owned() + "ooooooo");
+        assert_eq!(levels(&broken()), "wFFFFFwFwFw".to_owned() + "wwwwwww");
         for finding in judge(&broken()) {
-            assert!(finding.fix.is_some(), "{finding:?} has no fix");
+            assert!(finding.fix.is_some() && finding.why.is_some(), "{finding:?} has no fix");
+        }
+        let words: Vec<&str> = Check::EVERY.iter().map(|check| check.as_str()).collect();
+        let elsewhere = ["settings", "daemon"];
+        for word in &words {
+            let found = judge(&well()).iter().any(|finding| finding.check == *word);
+            assert_eq!(found, !elsewhere.contains(word), "{word}");
         }
     }
 
@@ -313,15 +337,30 @@ pub(super) mod tests {
         for (expected, change) in cases {
             let mut host = well();
             change(&mut host);
-            assert_eq!(levels(&host), expected, "{host:?}");
+            assert_eq!(levels(&host), expected.to_owned() + "ooooooo", "{host:?}");
             let unmended =
                 judge(&host).into_iter().find(|found| found.level != Level::Ok && found.fix.is_none());
             assert_eq!(unmended, None);
         }
+        let later: [(&str, Change); 7] = [
+            ("wwwwwww", |host| *host = Host { mapping: Mode::Kernel, ..broken() }),
+            ("wooooooo", |host| host.pool = Err("can't read".into())),
+            ("ooooo", |host| host.units = None),
+            ("oooooo", |host| host.open_files = None),
+            ("ooooowo", |host| host.swap = upkeep::Swap::Unlimited),
+            ("ooooooo", |host| host.swap = upkeep::Swap::Limited),
+            ("ooooooo", |host| host.clock = None),
+        ];
+        for (expected, change) in later {
+            let mut host = well();
+            change(&mut host);
+            let found = levels(&host);
+            assert_eq!(found.get(11..), expected.get(..found.len() - 11), "{host:?}");
+        }
         let mut hybrid = well();
         hybrid.cgroups.v1 = ["cpu", "memory", "pids"].map(str::to_owned).to_vec();
         hybrid.cgroups.v2_controllers.clear();
-        assert_eq!(levels(&hybrid), "ooooooooooo");
+        assert_eq!(levels(&hybrid), "o".repeat(18));
     }
 
     #[test]

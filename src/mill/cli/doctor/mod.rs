@@ -2,12 +2,14 @@
 
 mod host;
 mod judge;
+mod units;
+mod upkeep;
 
 use std::path::PathBuf;
 
 use clap::Args;
 use mill_api::client;
-use mill_api::doctor::{Finding, Level, Report};
+use mill_api::doctor::{Check, Finding, Level, Report};
 use mill_drivers::datapath::Mode;
 
 use super::daemon::DaemonArgs;
@@ -15,11 +17,11 @@ use super::error::CliError;
 use super::exit::Exit;
 use super::node::{CONFIG_FILE, CONTAINERD_SOCKET, Containerd, DATA_DIR, NodeArgs, NodeConfig};
 use super::reach::{ReachArgs, Way};
-use super::ui::{Colour, Terminal, Ui, count};
+use super::ui::{Colour, Terminal, Ui, count, printable};
 
 /// Look at this machine, and at its daemon if one runs: can Mill work here, and if not, what to do
 ///
-/// Every finding comes with its fix. With `--addr` or `--context` another node is asked to look at its own.
+/// Every finding comes with why it matters and its fix. With `--addr` or `--context` another node is asked to look at its own.
 #[derive(Debug, Args)]
 pub(crate) struct DoctorArgs {
     /// Where the node keeps, or would keep, its data [env: MILL_DATA_DIR]
@@ -97,7 +99,7 @@ fn settings(error: &CliError) -> Finding {
     let why = error.because.iter().map(|because| because.reason.as_str());
     let what: Vec<&str> = std::iter::once(error.message.as_str()).chain(why).collect();
     let fix = error.hint.clone().unwrap_or_else(|| format!("put {CONFIG_FILE} right"));
-    Finding::fail("settings", what.join(": "), fix)
+    Finding::fail(Check::Settings, what.join(": "), fix)
 }
 
 /// Adds what the daemon found, where it knows more.
@@ -105,7 +107,7 @@ fn with_daemon(mut report: Report, daemon: Result<Report, CliError>) -> Report {
     match daemon {
         Ok(of_daemon) => {
             report.node = of_daemon.node;
-            report.findings.push(Finding::ok("daemon", "it runs and answers"));
+            report.findings.push(Finding::ok(Check::Daemon, "it runs and answers"));
             for finding in of_daemon.findings {
                 match report.findings.iter_mut().find(|ours| ours.check == finding.check) {
                     // It knows how it is set up.
@@ -116,8 +118,8 @@ fn with_daemon(mut report: Report, daemon: Result<Report, CliError>) -> Report {
         }
         Err(error) => {
             let why = error.because.first().map_or(error.message.as_str(), |because| &because.reason);
-            let fix = "`mill daemon` is one, or `mill dev` to try Mill out";
-            report.findings.push(Finding::warn("daemon", format!("none answers here: {why}"), fix));
+            let fix = Check::Daemon.advice().todo;
+            report.findings.push(Finding::warn(Check::Daemon, format!("none answers here: {why}"), fix));
         }
     }
     report
@@ -139,7 +141,15 @@ fn render(report: &Report, terminal: &Terminal) -> String {
             Level::Fail => (Colour::Red, "FAIL"),
         };
         let check = &finding.check;
-        text.push_str(&format!("{}  {check:<width$}  {}\n", terminal.paint(colour, word), finding.what));
+        text.push_str(&format!(
+            "{}  {check:<width$}  {}\n",
+            terminal.paint(colour, word),
+            printable(&finding.what)
+        ));
+        if let Some(why) = &finding.why {
+            let why = printable(why);
+            text.push_str(&format!("      {:width$}  {} {why}\n", "", terminal.paint(Colour::Grey, "why:")));
+        }
         if let Some(fix) = &finding.fix {
             text.push_str(&format!("      {:width$}  {} {fix}\n", "", terminal.paint(Colour::Cyan, "fix:")));
         }
@@ -162,21 +172,23 @@ mod tests {
 
     #[test]
     fn the_daemon_adds_what_it_knows_better() {
-        let ours =
-            Report { node: None, findings: vec![Finding::ok("disk", "fine"), Finding::ok("kernel", "fine")] };
+        let ours = Report {
+            node: None,
+            findings: vec![Finding::ok(Check::Disk, "fine"), Finding::ok(Check::Kernel, "fine")],
+        };
         let daemons = Report {
             node: Some("node-1".parse().unwrap()),
             findings: vec![
-                Finding::fail("disk", "writes fail", "look at dmesg"),
-                Finding::ok("kernel", "6.1"),
-                Finding::ok("raft", "leads"),
+                Finding::fail(Check::Disk, "writes fail", "look at dmesg"),
+                Finding::ok(Check::Kernel, "6.1"),
+                Finding::ok(Check::Clock, "kept"),
             ],
         };
         let both = with_daemon(ours.clone(), Ok(daemons));
         let levels: Vec<(&str, Level)> = both.findings.iter().map(|f| (f.check.as_str(), f.level)).collect();
         assert_eq!(
             levels,
-            [("disk", Level::Fail), ("kernel", Level::Ok), ("daemon", Level::Ok), ("raft", Level::Ok)]
+            [("disk", Level::Fail), ("kernel", Level::Ok), ("daemon", Level::Ok), ("clock", Level::Ok)]
         );
         let alone =
             with_daemon(ours, Err(CliError::new(Exit::Unreachable, "no").because("connection refused")));

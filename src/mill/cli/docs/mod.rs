@@ -1,6 +1,8 @@
 //! The references in docs/: cli.md, written from the same definitions that read the command line, and api.md, from the
 //! table of routes, the codes, and values of each shape.
 
+mod operations;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -9,7 +11,7 @@ use clap::{Command, CommandFactory as _};
 use mill_api::client::ClientError;
 use mill_api::daemon::{Daemon, DaemonState, InitRequest};
 use mill_api::deploys::{Action, DeployRequest, RollbackRequest, ScaleRequest};
-use mill_api::doctor::{Finding, Report};
+use mill_api::doctor::{Check, Finding, Report};
 use mill_api::paths::{Access, ROUTES};
 use mill_api::progress::{Outcome, Progress, Step};
 use mill_api::secrets::{Rolled, SecretSet};
@@ -86,8 +88,8 @@ fn shapes() -> Vec<(&'static str, Value)> {
     let report = Report {
         node: "node-1".parse().ok(),
         findings: vec![
-            Finding::ok("kernel", "6.1.0-18-amd64"),
-            Finding::warn("disk", "3G of 20G free at /var/lib/mill", "make room"),
+            Finding::ok(Check::Kernel, "6.1.0-18-amd64"),
+            Finding::warn(Check::Disk, "3G of 20G free at /var/lib/mill", "make room"),
         ],
     };
     let mut shapes = access_shapes();
@@ -103,6 +105,7 @@ fn shapes() -> Vec<(&'static str, Value)> {
         ("RestartActor", json!({ "path": "daemon/agent/images" })),
         ("SetRegistry", json!({ "host": "registry.example.com:5000", "user": "mill", "password": "…" })),
         ("InitRequest", value(serde_json::to_value(InitRequest::default()))),
+        ("Top", value(serde_json::to_value(canned::tops().1))),
         ("Status", value(serde_json::to_value(canned::status()))),
         ("Node", first(value(serde_json::to_value(canned::nodes())))),
         ("Service", first(value(serde_json::to_value(canned::services())))),
@@ -346,7 +349,7 @@ fn all_commands_of_this_version_are_there() {
     assert_eq!(
         names.join(" "),
         "actors allocs cert clean completions context daemon deploy dev doctor events exec history init inspect kill \
-         login logout logs nodes plan plane ps registry restart rollback run scale secret services spawn status token \
-         undeploy why"
+         login logout logs man nodes plan plane ps registry restart rollback run scale secret services spawn status token \
+         top undeploy why"
     );
 }
