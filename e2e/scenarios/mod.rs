@@ -28,6 +28,7 @@ mod seen;
 mod stolen;
 mod systemd;
 mod tasks;
+mod typing;
 mod unmodified;
 
 /// Something that Mill does for its users, from end to end.
@@ -78,6 +79,7 @@ pub const STORIES: &[Story] = &[
     day::DAY,
     exec::EXEC,
     tasks::TASKS,
+    typing::TYPING,
     init::INIT,
     access::ROLES,
     stolen::STOLEN,

@@ -71,8 +71,15 @@ fn installed(site: &Site<'_>, deb: &Path) -> Result<(), Failed> {
         let status = site.node.property("mill.service", "StatusText")?;
         Ok(Look::at(status.contains("`mill init`"), status))
     })?;
-    for shell in ["bash-completion/completions/mill", "zsh/vendor-completions/_mill"] {
-        site.node.ok(&["grep", "--quiet", "deploy", &format!("/usr/share/{shell}")])?;
+    for shell in [
+        "bash-completion/completions/mill",
+        "zsh/vendor-completions/_mill",
+        "fish/vendor_completions.d/mill.fish",
+    ] {
+        site.node.ok(&["grep", "--quiet", "MILL_COMPLETE", &format!("/usr/share/{shell}")])?;
+    }
+    for page in ["mill", "mill-secret-roll"] {
+        site.node.ok(&["gzip", "--test", &format!("/usr/share/man/man1/{page}.1.gz")])?;
     }
     let made = site.node.json(&["init", "--name", "box"])?;
     expect(made.is("/node", "box"), "a cluster of one", &made)?;

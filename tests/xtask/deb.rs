@@ -1,8 +1,8 @@
-//! Mill's Debian package: the binary, its units, its settings, what shells complete. `src/mill/Cargo.toml` says what is in
+//! Mill's Debian package: the binary, its units, its settings, what shells complete, the manual. `src/mill/Cargo.toml` says what is in
 //! it, cargo-deb puts it together.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::house::House;
 use crate::install;
@@ -39,6 +39,7 @@ fn of(house: &House, profile: &str, options: &[&str]) -> Result<PathBuf, Trouble
         let file = completions.join(file);
         fs::write(&file, text).about(&file)?;
     }
+    manual(&built)?;
     let package = path(house, profile);
     let folder = house.target.join("debian");
     fs::create_dir_all(&folder).about(&folder)?;
@@ -49,4 +50,16 @@ fn of(house: &House, profile: &str, options: &[&str]) -> Result<PathBuf, Trouble
         .args(options)
         .run()?;
     Ok(package)
+}
+
+/// Writes the manual, compressed as Debian's policy has it (12.3), in place of one from before.
+fn manual(built: &Path) -> Result<(), Trouble> {
+    let pages = built.join("man");
+    if pages.exists() {
+        fs::remove_dir_all(&pages).about(&pages)?;
+    }
+    Shell::new(built.join("mill")).args(["man"]).args([&pages]).run()?;
+    let entries = fs::read_dir(&pages).about(&pages)?;
+    let names: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    Shell::new("gzip").args(["--best", "--no-name"]).args(&names).run()
 }

@@ -31,6 +31,11 @@ const NEEDED: &[(&str, &str)] = &[
     ("setpriv", "util-linux"),
     ("mkfs.ext4", "e2fsprogs"),
     ("strace", "strace"),
+    // shells that complete, the manual
+    ("zsh", "zsh"),
+    ("fish", "fish"),
+    ("groff", "groff-base"),
+    ("man", "man-db"),
     // whole machines under systemd
     ("mmdebstrap", "mmdebstrap"),
     ("systemd-nspawn", "systemd-container"),

@@ -142,6 +142,7 @@ fn benches(house: &House, long: bool) -> Result<Outcome, Trouble> {
         let disk = house.target.join("bench");
         example("mill-sim", "appends").args([&disk]).run()?;
         example("mill-tests", "proposals").args([&disk]).run()?;
+        example("mill-tests", "looks").run()?;
     }
     Ok(Outcome::passed())
 }
