@@ -23,8 +23,16 @@ pub(super) enum Envelope<M> {
         /// Set when the timer or task that sent it was dropped: then it isn't handled any more.
         cancelled: Option<Arc<AtomicBool>>,
     },
-    /// The kit asks what to show of the state.
+    /// Something of the kit's own.
+    Aside(Aside),
+}
+
+/// What the kit itself puts into a mailbox, beside the room's messages.
+pub(super) enum Aside {
+    /// It asks what to show of the state.
     Observe(oneshot::Sender<Value>),
+    /// It has the room panic.
+    Panic,
 }
 
 /// The mailbox of one life.

@@ -124,6 +124,21 @@ impl Introspect {
         }
         done.await.map_err(|_| stopping)
     }
+
+    /// Has an actor panic once it comes to it, after the messages that wait: for trying what a defect of it would do. Its
+    /// supervisor sees a panic like any other.
+    ///
+    /// # Errors
+    /// There is no such actor, or it is between two lives or about to end.
+    pub fn panic(&self, path: &str) -> Result<(), RestartError> {
+        let Some(node) = find(&self.root, path) else {
+            return Err(RestartError::NoSuchActor { path: path.to_owned() });
+        };
+        match node.current().is_some_and(|life| life.panic()) {
+            true => Ok(()),
+            false => Err(RestartError::Stopping { path: path.to_owned() }),
+        }
+    }
 }
 
 fn find(node: &Arc<Node>, path: &str) -> Option<Arc<Node>> {

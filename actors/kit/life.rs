@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 use tracing::Span;
 
 use super::actor::Crash;
+use super::address::Aside;
 use super::node::Node;
 
 /// What a whole tree shares.
@@ -31,8 +32,8 @@ pub(super) enum End {
     ByHand,
 }
 
-/// Puts the kit's question about the state into the mailbox; says whether it went in.
-type Observer = Box<dyn Fn(oneshot::Sender<Value>) -> bool + Send + Sync>;
+/// Puts the kit's own words into the mailbox; says whether they went in.
+type Prompter = Box<dyn Fn(Aside) -> bool + Send + Sync>;
 
 /// One life.
 pub(super) struct Life {
@@ -53,7 +54,7 @@ pub(super) struct Life {
     closed: AtomicBool,
     end: Mutex<Option<End>>,
     cell: OnceLock<ActorCell>,
-    observer: OnceLock<Observer>,
+    prompter: OnceLock<Prompter>,
 }
 
 impl Life {
@@ -70,14 +71,14 @@ impl Life {
             closed: AtomicBool::new(false),
             end: Mutex::new(None),
             cell: OnceLock::new(),
-            observer: OnceLock::new(),
+            prompter: OnceLock::new(),
         }
     }
 
     /// Ties this to its actor. Called where the actor is made and again by the actor itself, whichever is first.
-    pub(super) fn embody(&self, cell: ActorCell, observer: Observer) {
+    pub(super) fn embody(&self, cell: ActorCell, prompter: Prompter) {
         let _ = self.cell.set(cell);
-        let _ = self.observer.set(observer);
+        let _ = self.prompter.set(prompter);
     }
 
     /// Takes no more messages, and handles none that wait.
@@ -121,11 +122,16 @@ impl Life {
 
     /// Asks for the state; `None` if an earlier question is still open or the actor is gone.
     pub(super) fn observe(&self) -> Option<oneshot::Receiver<Value>> {
-        let observer = self.observer.get()?;
+        let prompter = self.prompter.get()?;
         if self.observing.swap(true, Ordering::AcqRel) {
             return None;
         }
         let (sender, receiver) = oneshot::channel();
-        observer(sender).then_some(receiver)
+        prompter(Aside::Observe(sender)).then_some(receiver)
+    }
+
+    /// Has the room panic when it comes to it; says whether it will.
+    pub(super) fn panic(&self) -> bool {
+        self.prompter.get().is_some_and(|prompter| prompter(Aside::Panic))
     }
 }

@@ -10,10 +10,13 @@ use ractor::{ActorProcessingErr, ActorRef};
 use tracing::{Instrument as _, Span, info_span};
 
 use super::actor::{Actor, Crash, Message as _};
-use super::address::{Envelope, Mailbox, Slot};
+use super::address::{Aside, Envelope, Mailbox, Slot};
 use super::life::{End, Life};
 use super::me::Me;
 use super::stats::Status;
+
+/// What a panic says that was ordered ([`super::Introspect::panic`]).
+const ORDERED: &str = "ordered to";
 
 /// The ractor actor around a room.
 pub(super) struct Shell<A>(PhantomData<fn() -> A>);
@@ -77,7 +80,13 @@ impl<A: Actor> ractor::Actor for Shell<A> {
         let Some(inside) = inside else { return Ok(()) };
         let life = Arc::clone(inside.me.life());
         match envelope {
-            Envelope::Observe(reply) => {
+            Envelope::Aside(Aside::Panic) => {
+                life.node.stats.begin("panic");
+                #[expect(clippy::panic, reason = "it is what was ordered")]
+                let panicked = caught::<()>(async { panic!("{ORDERED}") });
+                panicked.instrument(inside.span.clone()).await.map_err(|crash| ended_by(&life, crash))
+            }
+            Envelope::Aside(Aside::Observe(reply)) => {
                 life.observing.store(false, Ordering::Release);
                 let observed = std::panic::catch_unwind(AssertUnwindSafe(|| A::observe(&inside.state)));
                 let _ = reply.send(observed.unwrap_or_else(|_| "its observe panicked".into()));
@@ -124,8 +133,8 @@ impl<A: Actor> ractor::Actor for Shell<A> {
 /// Ties a life to its actor. Both the maker and the actor itself do, since either may be first.
 pub(super) fn embody<M: super::actor::Message>(mailbox: &Mailbox<M>) {
     let asked = mailbox.actor.clone();
-    let observer = Box::new(move |reply| asked.send_message(Envelope::Observe(reply)).is_ok());
-    mailbox.life.embody(mailbox.actor.get_cell(), observer);
+    let prompter = Box::new(move |aside| asked.send_message(Envelope::Aside(aside)).is_ok());
+    mailbox.life.embody(mailbox.actor.get_cell(), prompter);
 }
 
 /// Runs a room's code: a panic is a crash with what it said.

@@ -18,6 +18,7 @@ pub mod runner;
 pub mod running;
 pub mod search;
 pub mod space;
+pub mod steady;
 pub mod terminal;
 pub mod tool;
 pub mod until;

@@ -14,6 +14,7 @@ mod clean;
 mod crash_loop;
 mod day;
 mod disks;
+mod every_actor;
 mod exec;
 mod hello;
 mod init;
@@ -98,6 +99,7 @@ pub const STORIES: &[Story] = &[
     seen::SLOW_REGISTRY,
     ahead::IMAGES_FIRST,
     seen::USAGE,
+    every_actor::ACTORS,
     disks::FULL,
     disks::FAILS,
     disks::SLOW,

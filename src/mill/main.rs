@@ -3,6 +3,7 @@
 
 mod cli;
 mod daemon;
+mod faults;
 #[cfg(test)]
 mod package;
 mod plane;

@@ -1,9 +1,35 @@
-//! A defect in any room that looks at the clock: it panics, once, in the middle of a deploy.
+//! A defect in any room: it panics, once; also in the middle of a deploy, where it looks at the clock.
 
+use mill_actors::kit::Status;
 use mill_api::deploys::DeployState;
 
 use super::machine::{Machine, WEB};
-use super::{pass, secs};
+use super::{pass, secs, until};
+
+#[tokio::test(start_paused = true)]
+async fn each_actor_panics_in_turn_and_no_container_is_restarted() {
+    let machine = Machine::with_cluster("node-1", 1).await;
+    machine.deploy(WEB).await;
+    let started = machine.fakes.containers.started().len();
+    let tree = machine.actors().tree().await;
+    let paths: Vec<String> = tree.flat().iter().map(|actor| actor.path.to_string()).collect();
+    assert!(paths.len() > 10, "{paths:?}");
+    for path in &paths {
+        let lives = machine.actors().tree().await.find(path).unwrap().restarts;
+        machine.actors().panic(path).unwrap();
+        until("it is back, and everyone runs", async || {
+            let tree = machine.actors().tree().await;
+            let down = tree.flat().into_iter().any(|actor| actor.status != Status::Running);
+            let again = tree.find(path).is_some_and(|actor| actor.restarts == lives + 1);
+            if again && !down { Ok(()) } else { Err(format!("{path}: {tree:#?}")) }
+        })
+        .await;
+        machine.settles().await;
+        assert_eq!(machine.fakes.containers.started().len(), started, "{path} panicked");
+    }
+    machine.deploy(&WEB.replace("v1", "v2")).await;
+    assert_eq!(machine.tags(), ["v2", "v2"]);
+}
 
 #[tokio::test(start_paused = true)]
 async fn a_room_that_panics_in_the_middle_of_a_deploy_is_started_again_and_it_ends_well() {

@@ -37,6 +37,24 @@ async fn crashes_and_panics_restart_an_actor_after_growing_delays() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_ordered_panic_is_a_crash_like_any_other() {
+    let diary = Diary::default();
+    let tree = tree(&diary).await;
+    let worker = child(&tree.root(), "worker", Args::new(&diary), Restart::OnCrash).await;
+    worker.tell(Msg::Note("a")).unwrap();
+    let begun = Instant::now();
+    tree.introspect().panic("root/worker").unwrap();
+    until("it is back", || diary.count("start root/worker") == 2).await;
+    assert!(begun.elapsed() >= ms(50), "after a pause");
+    assert_eq!(worker.ask(secs(1), Msg::Ask).await, Ok(0), "with nothing of the life before");
+    let seen = info(&tree, "root/worker").await;
+    assert_eq!((seen.restarts, seen.last_error.unwrap().text.as_str()), (1, "panicked: ordered to"));
+    assert!(diary.count("start root") == 1 && diary.count("stop root/worker") == 0);
+    let refused = tree.introspect().panic("root/nobody").unwrap_err();
+    assert_eq!(refused.to_string(), "there is no actor `root/nobody`");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_went_wrong_is_kept_with_its_sources() {
     let tree = tree(&Diary::default()).await;
     let worker = child(&tree.root(), "worker", Args::new(&Diary::default()), Restart::OnCrash).await;

@@ -30,6 +30,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::node::{Log, StartsPlane};
 use crate::cli::{self, CliError, Exit, NodeConfig};
+use crate::faults::{self, Faults};
 use crate::unit;
 
 /// The world as it is.
@@ -78,6 +79,7 @@ async fn live(config: &NodeConfig, dev: bool) -> Result<Exit, CliError> {
         failed("the daemon can't be started").source(&error).hint("`mill doctor` looks for the cause")
     })?;
     let manager = Manager::found();
+    let (introspect, faults) = (tree.introspect(), Faults::of(std::env::var_os(faults::VARIABLE), "daemon"));
     let mut was_up = was_member;
     let life = async {
         match dev {
@@ -93,6 +95,7 @@ async fn live(config: &NodeConfig, dev: bool) -> Result<Exit, CliError> {
     };
     let ended = tokio::select! {
         () = signals.told() => Ok(()),
+        () = faults.obey(&introspect) => Ok(()),
         ended = life => ended,
     };
     if ended.is_ok() {
