@@ -42,14 +42,31 @@ impl Containerd {
         Ok(containerd)
     }
 
+    /// `kill -9`, and none in its place.
+    ///
+    /// # Errors
+    /// It isn't there.
+    pub fn kill(&mut self) -> Result<(), Failed> {
+        self.child.kill().or_fail("kill -9 of containerd")?;
+        self.child.wait().map(drop).or_fail("waiting for containerd")
+    }
+
+    /// Starts one where none runs, and waits until it answers.
+    ///
+    /// # Errors
+    /// It doesn't come up.
+    pub fn start_again(&mut self) -> Result<(), Failed> {
+        self.child = spawn(&self.config, &self.log)?;
+        ready()
+    }
+
     /// `kill -9`, and a new one in its place at once, as its unit's `Restart=always` does. Doesn't wait until the
     /// new one answers.
     ///
     /// # Errors
     /// The new one can't be started.
     pub fn kill_and_restart(&mut self) -> Result<(), Failed> {
-        self.child.kill().or_fail("kill -9 of containerd")?;
-        self.child.wait().or_fail("waiting for containerd")?;
+        self.kill()?;
         self.child = spawn(&self.config, &self.log)?;
         Ok(())
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::containerd::ctr;
-use super::{Context as _, Failed, Look, space, until};
+use super::{Context as _, Failed, Look, processes, space, until};
 
 /// Mill's pool of mapped ports (product.md §4).
 const POOL: std::ops::RangeInclusive<u16> = 20_000..=29_999;
@@ -43,6 +43,7 @@ impl Held {
             ("tasks", lines(ctr(&["tasks", "ls", "--quiet"])?)),
             ("snapshots", active_snapshots(&ctr(&["snapshots", "ls"])?)),
             ("leases", lines(ctr(&["leases", "ls", "--quiet"])?)),
+            ("shims", shims()),
             ("cgroups", cgroups.collect()),
             ("mounts", mounts.lines().filter_map(mount_point).collect()),
             ("fifos", fifos),
@@ -95,6 +96,18 @@ impl Held {
         });
         kinds.collect()
     }
+}
+
+/// The shims that run, by the container that each is told to look after.
+fn shims() -> BTreeSet<String> {
+    let is_shim = |process: &processes::Process| {
+        process.args.first().is_some_and(|program| program.contains("containerd-shim"))
+    };
+    let id = |process: processes::Process| {
+        let mut args = process.args.into_iter().skip_while(|arg| arg != "-id");
+        args.nth(1).unwrap_or_default()
+    };
+    processes::all().into_iter().filter(is_shim).map(id).collect()
 }
 
 /// Snapshots that a container writes to. Those of images stay as long as the image does.

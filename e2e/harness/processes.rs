@@ -43,13 +43,15 @@ pub fn of(program: &Path, argument: &str) -> Vec<Process> {
     all().into_iter().filter(is_it).collect()
 }
 
+/// The parent of a process, while both live.
+pub fn parent(child: i32) -> Option<i32> {
+    let stat = fs::read_to_string(format!("/proc/{child}/stat")).ok()?;
+    // the second field is a name in brackets and may hold blanks; the parent is the fourth
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+}
+
 /// The processes that `pid` is the parent of.
 pub fn children(pid: i32) -> Vec<i32> {
-    let parent = |child: i32| -> Option<i32> {
-        let stat = fs::read_to_string(format!("/proc/{child}/stat")).ok()?;
-        // the second field is a name in brackets and may hold blanks; the parent is the fourth
-        stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
-    };
     all().into_iter().map(|process| process.pid).filter(|child| parent(*child) == Some(pid)).collect()
 }
 

@@ -18,6 +18,7 @@ mod every_actor;
 mod exec;
 mod hello;
 mod init;
+mod killed;
 mod kills;
 mod machine;
 mod mapped;
@@ -100,6 +101,8 @@ pub const STORIES: &[Story] = &[
     ahead::IMAGES_FIRST,
     seen::USAGE,
     every_actor::ACTORS,
+    killed::KILLED,
+    killed::OWN,
     disks::FULL,
     disks::FAILS,
     disks::SLOW,
