@@ -9,9 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures::StreamExt as _;
 use mill_api::plan::Warning;
-use mill_drivers::images::Images as _;
+use mill_drivers::images::{Images, PullError};
 use mill_fsm::Cluster;
-use mill_model::limits::IMAGES_RESOLVED_AT_ONCE;
+use mill_model::limits::{BLOB_ATTEMPTS_MAX, IMAGES_RESOLVED_AT_ONCE};
 use mill_model::{ContainerSpec, Digest, Failure, ImageRef, ProjectSpec, Tempo, WorkloadName};
 use tokio::time::{Instant, timeout_at};
 
@@ -81,12 +81,38 @@ async fn resolve<B: Backend>(
     let one = |image: ImageRef| {
         let late = Failure::PullFailed { detail: format!("its registry gave no answer within {after}") };
         async move {
-            let asked = timeout_at(until, backend.images().resolve(&image)).await;
+            let asked = timeout_at(until, patiently(backend.images(), &image, tempo, until)).await;
             let digest = asked.map_or(Err(late), |asked| asked.map_err(|error| Failure::from(&error)));
             (image, digest)
         }
     };
     futures::stream::iter(tags).map(one).buffer_unordered(IMAGES_RESOLVED_AT_ONCE).collect().await
+}
+
+/// Asks again where the registry answers that it can't just now: a limit of requests, a gateway without a backend. That
+/// passes in seconds, and who deploys would only do the same by hand.
+async fn patiently<I: Images>(
+    images: &I,
+    image: &ImageRef,
+    tempo: &Tempo,
+    until: Instant,
+) -> Result<Digest, PullError> {
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        match images.resolve(image).await {
+            Err(error) if error.is_busy() && attempts < BLOB_ATTEMPTS_MAX => {
+                let again = Instant::now() + tempo.blob_delay(attempts);
+                // What the registry said is worth more than that time ran out.
+                if again >= until {
+                    return Err(error);
+                }
+                tracing::info!(%image, attempts, %error, "a tag is asked for again");
+                tokio::time::sleep_until(again).await;
+            }
+            asked => return asked,
+        }
+    }
 }
 
 /// The digest that a service or task of this name runs, if it was pinned from the same tag.

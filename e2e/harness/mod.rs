@@ -6,6 +6,7 @@ pub mod containerd;
 pub mod debian;
 pub mod disk;
 pub mod failed;
+pub mod faulty;
 pub mod http;
 pub mod images;
 pub mod json;

@@ -8,6 +8,7 @@ mod absence;
 mod access;
 mod ahead;
 mod api;
+mod bad_registries;
 mod bad_versions;
 mod checks;
 mod clean;
@@ -106,6 +107,7 @@ pub const STORIES: &[Story] = &[
     disks::FULL,
     disks::FAILS,
     disks::SLOW,
+    bad_registries::FAULTS,
     crash_loop::LOOP,
     crash_loop::FORGIVEN,
     bad_versions::ROLL_BACK,

@@ -8,7 +8,7 @@ use mill_api::plan::{Change, FieldChange};
 use mill_api::{Api, ApiError, ClientError, Code};
 use mill_drivers::images::PullError;
 use mill_fsm::{DeployKind, Rejected};
-use mill_model::{DeployId, Failure, ProjectName};
+use mill_model::{DeployId, Failure, ProjectName, Tempo};
 
 use super::room::{Room, digest, hasty};
 use super::world::{World, project, service, workload};
@@ -223,6 +223,20 @@ async fn a_registry_that_can_not_be_asked_does_not_hold_up_what_runs_already() {
     let image = Box::new("r.test/db:1".parse().unwrap());
     room.fake.images.fail_next(PullError::NoSuchImage { image });
     assert_eq!(refused(api.deploy(&file(SHOP)).await).complaints.len(), 1);
+}
+
+#[tokio::test]
+async fn a_registry_that_is_busy_for_a_moment_is_asked_again_and_one_that_stays_so_is_told_of() {
+    let tempo = Tempo { blob_backoff: [Duration::from_millis(2); 3], ..Tempo::default() };
+    let room = Room::with(World::new(), tempo).await;
+    let api = room.api();
+    let busy = || PullError::Registry { url: "http://r.test/v2/web/manifests/1".to_owned(), status: 429 };
+    (0..3).for_each(|_| room.fake.images.fail_next(busy()));
+    deployed(&room, &api, &file(SHOP)).await;
+    (0..100).for_each(|_| room.fake.images.fail_next(busy()));
+    let error = refused(api.deploy(&file(&SHOP.replace("web:1", "web:2"))).await);
+    assert_eq!((error.code, error.complaints.len()), (Code::NoImage, 1));
+    assert!(error.complaints[0].reason.contains("status 429"), "{error:?}");
 }
 
 #[tokio::test]

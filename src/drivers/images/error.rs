@@ -47,6 +47,16 @@ pub enum PullError {
         /// The connection's error.
         source: Arc<reqwest::Error>,
     },
+    /// The connection was there, and broke in the middle of an answer.
+    #[error("the registry of `{image}` broke off its answer to {url}")]
+    BrokenOff {
+        /// As asked for.
+        image: Box<ImageRef>,
+        /// What was asked.
+        url: String,
+        /// The connection's error.
+        source: Arc<reqwest::Error>,
+    },
     /// The connection is there, and silent.
     #[error("the registry of `{image}` sent nothing for {seconds} s ({url})")]
     Stalled {
@@ -177,12 +187,18 @@ impl PullError {
             | Self::NotPinned { .. } => true,
             Self::Registry { status, .. } => matches!(status, 400..=407 | 410..=417),
             Self::Unreachable { .. }
+            | Self::BrokenOff { .. }
             | Self::Stalled { .. }
             | Self::Truncated { .. }
             | Self::DigestMismatch { .. }
             | Self::Tls { .. }
             | Self::Runtime(_) => false,
         }
+    }
+
+    /// Whether the registry answers, and says that it can't just now.
+    pub fn is_busy(&self) -> bool {
+        matches!(self, Self::Registry { status: 408 | 429 | 500..=599, .. })
     }
 
     /// With its causes, cut to `limits::SEEN_CHARS_MAX` characters: for a line about a pull that goes on.
@@ -193,9 +209,11 @@ impl PullError {
     /// Whether another attempt within the same pull may get further.
     pub(super) fn is_worth_another_attempt(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::Stalled { .. } | Self::Truncated { .. } => true,
-            Self::Registry { status, .. } => matches!(status, 408 | 429 | 500..=599),
-            _ => false,
+            Self::Unreachable { .. }
+            | Self::BrokenOff { .. }
+            | Self::Stalled { .. }
+            | Self::Truncated { .. } => true,
+            _ => self.is_busy(),
         }
     }
 }

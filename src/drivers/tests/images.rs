@@ -194,7 +194,7 @@ async fn what_a_dead_process_left_is_resumed_or_collected() {
     let host = Host::start().await;
     let registry = Faulty::start(layout(&host), Faults { cut_always: Some(30), ..Faults::default() }).await;
     let error = pull(&store(&host), &registry.image()).await.unwrap_err();
-    assert!(matches!(error, PullError::Unreachable { .. } | PullError::Truncated { .. }), "{error:?}");
+    assert!(matches!(error, PullError::BrokenOff { .. } | PullError::Truncated { .. }), "{error:?}");
     assert!(!error.is_permanent());
     registry.requests();
     registry.misbehave(Faults::default());
@@ -239,6 +239,9 @@ async fn each_way_a_pull_can_fail_has_its_own_error() {
         (status(429), false, |e| matches!(e, PullError::Registry { status: 429, .. })),
         (Faults { corrupt: true, ..Faults::default() }, false, |e| {
             matches!(e, PullError::DigestMismatch { .. })
+        }),
+        (Faults { cut_always: Some(30), ..Faults::default() }, false, |e| {
+            matches!(e, PullError::BrokenOff { .. })
         }),
         (Faults { stall: true, ..Faults::default() }, false, |e| matches!(e, PullError::Stalled { .. })),
         (Faults { index: Some(foreign), ..Faults::default() }, true, |e| {

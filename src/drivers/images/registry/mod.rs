@@ -316,12 +316,17 @@ impl Body {
         &self.url
     }
 
+    fn broken(&self, error: reqwest::Error) -> PullError {
+        let (image, url) = (self.image.clone().into(), self.url.clone());
+        PullError::BrokenOff { image, url, source: Arc::new(error.without_url()) }
+    }
+
     /// The next bytes, `None` at the end.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, PullError> {
         loop {
             let chunk = tokio::time::timeout(self.stalled_after, self.answer.chunk()).await;
             let chunk = chunk.map_err(|_| stalled(&self.image, &self.url, self.stalled_after))?;
-            let Some(mut chunk) = chunk.map_err(|error| unreachable(&self.image, &self.url, error))? else {
+            let Some(mut chunk) = chunk.map_err(|error| self.broken(error))? else {
                 return Ok(None);
             };
             let skipped = usize::try_from(self.skip).unwrap_or(usize::MAX).min(chunk.len());
