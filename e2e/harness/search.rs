@@ -11,24 +11,77 @@ use super::{Context as _, Failed, processes};
 /// What a file is read in: a value that lies across two of them is seen, since they overlap.
 const CHUNK_BYTES: usize = 1 << 20;
 
-/// A value, and what it looks like to whoever packs bytes into text.
-struct Needle(Vec<Vec<u8>>);
+/// Bytes that are compared at once: as many as a processor does.
+const GRAM_BYTES: usize = 8;
+/// Places in the table of grams: beside the few hundred there are, so many that a gram of something else rarely meets one.
+const TABLE: usize = 1 << 16;
 
-impl Needle {
-    fn of(value: &[u8]) -> Self {
-        let hex = value.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into_bytes();
-        // Base64 depends on what stands before: three ways, each without the digits that its neighbours share.
-        let base64 = (0..3).map(|skip| base64(value.get(skip..).unwrap_or_default()));
-        Self([value.to_vec(), hex].into_iter().chain(base64).collect())
+/// What is looked for, all of it in one pass.
+///
+/// # Why
+/// A search over every disk reads a gigabyte. Whatever holds a form as long as the shortest one holds one of its grams at a
+/// multiple of `stride`: so nothing else needs to be looked at, and nothing is missed.
+struct Needles {
+    /// Each value, and what it looks like to whoever packs bytes into text.
+    forms: Vec<Vec<u8>>,
+    /// How far it is from one gram that is looked at to the next.
+    stride: usize,
+    /// Whether a gram of a form belongs here.
+    table: Vec<bool>,
+}
+
+impl Needles {
+    /// # Errors
+    /// A value is too short to be told from an accident.
+    fn of(values: &[&[u8]]) -> Result<Self, Failed> {
+        let forms: Vec<Vec<u8>> = values.iter().flat_map(|value| forms(value)).collect();
+        let shortest = forms.iter().map(Vec::len).min().or_fail("nothing to be looked for")?;
+        let stride = (shortest + 1).checked_sub(GRAM_BYTES).filter(|stride| *stride > 0);
+        let stride = stride.or_fail("a value too short to be looked for")?;
+        let mut table = vec![false; TABLE];
+        for gram in forms.iter().flat_map(|form| form.windows(GRAM_BYTES).take(stride)) {
+            if let Some(known) = table.get_mut(place(gram)) {
+                *known = true;
+            }
+        }
+        Ok(Self { forms, stride, table })
     }
 
-    fn is_in(&self, bytes: &[u8]) -> bool {
-        self.0.iter().any(|form| !form.is_empty() && contains(bytes, form))
+    fn are_in(&self, bytes: &[u8]) -> bool {
+        let mut at = 0;
+        while let Some(gram) = bytes.get(at..at + GRAM_BYTES) {
+            if self.table.get(place(gram)) == Some(&true) && self.are_around(bytes, at) {
+                return true;
+            }
+            at += self.stride;
+        }
+        false
+    }
+
+    /// Whether a form begins less than a stride before `at`.
+    fn are_around(&self, bytes: &[u8], at: usize) -> bool {
+        let starts = (at + 1).saturating_sub(self.stride)..=at;
+        let mut rests = starts.filter_map(|start| bytes.get(start..));
+        rests.any(|rest| self.forms.iter().any(|form| rest.starts_with(form)))
     }
 
     fn longest(&self) -> usize {
-        self.0.iter().map(Vec::len).max().unwrap_or_default()
+        self.forms.iter().map(Vec::len).max().unwrap_or_default()
     }
+}
+
+/// Where a gram belongs in the table: its bits, mixed by a multiplication (Knuth's, The Art of Computer Programming, 6.4).
+fn place(gram: &[u8]) -> usize {
+    let bits = gram.first_chunk().map_or(0, |gram| u64::from_le_bytes(*gram));
+    let mixed = bits.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (u64::BITS - TABLE.trailing_zeros());
+    usize::try_from(mixed).unwrap_or_default()
+}
+
+fn forms(value: &[u8]) -> Vec<Vec<u8>> {
+    let hex = value.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into_bytes();
+    // Base64 depends on what stands before: three ways, each without the digits that its neighbours share.
+    let base64 = (0..3).map(|skip| base64(value.get(skip..).unwrap_or_default()));
+    [value.to_vec(), hex].into_iter().chain(base64).collect()
 }
 
 /// Whole groups of three bytes alone.
@@ -39,19 +92,6 @@ fn base64(bytes: &[u8]) -> Vec<u8> {
         [18, 12, 6, 0].map(|shift| DIGITS.get(bits >> shift & 63).copied().unwrap_or_default())
     };
     bytes.chunks_exact(3).flat_map(group).collect()
-}
-
-fn contains(bytes: &[u8], form: &[u8]) -> bool {
-    let Some(first) = form.first() else { return false };
-    let mut rest = bytes;
-    while let Some(at) = rest.iter().position(|byte| byte == first) {
-        rest = rest.get(at..).unwrap_or_default();
-        if rest.starts_with(form) {
-            return true;
-        }
-        rest = rest.get(1..).unwrap_or_default();
-    }
-    false
 }
 
 /// Where to look.
@@ -70,11 +110,12 @@ pub struct Places<'a> {
 /// nothing.
 ///
 /// # Errors
-/// The kernel doesn't say what is mounted.
+/// The kernel doesn't say what is mounted, or a value is too short to be told from an accident.
 pub fn traces(values: &[&[u8]], places: Places<'_>) -> Result<Found, Failed> {
     let Places { roots, since, entitled } = places;
     let since = fs::metadata(since).or_fail(since.display())?.ctime();
-    let needles: Vec<Needle> = values.iter().map(|value| Needle::of(value)).collect();
+    let needles = Needles::of(values)?;
+    let mut buffer = vec![];
     let mut found = Found::default();
     let memory = in_memory_alone()?;
     let mut seen = BTreeSet::new();
@@ -85,7 +126,7 @@ pub fn traces(values: &[&[u8]], places: Places<'_>) -> Result<Found, Failed> {
                 return;
             }
             found.files += 1;
-            if file_has(path, &needles) {
+            if file_has(path, &needles, &mut buffer) {
                 found.at.push(path.display().to_string());
             }
         });
@@ -96,13 +137,11 @@ pub fn traces(values: &[&[u8]], places: Places<'_>) -> Result<Found, Failed> {
         let environment = fs::read(format!("/proc/{}/environ", process.pid)).unwrap_or_default();
         let is_entitled =
             entitled.iter().any(|program| process.args.first().is_some_and(|arg| arg == program));
-        for needle in &needles {
-            if needle.is_in(line.as_bytes()) {
-                found.at.push(format!("the command line of process {}", process.pid));
-            }
-            if !is_entitled && needle.is_in(&environment) {
-                found.at.push(format!("the environment of process {} ({line})", process.pid));
-            }
+        if needles.are_in(line.as_bytes()) {
+            found.at.push(format!("the command line of process {}", process.pid));
+        }
+        if !is_entitled && needles.are_in(&environment) {
+            found.at.push(format!("the environment of process {} ({line})", process.pid));
         }
     }
     Ok(found)
@@ -145,19 +184,20 @@ fn walk(folder: &Path, memory: &BTreeSet<PathBuf>, look: &mut impl FnMut(&Path, 
     }
 }
 
-fn file_has(path: &Path, needles: &[Needle]) -> bool {
+/// Reads a file through `buffer`, which is lent from file to file.
+fn file_has(path: &Path, needles: &Needles, buffer: &mut Vec<u8>) -> bool {
     let Ok(mut file) = fs::File::open(path) else { return false };
-    let overlap = needles.iter().map(Needle::longest).max().unwrap_or_default();
-    let mut buffer: Vec<u8> = Vec::with_capacity(CHUNK_BYTES + overlap);
+    let overlap = needles.longest();
+    buffer.clear();
     loop {
         let kept = buffer.len().saturating_sub(overlap);
         buffer.drain(..kept);
         let limit = u64::try_from(CHUNK_BYTES).unwrap_or(u64::MAX);
-        match (&mut file).take(limit).read_to_end(&mut buffer) {
+        match (&mut file).take(limit).read_to_end(buffer) {
             Ok(1..) => {}
             Ok(0) | Err(_) => return false,
         }
-        if needles.iter().any(|needle| needle.is_in(&buffer)) {
+        if needles.are_in(buffer) {
             return true;
         }
     }
@@ -171,6 +211,22 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("mill-search-{}", std::process::id()));
         fs::create_dir_all(folder.join("deep/er")).unwrap();
         folder
+    }
+
+    #[test]
+    fn a_value_is_found_wherever_it_begins_and_a_part_of_it_is_none() {
+        let value = b"correct-horse-battery";
+        let needles = Needles::of(&[value, b"another-value-that-is-longer"]).unwrap();
+        for before in 0..100 {
+            let mut bytes = vec![b'c'; before];
+            bytes.extend_from_slice(&value[..value.len() - 1]);
+            assert!(!needles.are_in(&bytes), "after {before} bytes, without its last");
+            bytes.push(b'y');
+            assert!(needles.are_in(&bytes), "after {before} bytes");
+            bytes.extend_from_slice(&[b'x'; 50]);
+            assert!(needles.are_in(&bytes), "after {before} bytes, with more behind it");
+        }
+        assert!(Needles::of(&[b"short"]).is_err() && Needles::of(&[]).is_err());
     }
 
     #[test]
