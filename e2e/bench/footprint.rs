@@ -18,8 +18,8 @@ const LIMITS: Limits = Limits { cpu: "0.02", memory: "8388608" };
 /// How long each look at an idle node lasts.
 const LOOK: Duration = Duration::from_millis(1_500);
 const LOOK_LONG: Duration = Duration::from_secs(6);
-/// What a deploy leaves behind (logs written, images looked at) is over by then.
-const CALM_AFTER: Duration = Duration::from_secs(1);
+/// What a deploy leaves behind (logs written, images looked at, memory given back) is over by then.
+const CALM_AFTER: Duration = Duration::from_secs(4);
 /// How long everything may take to be gone.
 const GONE_WITHIN: Duration = Duration::from_secs(60);
 

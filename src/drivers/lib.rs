@@ -14,6 +14,7 @@ pub mod host;
 pub mod images;
 pub mod logs;
 pub mod machine;
+pub mod memory;
 pub mod mounts;
 pub mod probes;
 pub mod process;

@@ -98,6 +98,9 @@ pub struct Tempo {
     pub pull_shown_every: Duration,
     /// How often a daemon that starts looks whether its rooms are up: a person waits for it.
     pub startup_look: Duration,
+    /// How often a process gives back memory that it holds and doesn't use: a burst's worth of it for a moment is no
+    /// harm, and to look costs a millisecond.
+    pub memory_given_back_every: Duration,
     /// How often a service manager that keeps no watch hears how the node is: a person looks now and then.
     pub status_told_every: Duration,
     /// How long a program may take to say its version. They take milliseconds; a hung one is a finding of its own.
@@ -194,6 +197,7 @@ impl Default for Tempo {
             check_margin: secs(1),
             pull_shown_every: ms(250),
             startup_look: ms(100),
+            memory_given_back_every: secs(2),
             status_told_every: secs(10),
             version_deadline: secs(5),
             unready_after: secs(5),

@@ -13,6 +13,7 @@ use aya::programs::{CgroupAttachMode, Program, ProgramError};
 use aya::{Ebpf, EbpfLoader};
 use mill_model::limits::MAPPED_PORTS;
 use rustix::process::{Resource, Rlimit, setrlimit};
+use tokio::sync::Mutex as Queue;
 
 use super::layout::{EntryValue, MAPS, Net, Node, OWN_PORTS, PROGRAMS};
 use super::pins::Pins;
@@ -43,6 +44,8 @@ struct Shared {
     node: Mutex<Option<NodeNet>>,
     /// Held while something is put right, or an entry changes.
     turn: Mutex<()>,
+    /// Waited for before `turn` is: a hundred containers that start at once need no thread each to wait on.
+    queue: Arc<Queue<()>>,
 }
 
 impl KernelDatapath {
@@ -57,6 +60,7 @@ impl KernelDatapath {
             mode: OnceLock::new(),
             node: Mutex::new(None),
             turn: Mutex::new(()),
+            queue: Arc::default(),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -117,7 +121,9 @@ impl KernelDatapath {
         work: impl FnOnce(&Shared) -> Result<T, DatapathError> + Send + 'static,
     ) -> Result<T, DatapathError> {
         let shared = Arc::clone(&self.shared);
+        let next = Arc::clone(&shared.queue).lock_owned().await;
         let work = move || {
+            let _next = next;
             let _turn = shared.turn.lock().unwrap_or_else(PoisonError::into_inner);
             work(&shared)
         };

@@ -7,6 +7,7 @@ use std::ffi::OsString;
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use mill_actors::kit::{Ended, Tree};
 use mill_actors::node::{self, backend};
@@ -22,6 +23,7 @@ use mill_drivers::home::Home;
 use mill_drivers::host;
 use mill_drivers::logs::FileLogs;
 use mill_drivers::machine::Machine;
+use mill_drivers::memory;
 use mill_drivers::process::{OtherProcess, Starter};
 use mill_drivers::random::KernelRandom;
 use mill_drivers::systemd::{Manager, News};
@@ -36,14 +38,25 @@ use crate::unit;
 /// The world as it is.
 type Real = Parts<Machine, RealDisk, KernelRandom, FileLogs, Starter>;
 
+/// Threads that may wait for a disk, or the kernel, at once: a deploy of a hundred containers would have one for each,
+/// and each leaves its stack and what it allocated behind. More than a disk has use for; those that hang on a broken one
+/// leave enough for the others.
+const DISK_THREADS: usize = 32;
+
+/// How long such a thread stays for the next work.
+const DISK_THREAD_KEPT: Duration = Duration::from_secs(1);
+
 /// Runs a node until it is told to stop.
 pub(crate) fn run(config: &NodeConfig, dev: bool) -> Result<Exit, CliError> {
+    memory::bound_arenas();
     start_logging(&config.log);
     // Secrets pass through this process.
     host::forbid_core_dumps();
     // The one provider that is compiled in; refused only if somebody was faster.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.max_blocking_threads(DISK_THREADS).thread_keep_alive(DISK_THREAD_KEPT);
+    let runtime = runtime.enable_all().build();
     let runtime = runtime.map_err(|error| failed("the runtime can't be started").source(&error))?;
     let lived = runtime.block_on(live(config, dev));
     // A write to a disk that hangs keeps its thread for ever; the process needn't wait for it.
@@ -137,6 +150,7 @@ async fn lived(
             Ended::Stopped => Ok(()),
         },
         () = unit::attend(manager, &introspect, &trouble::ROOMS, tempo, || status(published)) => Ok(()),
+        never = memory::give_back(tempo.memory_given_back_every) => match never {},
     }
 }
 

@@ -6,6 +6,7 @@ use mill_actors::kit::Ended;
 use mill_actors::plane;
 use mill_drivers::clock::{Clock as _, SystemClock};
 use mill_drivers::logs::FileLogs;
+use mill_drivers::memory;
 use mill_drivers::systemd::{FdStore, Manager, News};
 use mill_model::Tempo;
 use tokio::signal::unix::{SignalKind, signal};
@@ -20,6 +21,7 @@ const ROOMS: [&str; 2] = ["plane", "plane/logs"];
 
 /// Runs a plane until it is told to stop.
 pub(crate) fn run(config: &PlaneConfig) -> Result<Exit, CliError> {
+    memory::bound_arenas();
     start_logging(&config.log);
     let manager = Manager::found();
     // Before anything else has a descriptor.
@@ -51,6 +53,7 @@ async fn live(config: &PlaneConfig, manager: &Manager, store: FdStore) -> Result
         _ = terminate.recv() => {}
         () = faults.obey(&introspect) => {}
         () = unit::attend(manager, &introspect, &ROOMS, &tempo, status) => {}
+        never = memory::give_back(tempo.memory_given_back_every) => match never {},
         ended = tree.ended() => {
             if let Ended::GaveUp { error } = ended {
                 return Err(failed("the plane gave up").because(error));
