@@ -39,8 +39,11 @@ pub(crate) fn serve_never_healthy(asked: Asked) -> io::Result<ExitCode> {
 fn run(mut asked: Asked, healthy_after: Option<Duration>) -> io::Result<ExitCode> {
     let port: u16 = settings::number("BIND_PORT", settings::number("PORT", 8080)?)?;
     thread::sleep(settings::millis("START_AFTER_MS", 0)?);
-    let listener = TcpListener::bind(("0.0.0.0", port))
-        .map_err(|error| io::Error::new(error.kind(), format!("can't listen on port {port}: {error}")))?;
+    let more = settings::text("MORE_PORTS", "");
+    let more =
+        more.split(',').filter(|port| !port.is_empty()).map(|port| port.parse().map_err(io::Error::other));
+    let ports = [Ok(port)].into_iter().chain(more).collect::<io::Result<Vec<u16>>>()?;
+    let listeners = ports.iter().map(|port| listen(*port)).collect::<io::Result<Vec<_>>>()?;
     life::say(&format!("listening on {port}, version {}", settings::text("VERSION", "none")));
     let server = Arc::new(Server {
         begun: Instant::now(),
@@ -49,18 +52,25 @@ fn run(mut asked: Asked, healthy_after: Option<Duration>) -> io::Result<ExitCode
         draining: AtomicBool::new(false),
         open: AtomicUsize::new(0),
     });
-    let accepting = Arc::clone(&server);
-    thread::spawn(move || accepting.accept(&listener));
+    for listener in listeners {
+        let accepting = Arc::clone(&server);
+        thread::spawn(move || accepting.accept(&listener));
+    }
     asked.wait()?;
     life::say(&format!("asked to end at {}", life::unix_ms()));
     server.draining.store(true, Ordering::SeqCst);
-    // the accepting thread sleeps in accept(2); a connection of our own wakes it
-    drop(TcpStream::connect(("127.0.0.1", port)));
+    // the accepting threads sleep in accept(2); connections of our own wake them
+    ports.iter().for_each(|port| drop(TcpStream::connect(("127.0.0.1", *port))));
     while server.open.load(Ordering::SeqCst) > 0 {
         thread::sleep(LOOK_EVERY);
     }
     life::say("drained");
     Ok(ExitCode::SUCCESS)
+}
+
+fn listen(port: u16) -> io::Result<TcpListener> {
+    TcpListener::bind(("0.0.0.0", port))
+        .map_err(|error| io::Error::new(error.kind(), format!("can't listen on port {port}: {error}")))
 }
 
 impl Server {

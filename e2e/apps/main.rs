@@ -21,7 +21,11 @@ use life::Asked;
 type Program = (&'static str, &'static str, fn(Asked) -> io::Result<ExitCode>);
 
 const PROGRAMS: &[Program] = &[
-    ("hello", "answers HTTP on $BIND_PORT, else $PORT, else 8080; /health unless it is ill", hello::serve),
+    (
+        "hello",
+        "answers HTTP on $BIND_PORT, else $PORT, else 8080, and on $MORE_PORTS; /health unless it is ill",
+        hello::serve,
+    ),
     ("never-healthy", "hello, whose /health never succeeds", hello::serve_never_healthy),
     ("tcp", "accepts connections on $PORT unless it is ill", checked::accept),
     ("grpc-health", "serves gRPC's health protocol on $PORT, not serving while it is ill", checked::grpc),

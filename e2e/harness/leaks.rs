@@ -53,6 +53,11 @@ impl Held {
         ])))
     }
 
+    /// How many are held of each kind.
+    pub fn counts(&self) -> BTreeMap<&'static str, usize> {
+        self.0.iter().map(|(kind, names)| (*kind, names.len())).collect()
+    }
+
     /// What is held of this kind, by name.
     pub fn names(&self, kind: &str) -> Option<&BTreeSet<String>> {
         self.0.get(kind)

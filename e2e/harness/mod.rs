@@ -1,6 +1,7 @@
 //! What stories stand on.
 
 pub mod booted;
+pub mod census;
 pub mod cli;
 pub mod containerd;
 pub mod debian;

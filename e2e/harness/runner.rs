@@ -70,7 +70,8 @@ pub fn run(
         let passed = run_one(setup, story, &folder, &materials)?;
         let word = if passed { "ok" } else { "FAILED" };
         let _ = writeln!(out, "story {} ... {word} ({:.1} s)", story.name, begun.elapsed().as_secs_f64());
-        if BENCHES.iter().any(|bench| bench.name == story.name) {
+        // What was measured, and what a long story has to say of its rounds.
+        if setup.long || BENCHES.iter().any(|bench| bench.name == story.name) {
             let _ = write!(out, "{}", fs::read_to_string(folder.join("story.log")).unwrap_or_default());
         }
         match passed {

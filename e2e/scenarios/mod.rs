@@ -15,6 +15,7 @@ mod clean;
 mod crash_loop;
 mod day;
 mod disks;
+mod endurance;
 mod every_actor;
 mod exec;
 mod hello;
@@ -112,6 +113,8 @@ pub const STORIES: &[Story] = &[
     crash_loop::FORGIVEN,
     bad_versions::ROLL_BACK,
     kills::KILLS,
+    endurance::HUNDRED,
+    endurance::LIVES,
     systemd::SYSTEMD,
 ];
 

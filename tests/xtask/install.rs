@@ -36,6 +36,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("fish", "fish"),
     ("groff", "groff-base"),
     ("man", "man-db"),
+    ("bpftool", "bpftool"),
     // whole machines under systemd
     ("mmdebstrap", "mmdebstrap"),
     ("systemd-nspawn", "systemd-container"),
