@@ -24,7 +24,7 @@ use names::Names;
 const ASKED_BY: &str = "MILL_COMPLETE";
 
 /// zsh reads the script as the function `_mill` at the first completion of a session, which is to be answered too.
-const ZSH_FIRST: &str = "[[ ${funcstack[1]} == _mill ]] && _clap_dynamic_completer_mill \"$@\"\n";
+const ZSH_FIRST: &str = "if [[ ${funcstack[1]} == _mill ]]; then _clap_dynamic_completer_mill \"$@\"; fi\n";
 
 /// Print completions for a shell
 ///

@@ -131,8 +131,15 @@ fn failures(report: &Report) -> String {
     format!("{} failed: {}", count(failed.len(), "check"), failed.join(", "))
 }
 
+/// Narrower than this, what was seen goes below the name of the check and not beside it.
+const NARROW: usize = 64;
+/// Where text begins behind a level.
+const INDENT: usize = 6;
+
 fn render(report: &Report, terminal: &Terminal) -> String {
     let width = report.findings.iter().map(|finding| finding.check.chars().count()).max().unwrap_or_default();
+    let is_narrow = terminal.width.is_some_and(|columns| columns < NARROW);
+    let column = if is_narrow { INDENT } else { INDENT + width + 2 };
     let mut text = String::new();
     for finding in &report.findings {
         let (colour, word) = match finding.level {
@@ -140,21 +147,46 @@ fn render(report: &Report, terminal: &Terminal) -> String {
             Level::Warn => (Colour::Yellow, "warn"),
             Level::Fail => (Colour::Red, "FAIL"),
         };
-        let check = &finding.check;
-        text.push_str(&format!(
-            "{}  {check:<width$}  {}\n",
-            terminal.paint(colour, word),
-            printable(&finding.what)
-        ));
-        if let Some(why) = &finding.why {
-            let why = printable(why);
-            text.push_str(&format!("      {:width$}  {} {why}\n", "", terminal.paint(Colour::Grey, "why:")));
-        }
-        if let Some(fix) = &finding.fix {
-            text.push_str(&format!("      {:width$}  {} {fix}\n", "", terminal.paint(Colour::Cyan, "fix:")));
+        let gap = match is_narrow {
+            true => format!("\n{:INDENT$}", ""),
+            false => " ".repeat(width.saturating_sub(finding.check.chars().count()) + 2),
+        };
+        let what = hang(&finding.what, column, 0, terminal);
+        text.push_str(&format!("{}  {}{gap}{what}\n", terminal.paint(colour, word), finding.check));
+        for (head, colour, said) in
+            [("why:", Colour::Grey, &finding.why), ("fix:", Colour::Cyan, &finding.fix)]
+        {
+            let Some(said) = said else { continue };
+            let said = hang(said, column, head.len() + 1, terminal);
+            text.push_str(&format!("{:column$}{} {said}\n", "", terminal.paint(colour, head)));
         }
     }
     text
+}
+
+/// Text that goes on at `column` in the next line when it reaches the border of a terminal; its first line has `used`
+/// more before it.
+fn hang(text: &str, column: usize, used: usize, terminal: &Terminal) -> String {
+    let text = printable(text);
+    let Some(columns) = terminal.width else { return text.into_owned() };
+    let (mut hung, mut at) = (String::new(), column + used);
+    for word in text.split(' ') {
+        let length = word.chars().count();
+        match hung.is_empty() {
+            true => {}
+            false if at + 1 + length > columns => {
+                hung.push_str(&format!("\n{:column$}", ""));
+                at = column;
+            }
+            false => {
+                hung.push(' ');
+                at += 1;
+            }
+        }
+        hung.push_str(word);
+        at += length;
+    }
+    hung
 }
 
 #[cfg(test)]
@@ -168,6 +200,16 @@ mod tests {
         golden::check("doctor", &render(&report, &canned::terminal()));
         assert!(report.is_failed());
         assert!(failures(&report).contains("containerd"));
+        let narrow = Terminal { width: Some(40), ..canned::terminal() };
+        golden::check("doctor_narrow", &render(&report, &narrow));
+        for columns in [40, 80, 100] {
+            let terminal = Terminal { width: Some(columns), ..canned::terminal() };
+            let text = render(&report, &terminal);
+            let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+            assert_eq!(words(&text), words(&render(&report, &canned::terminal())), "nothing is lost");
+            let longest = text.lines().map(|line| line.chars().count()).max();
+            assert!(longest <= Some(columns), "{longest:?} of {columns}:\n{text}");
+        }
     }
 
     #[test]
