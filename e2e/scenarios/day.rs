@@ -1,7 +1,5 @@
 //! What an operator does on an ordinary day, with the words that come back.
 
-use std::process::Command;
-
 use serde_json::Value;
 
 use super::{Pace, Story, Tell};
@@ -45,8 +43,7 @@ fn operators_day(world: &mut World) -> Result<(), Failed> {
     slow_deploys(world)?;
     logs(world)?;
     events(world)?;
-    looking(world)?;
-    completions(&world.mill)
+    looking(world)
 }
 
 /// Deploy, `--image`, rollback to the one before and to a number.
@@ -235,17 +232,6 @@ fn looking(world: &World) -> Result<(), Failed> {
     let is_ours = |finding: &&Value| !finding.is("/check", "disk");
     let ill = report.list("/findings")?.iter().filter(is_ours).find(|finding| !finding.is("/level", "ok"));
     expect(ill.is_none(), "doctor finds nothing wrong here", ill)
-}
-
-/// They load in bash, and complete.
-fn completions(mill: &Mill) -> Result<(), Failed> {
-    let script = format!(
-        "source <('{0}' completions bash) && COMP_WORDS=(mill roll) COMP_CWORD=1 && _mill mill roll mill && echo \"${{COMPREPLY[*]}}\"",
-        mill.binary().display()
-    );
-    let ran = Command::new("bash").args(["-c", &script]).output().or_fail("bash")?;
-    let completed = String::from_utf8_lossy(&ran.stdout);
-    expect(ran.status.success() && completed.trim() == "rollback", "bash completes", &ran)
 }
 
 /// Refused with this code, these words, and a hint that holds those.

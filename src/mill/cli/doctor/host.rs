@@ -105,7 +105,7 @@ pub(super) async fn look(node: &Node) -> Host {
             Some(mode) => mode.clone(),
             None => KernelDatapath::probe().await,
         },
-        pool: strangers().await,
+        pool: strangers(&node.cgroup_parent).await,
         units: units::look().await,
         open_files: node.mode.as_ref().and_then(|_| upkeep::files_allowed()),
         swap: upkeep::look_at_swap(),
@@ -129,9 +129,10 @@ async fn listener(port: u16) -> Result<Option<Listener>, String> {
 }
 
 /// Who listens where ports are mapped to, and is neither a container nor Mill.
-async fn strangers() -> Result<Vec<Listener>, String> {
+async fn strangers(cgroup_parent: &str) -> Result<Vec<Listener>, String> {
     let (first, last) = (*MAPPED_PORTS.start(), *MAPPED_PORTS.end());
-    let found = ProcSockets::default().listeners(&Wanted::Range(first, last)).await;
+    let sockets = ProcSockets::with_containers(cgroup_parent);
+    let found = sockets.listeners(&Wanted::Range(first, last)).await;
     let is_strange = |listener: &Listener| {
         listener.process.as_ref().is_some_and(|process| process.container.is_none() && process.name != "mill")
     };

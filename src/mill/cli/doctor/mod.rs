@@ -15,7 +15,9 @@ use mill_drivers::datapath::Mode;
 use super::daemon::DaemonArgs;
 use super::error::CliError;
 use super::exit::Exit;
-use super::node::{CONFIG_FILE, CONTAINERD_SOCKET, Containerd, DATA_DIR, NodeArgs, NodeConfig};
+use super::node::{
+    CGROUP_PARENT, CONFIG_FILE, CONTAINERD_SOCKET, Containerd, DATA_DIR, NodeArgs, NodeConfig,
+};
 use super::reach::{ReachArgs, Way};
 use super::ui::{Colour, Terminal, Ui, count, printable};
 
@@ -60,6 +62,8 @@ pub(crate) struct Node {
     pub(crate) containerd: Option<PathBuf>,
     /// Where its API listens.
     pub(crate) port: u16,
+    /// The cgroup that holds those of its containers.
+    pub(crate) cgroup_parent: String,
     /// How its ports are mapped, if it runs and has chosen.
     pub(crate) mode: Option<Mode>,
 }
@@ -71,7 +75,13 @@ impl Node {
             Containerd::Socket(socket) | Containerd::Auto(socket) => Some(socket.clone()),
             Containerd::Own => None,
         };
-        Self { data_dir: config.data_dir.clone(), containerd, port: config.listen.port(), mode: None }
+        Self {
+            data_dir: config.data_dir.clone(),
+            containerd,
+            port: config.listen.port(),
+            cgroup_parent: config.cgroup_parent.clone(),
+            mode: None,
+        }
     }
 }
 
@@ -88,7 +98,8 @@ async fn here(args: &DoctorArgs) -> Report {
         Err(error) => {
             let data_dir = args.data_dir.as_deref().unwrap_or(DATA_DIR).into();
             let (containerd, port) = (Some(CONTAINERD_SOCKET.into()), client::DEFAULT_PORT);
-            (Node { data_dir, containerd, port, mode: None }, Some(settings(&error)))
+            let cgroup_parent = CGROUP_PARENT.to_owned();
+            (Node { data_dir, containerd, port, cgroup_parent, mode: None }, Some(settings(&error)))
         }
     };
     Report { node: None, findings: wrong.into_iter().chain(findings(&node).await).collect() }
@@ -251,7 +262,8 @@ mod tests {
     async fn this_machine_can_be_looked_at_without_a_daemon() {
         let directory = tempfile::tempdir().unwrap();
         let data_dir = directory.path().to_owned();
-        let node = Node { data_dir, containerd: None, port: 4400, mode: None };
+        let node =
+            Node { data_dir, containerd: None, port: 4400, cgroup_parent: CGROUP_PARENT.into(), mode: None };
         let findings = judge::judge(&host::look(&node).await);
         let of = |check: &str| findings.iter().find(|f| f.check == check).unwrap();
         assert!(of("kernel").what.contains('.'), "{:?}", of("kernel"));

@@ -30,7 +30,7 @@ pub(crate) const DEV_DATA_DIR: &str = "/var/lib/mill-dev";
 /// The daemon's settings.
 pub(crate) const CONFIG_FILE: &str = "/etc/mill/node.kdl";
 /// The cgroup of all containers.
-const CGROUP_PARENT: &str = "/mill";
+pub(crate) const CGROUP_PARENT: &str = "/mill";
 /// What Debian and most others start containerd with.
 pub(crate) const CONTAINERD_SOCKET: &str = "/run/containerd/containerd.sock";
 
