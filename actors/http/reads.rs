@@ -31,12 +31,7 @@ pub(super) async fn openapi() -> Json<serde_json::Value> {
 }
 
 pub(super) async fn status<B: Backend>(State(server): State<Server<B>>, Seen(cluster): Seen) -> Json<Status> {
-    Json(present::status::status(
-        &server.view(&cluster),
-        server.node_name(),
-        &server.about.version,
-        server.now(),
-    ))
+    Json(present::status::status(&server.view(&cluster), server.node_name(), &server.about.version))
 }
 
 pub(super) async fn nodes<B: Backend>(

@@ -82,7 +82,8 @@ impl<B: Backend> Inner<B> {
     /// What an answer is made from.
     pub(super) fn view<'a>(&'a self, cluster: &'a Cluster) -> View<'a> {
         let role = *self.published.role.borrow();
-        let (halted, jump) = (self.published.halted.borrow().clone(), self.published.stamps.jump());
+        let halted = self.published.halted.borrow().clone();
+        let jump = self.published.stamps.jump(self.tempo.jump_told_for);
         let trouble = self.published.trouble.borrow().clone();
         View { cluster, role, halted, trouble, jump, moment: self.backend.moment(), tempo: &self.tempo }
     }

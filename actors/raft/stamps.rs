@@ -5,6 +5,7 @@
 //! itself would forget that with its life, and the deadline that wasn't to be reached would have passed.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use mill_control::pace::Pace;
 use mill_drivers::clock::Clock;
@@ -21,7 +22,8 @@ pub struct Stamps(Arc<Mutex<Inner>>);
 struct Inner {
     begun: Instant,
     pace: Option<Pace>,
-    jump: Option<Jump>,
+    /// And when it was noticed, by the clock that doesn't jump: the one that was set can't say how long ago that was.
+    jump: Option<(Jump, Instant)>,
 }
 
 /// The wall clock was set.
@@ -47,21 +49,20 @@ impl Stamps {
         let stamp = inner.pace.get_or_insert_with(|| Pace::new(tempo.clock_leap)).now(wall, up, cluster);
         if let Some(by_ms) = stamp.jumped_ms {
             warn!(by_ms, "the wall clock was set; deadlines don't mind");
-            inner.jump = Some(Jump { at: wall, by_ms });
+            inner.jump = Some((Jump { at: wall, by_ms }, Instant::now()));
         }
         stamp.now
     }
 
-    /// The last time that the wall clock was set while this daemon looked.
-    pub fn jump(&self) -> Option<Jump> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).jump
+    /// The last time that the wall clock was set while this daemon looked, if that was less than `within` ago.
+    pub fn jump(&self, within: Duration) -> Option<Jump> {
+        let noticed = self.0.lock().unwrap_or_else(PoisonError::into_inner).jump;
+        noticed.filter(|(_, noticed)| noticed.elapsed() < within).map(|(jump, _)| jump)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use mill_drivers::clock::FakeClock;
 
     use super::*;
@@ -73,9 +74,17 @@ mod tests {
         stamps.now(&clock, &tempo, &cluster);
         tokio::time::advance(Duration::from_secs(1)).await;
         stamps.now(&clock, &tempo, &cluster);
-        assert_eq!(stamps.jump(), None);
-        clock.jump_forward(Duration::from_secs(3600));
-        assert_eq!(stamps.clone().now(&clock, &tempo, &cluster), Timestamp(4_601_000));
-        assert_eq!(stamps.jump(), Some(Jump { at: Timestamp(4_601_000), by_ms: 3_600_000 }));
+        let day = Duration::from_secs(24 * 3600);
+        assert_eq!(stamps.jump(day), None);
+        clock.jump_forward(2 * day);
+        let then = Timestamp(1_001_000).after(2 * day);
+        assert_eq!(stamps.clone().now(&clock, &tempo, &cluster), then);
+        assert_eq!(stamps.jump(day), Some(Jump { at: then, by_ms: 2 * 86_400_000 }));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        clock.jump_back(2 * day);
+        assert!(stamps.now(&clock, &tempo, &cluster) > then, "the log's time doesn't go back");
+        assert_eq!(stamps.jump(day).map(|jump| jump.by_ms), Some(-2 * 86_400_000), "told, by whichever time");
+        tokio::time::advance(day).await;
+        assert_eq!(stamps.jump(day), None, "for a day");
     }
 }

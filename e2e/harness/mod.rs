@@ -3,6 +3,7 @@
 pub mod booted;
 pub mod census;
 pub mod cli;
+pub mod clock;
 pub mod containerd;
 pub mod debian;
 pub mod disk;

@@ -32,6 +32,7 @@ mod seen;
 mod stolen;
 mod systemd;
 mod tasks;
+mod time_jumps;
 mod typing;
 mod unmodified;
 
@@ -108,6 +109,7 @@ pub const STORIES: &[Story] = &[
     disks::FULL,
     disks::FAILS,
     disks::SLOW,
+    time_jumps::TIME,
     bad_registries::FAULTS,
     crash_loop::LOOP,
     crash_loop::FORGIVEN,

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use mill_api::status::{Alarm, Status};
-use mill_model::{NodeName, Timestamp};
+use mill_model::NodeName;
 
 use super::{View, deploys, nodes, services};
 use crate::raft::Jump;
 
 /// The page, as the node of that name and version sees it.
-pub(in crate::http) fn status(view: &View<'_>, node: NodeName, version: &str, now: Timestamp) -> Status {
+pub(in crate::http) fn status(view: &View<'_>, node: NodeName, version: &str) -> Status {
     let leader = view.role.leader.map(|id| view.node_name(id));
     let open = view.cluster.deploys.values().filter(|deploy| deploy.outcome.is_none());
     Status {
@@ -19,11 +19,11 @@ pub(in crate::http) fn status(view: &View<'_>, node: NodeName, version: &str, no
         nodes: nodes::nodes(view),
         services: services::services(view),
         deploys: open.map(|deploy| deploys::deploy(view.cluster, deploy)).collect(),
-        warnings: warnings(view, now),
+        warnings: warnings(view),
     }
 }
 
-fn warnings(view: &View<'_>, now: Timestamp) -> Vec<String> {
+fn warnings(view: &View<'_>) -> Vec<String> {
     let mut alarms: Vec<(Alarm, String)> = vec![];
     let waits = "what runs goes on, writes are refused";
     if let Some(trouble) = &view.trouble {
@@ -37,8 +37,7 @@ fn warnings(view: &View<'_>, now: Timestamp) -> Vec<String> {
     if let Some(reason) = &view.moment.unmapped {
         alarms.push((Alarm::Unmapped, format!(": programs must listen on $PORT ({reason})")));
     }
-    let jump = view.jump.filter(|jump| now.since(jump.at) < view.tempo.jump_told_for);
-    if let Some(Jump { at, by_ms }) = jump {
+    if let Some(Jump { at, by_ms }) = view.jump {
         let by = humantime::format_duration(Duration::from_millis(by_ms.unsigned_abs() / 1000 * 1000));
         let whither = if by_ms < 0 { "back" } else { "forward" };
         alarms.push((Alarm::ClockSet, format!(" {whither} by {by} at {at}; deadlines don't mind")));
