@@ -21,6 +21,7 @@ use mill_alloc::{
 };
 use mill_control::node::Begin;
 use mill_drivers::bundle::Drivers;
+use mill_drivers::cgroups::Oom;
 use mill_drivers::clock::Clock as _;
 use mill_drivers::containers::{self, ContainerError, Containers as _};
 use mill_drivers::records::{Kept, Records as _, RecordsError};
@@ -284,8 +285,9 @@ fn of_life(found: &containers::Found) -> Found {
 
 fn exit_of(exit: &containers::Exit) -> Exit {
     match (exit.oom, exit.signal) {
-        (true, _) => Exit::OutOfMemory,
-        (false, Some(signal)) => Exit::Signal(signal),
-        (false, None) => Exit::Code(exit.code),
+        (Some(Oom::Ceiling), _) => Exit::OutOfMemory,
+        (Some(Oom::Node), _) => Exit::NodeOutOfMemory,
+        (None, Some(signal)) => Exit::Signal(signal),
+        (None, None) => Exit::Code(exit.code),
     }
 }

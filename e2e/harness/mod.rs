@@ -15,6 +15,7 @@ pub mod json;
 pub mod leaks;
 pub mod line;
 pub mod node;
+pub mod pressure;
 pub mod processes;
 pub mod registry;
 pub mod runner;

@@ -24,6 +24,7 @@ mod killed;
 mod kills;
 mod machine;
 mod mapped;
+mod memory;
 mod order;
 mod refusals;
 mod registries;
@@ -109,6 +110,7 @@ pub const STORIES: &[Story] = &[
     disks::FULL,
     disks::FAILS,
     disks::SLOW,
+    memory::MEMORY,
     time_jumps::TIME,
     bad_registries::FAULTS,
     crash_loop::LOOP,

@@ -135,6 +135,8 @@ pub enum Failure {
     },
     /// The kernel killed it at its memory ceiling.
     OutOfMemory,
+    /// The kernel killed it below its memory ceiling: the node had none left.
+    NodeOutOfMemory,
     /// Its checks failed too often.
     Unhealthy {
         /// What the last check saw.
@@ -194,6 +196,8 @@ pub enum FailureKind {
     Signalled,
     /// [`Failure::OutOfMemory`]
     OutOfMemory,
+    /// [`Failure::NodeOutOfMemory`]
+    NodeOutOfMemory,
     /// [`Failure::Unhealthy`]
     Unhealthy,
     /// [`Failure::TimedOut`]
@@ -217,7 +221,7 @@ pub enum FailureKind {
 }
 
 crate::every!(
-    FailureKind: Exited, Signalled, OutOfMemory, Unhealthy, TimedOut, NoSuchImage, PullFailed, NoSuchCommand,
+    FailureKind: Exited, Signalled, OutOfMemory, NodeOutOfMemory, Unhealthy, TimedOut, NoSuchImage, PullFailed, NoSuchCommand,
     NoSuchUser, PortTaken, SecretUnavailable, Runtime, Vanished
 );
 
@@ -228,6 +232,7 @@ impl FailureKind {
             Self::Exited => "exited",
             Self::Signalled => "signalled",
             Self::OutOfMemory => "out_of_memory",
+            Self::NodeOutOfMemory => "node_out_of_memory",
             Self::Unhealthy => "unhealthy",
             Self::TimedOut => "timed_out",
             Self::NoSuchImage => "no_such_image",
@@ -250,6 +255,11 @@ impl FailureKind {
             Self::OutOfMemory => Advice::mend(
                 "the kernel killed it when it reached its `memory`",
                 "give it more `memory`, or make it use less",
+            ),
+            Self::NodeOutOfMemory => Advice::mend(
+                "the kernel killed it below its `memory`: its node had none left",
+                "what runs on its node, in containers and beside them, uses more than it has: `mill nodes` shows how \
+                 much containers use, `free` on it the rest",
             ),
             Self::Unhealthy => Advice::mend(
                 "its checks failed too often",
@@ -304,6 +314,7 @@ impl Failure {
             Self::Exited { .. } => FailureKind::Exited,
             Self::Signalled { .. } => FailureKind::Signalled,
             Self::OutOfMemory => FailureKind::OutOfMemory,
+            Self::NodeOutOfMemory => FailureKind::NodeOutOfMemory,
             Self::Unhealthy { .. } => FailureKind::Unhealthy,
             Self::TimedOut => FailureKind::TimedOut,
             Self::NoSuchImage { .. } => FailureKind::NoSuchImage,
@@ -329,6 +340,9 @@ impl fmt::Display for Failure {
             Self::Exited { code } => write!(f, "exited with code {code}"),
             Self::Signalled { signal } => write!(f, "killed by signal {signal}"),
             Self::OutOfMemory => f.write_str("out of memory: it reached its ceiling"),
+            Self::NodeOutOfMemory => f.write_str(
+                "out of memory: the node had none left, though this container was below its ceiling",
+            ),
             Self::Unhealthy { last } => write!(f, "unhealthy: {last}"),
             Self::TimedOut => f.write_str("ran longer than its timeout"),
             Self::NoSuchImage { detail } => write!(f, "no such image: {detail}"),

@@ -86,6 +86,7 @@ impl Life {
             (Exit::Code(code), _) => Some(Failure::Exited { code }),
             (Exit::Signal(signal), _) => Some(Failure::Signalled { signal }),
             (Exit::OutOfMemory, _) => Some(Failure::OutOfMemory),
+            (Exit::NodeOutOfMemory, _) => Some(Failure::NodeOutOfMemory),
             (Exit::Vanished, _) => Some(Failure::Vanished),
         }
     }

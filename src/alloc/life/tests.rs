@@ -232,6 +232,7 @@ fn how_a_container_ends_is_told_apart() {
         (Exit::Code(3), Failure::Exited { code: 3 }),
         (Exit::Signal(11), Failure::Signalled { signal: 11 }),
         (Exit::OutOfMemory, Failure::OutOfMemory),
+        (Exit::NodeOutOfMemory, Failure::NodeOutOfMemory),
         (Exit::Vanished, Failure::Vanished),
     ] {
         assert_eq!(service(exit), (Phase::Waiting, failure));

@@ -185,6 +185,8 @@ pub enum Exit {
     Signal(u8),
     /// The kernel killed it at its memory ceiling.
     OutOfMemory,
+    /// The kernel killed it because the node has no memory left.
+    NodeOutOfMemory,
     /// It is gone, and nobody knows how.
     Vanished,
 }

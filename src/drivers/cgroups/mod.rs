@@ -31,6 +31,19 @@ pub struct Usage {
     pub memory: Bytes,
 }
 
+/// Below its ceiling by less than this a container has met it: what the kernel wants at once when it kills for want of it,
+/// eight pages of 4 KiB, and as much again.
+const OOM_MARGIN_BYTES: u64 = 64 << 10;
+
+/// Whose memory it was for want of which the kernel killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Oom {
+    /// The container reached its own ceiling.
+    Ceiling,
+    /// The container was below it, and the node had none left.
+    Node,
+}
+
 /// Which hierarchies the node has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hierarchy {
@@ -158,16 +171,30 @@ impl Cgroups {
         }
     }
 
-    /// How many processes of the container the kernel has killed at its memory ceiling. (v1 counts since Linux 4.13.)
+    /// Whether the kernel has killed in the container for want of memory, and whose: what it counts as kills it did at any
+    /// bound, the container's own or one further up, and for the whole machine. (v1 counts kills since Linux 4.13, and
+    /// doesn't count whose bound was met: a container that has been at its ceiling for its file cache, and is killed for
+    /// the node's sake later, is taken for one that met its own.)
     ///
     /// # Errors
     /// There is no such group, or it can't be read.
-    pub fn oom_kills(&self, name: &str) -> Result<u64, CgroupError> {
-        let file = match self.hierarchy() {
-            Hierarchy::V2 => "memory.events",
-            Hierarchy::V1 | Hierarchy::Hybrid => "memory.oom_control",
+    pub fn oom(&self, name: &str) -> Result<Option<Oom>, CgroupError> {
+        let (kills, at_ceiling) = match self.hierarchy() {
+            Hierarchy::V2 => {
+                // A bound further up isn't counted as met down here.
+                let events = self.file("memory", name, "memory.events")?;
+                (key(&events, "oom_kill")?, key(&events, "oom")?)
+            }
+            Hierarchy::V1 | Hierarchy::Hybrid => {
+                let kills = key(&self.file("memory", name, "memory.oom_control")?, "oom_kill")?;
+                // Its counts of failed charges stay 0 where swap has the same bound: how high it got doesn't lie.
+                let most = number(&self.file("memory", name, "memory.max_usage_in_bytes")?)?;
+                let ceiling = number(&self.file("memory", name, "memory.limit_in_bytes")?)?;
+                (kills, u64::from(most.saturating_add(OOM_MARGIN_BYTES) >= ceiling))
+            }
         };
-        key(&self.file("memory", name, file)?, "oom_kill")
+        let whose = if at_ceiling > 0 { Oom::Ceiling } else { Oom::Node };
+        Ok((kills > 0).then_some(whose))
     }
 
     /// Names of all groups under the parent, in any hierarchy.
@@ -261,6 +288,10 @@ fn below(root: &Path, parent: &str) -> PathBuf {
 fn read(path: &Path) -> Result<String, CgroupError> {
     std::fs::read_to_string(path)
         .map_err(|source| CgroupError::Read { path: path.to_owned(), source: Arc::new(source) })
+}
+
+fn number(path: &Path) -> Result<u64, CgroupError> {
+    read(path)?.trim().parse().map_err(|_| CgroupError::Malformed { path: path.to_owned() })
 }
 
 /// The value of a line `KEY VALUE`.

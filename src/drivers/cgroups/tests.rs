@@ -18,7 +18,7 @@ fn among(table: &str, parent: &str) -> Result<Cgroups, CgroupError> {
 }
 
 #[test]
-fn v2_usage_and_oom_kills_are_read_from_its_files() {
+fn v2_usage_and_ends_for_memory_are_read_from_its_files() {
     let root = tempfile::tempdir().unwrap();
     let cgroups = among(&line(root.path(), "cgroup2", "rw"), "mill").unwrap();
     assert_eq!(cgroups.hierarchy(), Hierarchy::V2);
@@ -32,12 +32,18 @@ fn v2_usage_and_oom_kills_are_read_from_its_files() {
     std::fs::create_dir_all(root.path().join("mill/web-7k2f.0")).unwrap();
     let wanted = Usage { cpu_time: Duration::from_millis(1500), memory: Bytes(10_000_000) };
     assert_eq!(Account::default().look(&cgroups).unwrap(), [("web-7k2f.1".to_owned(), wanted)].into());
-    assert_eq!(cgroups.oom_kills("web-7k2f.1").unwrap(), 2);
+    assert_eq!(cgroups.oom("web-7k2f.1").unwrap(), Some(Oom::Ceiling));
+    for (oom, kills, wanted) in
+        [(0, 0, None), (1, 0, None), (0, 1, Some(Oom::Node)), (1, 1, Some(Oom::Ceiling))]
+    {
+        write(&group.join("memory.events"), &format!("max 12\noom {oom}\noom_kill {kills}\n"));
+        assert_eq!(cgroups.oom("web-7k2f.1").unwrap(), wanted);
+    }
     assert_eq!(cgroups.names().unwrap(), ["web-7k2f.0".to_owned(), "web-7k2f.1".to_owned()].into());
 }
 
 #[test]
-fn hybrid_usage_and_oom_kills_are_read_from_v1_files() {
+fn hybrid_usage_and_ends_for_memory_are_read_from_v1_files() {
     let root = tempfile::tempdir().unwrap();
     let point = |name: &str| root.path().join(name);
     let text: String = [
@@ -57,7 +63,12 @@ fn hybrid_usage_and_oom_kills_are_read_from_v1_files() {
     write(&point("memory/mill/a-2222.1/memory.oom_control"), "oom_kill_disable 0\nunder_oom 0\noom_kill 1\n");
     let wanted = Usage { cpu_time: Duration::from_secs(2), memory: Bytes(4000) };
     assert_eq!(Account::default().look(&cgroups).unwrap(), [("a-2222.1".to_owned(), wanted)].into());
-    assert_eq!(cgroups.oom_kills("a-2222.1").unwrap(), 1);
+    write(&point("memory/mill/a-2222.1/memory.limit_in_bytes"), "33554432\n");
+    for (most, wanted) in [(8 << 20, Oom::Node), ((32 << 20) - 4096, Oom::Ceiling), (32 << 20, Oom::Ceiling)]
+    {
+        write(&point("memory/mill/a-2222.1/memory.max_usage_in_bytes"), &format!("{most}\n"));
+        assert_eq!(cgroups.oom("a-2222.1").unwrap(), Some(wanted), "{most}");
+    }
     assert!(!cgroups.limits_swap());
     write(&point("memory/memory.memsw.limit_in_bytes"), "9223372036854771712\n");
     assert!(cgroups.limits_swap());
@@ -98,7 +109,7 @@ fn a_file_without_its_key_is_named() {
     let root = tempfile::tempdir().unwrap();
     let cgroups = among(&line(root.path(), "cgroup2", "rw"), "mill").unwrap();
     write(&root.path().join("mill/x/memory.events"), "oom 1\n");
-    let error = cgroups.oom_kills("x").unwrap_err();
+    let error = cgroups.oom("x").unwrap_err();
     assert!(matches!(&error, CgroupError::Malformed { path } if path.ends_with("mill/x/memory.events")));
 }
 

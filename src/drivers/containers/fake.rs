@@ -13,6 +13,7 @@ use super::{
     Ask, Attach, Attached, ContainerError, ContainerName, Containers, ExecOutcome, Exit, Found, Hand, Launch,
     Missing, Running, Signal, StartError, State, Usage,
 };
+use crate::cgroups::Oom;
 use crate::containerd::RuntimeError;
 use crate::datapath::Mapping;
 
@@ -271,8 +272,8 @@ impl Inner {
 impl Fake {
     fn ended(&self, inner: &Inner) -> Option<Exit> {
         let (at, code) = self.ends.filter(|(at, _)| *at <= Instant::now())?;
-        let code = if self.script.out_of_memory { 137 } else { code };
-        Some(Exit::of_status(u32::from(code), u64::from(self.script.out_of_memory), inner.timestamp(at)))
+        let oom = self.script.out_of_memory.then_some(Oom::Ceiling);
+        Some(Exit::of_status(if oom.is_some() { 137 } else { code.into() }, oom, inner.timestamp(at)))
     }
 
     /// A signal asks it to end, or ends it.

@@ -14,6 +14,7 @@ use std::time::Duration;
 use mill_model::{AllocId, ImageRef, Resources, Timestamp};
 use zeroize::Zeroize as _;
 
+use crate::cgroups::Oom;
 pub use crate::cgroups::Usage;
 use crate::datapath::Mapping;
 pub use attached::{Ask, Attach, Attached, Hand, Input, Output, Size};
@@ -246,19 +247,19 @@ pub struct Exit {
     pub code: u8,
     /// The signal that ended it.
     pub signal: Option<u8>,
-    /// It was killed, and the kernel has killed in it for lack of memory.
-    pub oom: bool,
+    /// It was killed, and the kernel has killed in it for lack of memory: whose.
+    pub oom: Option<Oom>,
     /// When, by the node's clock.
     pub at: Timestamp,
 }
 
 impl Exit {
     /// The end that a runtime's exit status tells of.
-    pub fn of_status(status: u32, oom_kills: u64, at: Timestamp) -> Self {
+    pub fn of_status(status: u32, oom: Option<Oom>, at: Timestamp) -> Self {
         let code = u8::try_from(status).unwrap_or(u8::MAX);
         // 64 signals; 128 itself is nobody's.
         let signal = code.checked_sub(128).filter(|signal| (1..=64).contains(signal));
-        let oom = signal == Some(Signal::KILL.number()) && oom_kills > 0;
+        let oom = oom.filter(|_| signal == Some(Signal::KILL.number()));
         Self { code, signal, oom, at }
     }
 }
@@ -266,9 +267,10 @@ impl Exit {
 impl From<&Exit> for mill_model::Failure {
     fn from(exit: &Exit) -> Self {
         match (exit.oom, exit.signal) {
-            (true, _) => Self::OutOfMemory,
-            (false, Some(signal)) => Self::Signalled { signal },
-            (false, None) => Self::Exited { code: exit.code },
+            (Some(Oom::Ceiling), _) => Self::OutOfMemory,
+            (Some(Oom::Node), _) => Self::NodeOutOfMemory,
+            (None, Some(signal)) => Self::Signalled { signal },
+            (None, None) => Self::Exited { code: exit.code },
         }
     }
 }
@@ -288,14 +290,16 @@ mod tests {
 
     #[test]
     fn codes_above_128_are_signals_and_only_a_kill_can_be_for_memory() {
+        let (ceiling, node) = (Some(Oom::Ceiling), Some(Oom::Node));
         let table = [
-            (0, 0, None, false),
-            (1, 3, None, false),
-            (128, 0, None, false),
-            (137, 0, Some(9), false),
-            (137, 1, Some(9), true),
-            (143, 1, Some(15), false),
-            (255, 0, None, false),
+            (0, None, None, None),
+            (1, ceiling, None, None),
+            (128, None, None, None),
+            (137, None, Some(9), None),
+            (137, ceiling, Some(9), ceiling),
+            (137, node, Some(9), node),
+            (143, ceiling, Some(15), None),
+            (255, None, None, None),
         ];
         for (status, kills, signal, oom) in table {
             let exit = Exit::of_status(status, kills, Timestamp(0));

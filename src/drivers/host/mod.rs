@@ -64,6 +64,23 @@ pub fn forbid_core_dumps() {
     }
 }
 
+/// Where a process says how soon it may be killed for want of memory (proc(5)): from -1000, never, to 1000, first.
+const OOM_SCORE: &str = "/proc/self/oom_score_adj";
+
+/// Asks the kernel to kill others first where the node has no memory left: containers, which are started again, rather
+/// than those who look after them. What a unit or a person has said already (any score but 0) stands. Programs that are
+/// started from here have the same score; containers have one of their own.
+///
+/// A kernel that refuses is told of in the log.
+pub fn be_killed_last(score: i32) {
+    let said = fs::read_to_string(OOM_SCORE).ok().and_then(|text| text.trim().parse::<i32>().ok());
+    if said == Some(0)
+        && let Err(error) = fs::write(OOM_SCORE, score.to_string())
+    {
+        tracing::warn!(%error, "where memory runs out this process may be killed before containers are");
+    }
+}
+
 /// What the kernel says that the machine is called.
 pub fn hostname() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
@@ -128,6 +145,18 @@ pub fn default_address() -> IpAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_said_of_being_killed_stands_and_nothing_said_is_said_now() {
+        let score = || -> i32 { fs::read_to_string(OOM_SCORE).unwrap().trim().parse().unwrap() };
+        let before = score();
+        // Upwards, which needs no privilege.
+        be_killed_last(7);
+        let said = if before == 0 { 7 } else { before };
+        assert_eq!(score(), said);
+        be_killed_last(9);
+        assert_eq!(score(), said);
+    }
 
     #[test]
     fn memory_is_read_from_the_kernel_s_own_words() {

@@ -22,7 +22,7 @@ async fn an_image_is_pulled_a_container_runs_and_nothing_is_left() {
         output_of(&host, shell("web-2222.1", &image, "echo out; echo err >&2; exit 3")).await;
     // Two pipes: which is read first is the shim's business.
     assert!(["out\nerr\n", "err\nout\n"].contains(&output.as_str()), "{output}");
-    assert_eq!((exit.code, exit.signal, exit.oom), (3, None, false));
+    assert_eq!((exit.code, exit.signal, exit.oom), (3, None, None));
 
     let service = shell("web-2222.2", &image, "sleep 600");
     let running = runtime.start(&service).await.unwrap();

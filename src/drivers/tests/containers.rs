@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use host::{Build, Host, output_of, shell, until};
+use mill_drivers::cgroups::Oom;
 use mill_drivers::containers::own::{Own, OwnConfig, OwnError};
 use mill_drivers::containers::{ContainerError, Containers as _, Launch, Missing, Mount, Signal, StartError};
 use mill_model::{Bytes, ImageRef, Millicores, Resources, Tempo};
@@ -84,7 +85,7 @@ async fn signals_memory_and_exit_codes_are_told_apart() {
     let image = image(&host).await;
     let runtime = host.runtime();
     let (_, exit) = output_of(&host, shell("web-2222.1", &image, "exit 42")).await;
-    assert_eq!((exit.code, exit.signal, exit.oom), (42, None, false));
+    assert_eq!((exit.code, exit.signal, exit.oom), (42, None, None));
 
     let told = host.dir.path().join("told");
     std::fs::create_dir(&told).unwrap();
@@ -106,14 +107,14 @@ async fn signals_memory_and_exit_codes_are_told_apart() {
     runtime.start(&killed).await.unwrap();
     runtime.signal(&killed.name, Signal::KILL).await.unwrap();
     let exit = runtime.wait(&killed.name).await.unwrap();
-    assert_eq!((exit.code, exit.signal, exit.oom), (137, Some(9), false));
+    assert_eq!((exit.code, exit.signal, exit.oom), (137, Some(9), None));
     runtime.remove(&killed.name).await.unwrap();
 
     let resources = Resources { cpu: Millicores(1000), memory: Bytes(16 << 20) };
     let hog = Launch { resources, ..shell("web-2222.4", &image, "exec dd if=/dev/zero of=/dev/null bs=64M") };
     runtime.start(&hog).await.unwrap();
     let exit = runtime.wait(&hog.name).await.unwrap();
-    assert_eq!((exit.code, exit.signal, exit.oom), (137, Some(9), true));
+    assert_eq!((exit.code, exit.signal, exit.oom), (137, Some(9), Some(Oom::Ceiling)));
     let list = runtime.list(&hog.name.alloc).await.unwrap();
     assert_eq!(list[0].state, mill_drivers::containers::State::Ended(exit), "also for who asks later");
     runtime.remove(&hog.name).await.unwrap();

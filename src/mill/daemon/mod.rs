@@ -35,6 +35,9 @@ use crate::cli::{self, CliError, Exit, NodeConfig};
 use crate::faults::{self, Faults};
 use crate::unit;
 
+/// How unwilling the kernel is to kill the daemon, and a plane and a containerd that it starts: as `mill.service` says.
+const OOM_SCORE: i32 = -900;
+
 /// The world as it is.
 type Real = Parts<Machine, RealDisk, KernelRandom, FileLogs, Starter>;
 
@@ -52,6 +55,7 @@ pub(crate) fn run(config: &NodeConfig, dev: bool) -> Result<Exit, CliError> {
     start_logging(&config.log);
     // Secrets pass through this process.
     host::forbid_core_dumps();
+    host::be_killed_last(OOM_SCORE);
     // The one provider that is compiled in; refused only if somebody was faster.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut runtime = tokio::runtime::Builder::new_multi_thread();

@@ -91,10 +91,11 @@ impl Program {
 }
 
 fn any_exit(dice: &mut Dice) -> Exit {
-    match dice.below(4) {
+    match dice.below(5) {
         0 => Exit::Code(0),
         1 => Exit::Code(1),
         2 => Exit::Signal(11),
+        3 => Exit::NodeOutOfMemory,
         _ => Exit::OutOfMemory,
     }
 }

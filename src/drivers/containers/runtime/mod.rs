@@ -282,8 +282,8 @@ impl Shared {
 
     /// An end, with what the cgroup says of it. One whose cgroup is gone wasn't for memory as far as can be told.
     fn exit(&self, name: &ContainerName, status: u32, at: Timestamp) -> Exit {
-        let kills = self.cgroups.oom_kills(&name.to_string()).unwrap_or(0);
-        Exit::of_status(status, kills, at)
+        let oom = self.cgroups.oom(&name.to_string()).unwrap_or_default();
+        Exit::of_status(status, oom, at)
     }
 }
 
