@@ -105,8 +105,11 @@ where
 {
     let cancelled = Arc::new(AtomicBool::new(false));
     let (to, mark) = (mailbox.clone(), Arc::clone(&cancelled));
+    // A future that is awaited by one that owns it is kept twice in that. In a box it isn't: the wait for a container's
+    // end had grown to 14 KB so.
+    let caught = Box::pin(AssertUnwindSafe(future).catch_unwind());
     let hold = send_off(mailbox, cancelled, async move {
-        let result = AssertUnwindSafe(future).catch_unwind().await;
+        let result = caught.await;
         let result = result.map_err(|panic| TaskPanicked { task: name, text: panic_text(&*panic) });
         match std::panic::catch_unwind(AssertUnwindSafe(|| done(result))) {
             Ok(msg) => {
@@ -125,6 +128,7 @@ fn send_off<M>(
     errand: impl Future<Output = ()> + Send + 'static,
 ) -> Hold {
     let over = mailbox.life.over.clone();
+    let errand = Box::pin(errand);
     let bounded = async move {
         let _ = over.run_until_cancelled(errand).await;
     };

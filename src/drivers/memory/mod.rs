@@ -17,16 +17,23 @@ use std::time::Duration;
 #[cfg(target_env = "gnu")]
 const ARENAS_MAX: libc::c_int = 2;
 
-/// Bounds the allocator's arenas. It has to be called before the process has a second thread; later it bounds those that
+/// What is larger is taken from the system by itself and given back at once. The allocator would raise this by itself, to as
+/// much as it has once seen freed: ten megabytes, when the kernel has verified the first program.
+#[cfg(target_env = "gnu")]
+const BY_ITSELF: libc::c_int = 128 << 10;
+
+/// Bounds what the allocator keeps. It has to be called before the process has a second thread; later it bounds those that
 /// are made from then on.
-pub fn bound_arenas() {
+pub fn bound() {
     #[cfg(target_env = "gnu")]
     {
-        // SAFETY: takes two numbers and changes the allocator's own settings, under its own lock.
-        #[expect(unsafe_code, reason = "the allocator's settings have no safe form")]
-        let is_done = unsafe { libc::mallopt(libc::M_ARENA_MAX, ARENAS_MAX) } == 1;
-        if !is_done {
-            tracing::warn!("the allocator's arenas can't be bounded");
+        for (setting, value) in [(libc::M_ARENA_MAX, ARENAS_MAX), (libc::M_MMAP_THRESHOLD, BY_ITSELF)] {
+            // SAFETY: takes two numbers and changes the allocator's own settings, under its own lock.
+            #[expect(unsafe_code, reason = "the allocator's settings have no safe form")]
+            let is_done = unsafe { libc::mallopt(setting, value) } == 1;
+            if !is_done {
+                tracing::warn!(setting, value, "the allocator can't be bounded");
+            }
         }
     }
 }

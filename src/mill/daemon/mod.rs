@@ -51,8 +51,8 @@ const DISK_THREAD_KEPT: Duration = Duration::from_secs(1);
 
 /// Runs a node until it is told to stop.
 pub(crate) fn run(config: &NodeConfig, dev: bool) -> Result<Exit, CliError> {
-    memory::bound_arenas();
     start_logging(&config.log);
+    memory::bound();
     // Secrets pass through this process.
     host::forbid_core_dumps();
     host::be_killed_last(OOM_SCORE);

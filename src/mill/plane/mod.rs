@@ -21,8 +21,8 @@ const ROOMS: [&str; 2] = ["plane", "plane/logs"];
 
 /// Runs a plane until it is told to stop.
 pub(crate) fn run(config: &PlaneConfig) -> Result<Exit, CliError> {
-    memory::bound_arenas();
     start_logging(&config.log);
+    memory::bound();
     let manager = Manager::found();
     // Before anything else has a descriptor.
     let store = FdStore::found(&manager);
