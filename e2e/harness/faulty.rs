@@ -61,6 +61,7 @@ impl FaultyRegistry {
     pub fn start(at: SocketAddr, to: SocketAddr) -> Result<Self, Failed> {
         let shared = Arc::new(Shared { to, over: AtomicBool::new(false), faults: Mutex::default() });
         let listener = TcpListener::bind(at).or_fail(format_args!("a registry at {at}"))?;
+        let at = listener.local_addr().or_fail("a registry's address")?;
         let accepting = Arc::clone(&shared);
         let acceptor = thread::spawn(move || {
             for client in listener.incoming() {
@@ -74,6 +75,11 @@ impl FaultyRegistry {
             }
         });
         Ok(Self { shared, at, acceptor: Some(acceptor) })
+    }
+
+    /// Where it listens.
+    pub const fn address(&self) -> SocketAddr {
+        self.at
     }
 
     /// From now on this happens to `repository`.
@@ -268,12 +274,9 @@ mod tests {
 
     #[test]
     fn each_fault_does_what_it_says_to_its_repository_and_to_no_other() {
-        let faulty = FaultyRegistry::start("127.0.0.1:0".parse().unwrap(), registry());
-        // Its own address is only known where it was chosen.
-        drop(faulty);
-        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let faulty = FaultyRegistry::start(free, registry()).unwrap();
-        let blob = |repository: &str| http::get(free, &format!("/v2/{repository}/blobs/sha256:1"));
+        let faulty = FaultyRegistry::start("127.0.0.1:0".parse().unwrap(), registry()).unwrap();
+        let blob =
+            |repository: &str| http::get(faulty.address(), &format!("/v2/{repository}/blobs/sha256:1"));
         for (fault, status, body) in [
             (Fault::Truncates(4), 200, "0123"),
             (Fault::Breaks(4), 200, "0123"),

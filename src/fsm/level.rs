@@ -6,5 +6,6 @@
 /// What this binary knows.
 ///
 /// 1. Nodes, projects, deploys, allocs on one machine.
-/// 2. Secrets, and the versions of them that containers run with; tokens with roles, the audit log, registries' logins.
+/// 2. Secrets, and the versions of them that containers run with; tokens with roles, the audit log, registries' logins;
+///    an end for want of the node's memory.
 pub const LEVEL: u32 = 2;

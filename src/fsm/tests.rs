@@ -71,8 +71,9 @@ fn status(dice: Dice) -> AllocStatus {
     let declared = Port { name: None, number: 80.try_into().unwrap(), protocol: Protocol::Tcp };
     let mapped = u16::try_from(20_000 + (dice >> 12 & 3)).unwrap().try_into().unwrap();
     let pin = Pin { secret: secret(dice), version: dice % 3 };
-    let failure = match dice & 64 {
+    let failure = match dice & 192 {
         0 => Failure::Exited { code: 1 },
+        64 => Failure::NodeOutOfMemory,
         _ => Failure::SecretUnavailable { secret: Box::new(pin), detail: "no key".to_owned() },
     };
     let failure = Some(failure);
