@@ -13,7 +13,7 @@ use mill_e2e::scenarios::{Pace, STORIES, Story};
 const USAGE: &str = "\
 mill-e2e list
     names of all stories
-mill-e2e run --mill FILE --apps FILE --folder DIR [--deb FILE] [--long] [NAME… | all | --patient]
+mill-e2e run --mill FILE --apps FILE --folder DIR [--faulty FILE] [--deb FILE] [--long] [NAME… | all | --patient]
     runs the stories of these names, one after the other; without a name those that don't mostly wait, with
     --patient those that do: two such runs may go side by side
 mill-e2e bench …
@@ -53,6 +53,7 @@ fn run(args: &[String], known: &'static [Story]) -> Result<ExitCode, Failed> {
     let setup = Setup {
         mill: options.mill.or_fail("--mill FILE is missing")?,
         apps: options.apps.or_fail("--apps FILE is missing")?,
+        faulty: options.faulty,
         deb: options.deb,
         folder: options.folder.or_fail("--folder DIR is missing")?,
         long: options.long,
@@ -92,6 +93,7 @@ fn push_images(args: &[String]) -> Result<ExitCode, Failed> {
 struct Options {
     mill: Option<PathBuf>,
     apps: Option<PathBuf>,
+    faulty: Option<PathBuf>,
     deb: Option<PathBuf>,
     folder: Option<PathBuf>,
     registry: Option<SocketAddr>,
@@ -111,6 +113,7 @@ impl Options {
             match arg.as_str() {
                 "--mill" => options.mill = Some(absolute(value()?)?),
                 "--apps" => options.apps = Some(absolute(value()?)?),
+                "--faulty" => options.faulty = Some(absolute(value()?)?),
                 "--deb" => options.deb = Some(absolute(value()?)?),
                 "--folder" => options.folder = Some(absolute(value()?)?),
                 "--registry" => options.registry = Some(value()?.parse().or_fail("--registry")?),

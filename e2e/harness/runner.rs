@@ -25,6 +25,8 @@ pub struct Setup {
     pub mill: PathBuf,
     /// The programs of `e2e/apps`.
     pub apps: PathBuf,
+    /// The same built with the feature `faults`, for the stories that need one.
+    pub faulty: Option<PathBuf>,
     /// Mill's Debian package; only stories of whole machines need it.
     pub deb: Option<PathBuf>,
     /// Where images are kept from run to run, and stories have their files.
@@ -104,10 +106,17 @@ struct Materials {
 fn run_one(setup: &Setup, story: &Story, folder: &Path, materials: &Materials) -> Result<bool, Failed> {
     let log = fs::File::create(folder.join("story.log")).or_fail("the story's log")?;
     let text = |path: &Path| path.to_str().map(str::to_owned).or_fail("a path that is text");
+    let mill = match (&story.tell, &setup.faulty) {
+        (Tell::Faulty(_), Some(faulty)) => faulty,
+        (Tell::Faulty(_), None) => {
+            return Err(Failed::because("a story of faults wants --faulty FILE".to_owned()));
+        }
+        _ => &setup.mill,
+    };
     let args = [
         story.name.to_owned(),
         text(folder)?,
-        text(&setup.mill)?,
+        text(mill)?,
         text(&materials.storage)?,
         if setup.long { "long" } else { "short" }.to_owned(),
         text(&materials.base)?,
@@ -141,7 +150,7 @@ pub fn tell(args: &[String]) -> Result<(), Failed> {
         Machine::start(Path::new(folder), Path::new(storage), Path::new(mill), length == "long")?;
     match story.tell {
         Tell::Machine(tell) => tell(&mut machine),
-        Tell::Node(tell) => tell(&mut World::start(machine)?),
+        Tell::Node(tell) | Tell::Faulty(tell) => tell(&mut World::start(machine)?),
         Tell::Addressed(tell) => tell(&mut World::start_addressed(machine)?),
         Tell::Unmapped(tell) => tell(&mut World::start_unmapped(machine)?),
         Tell::Booted(tell) => {

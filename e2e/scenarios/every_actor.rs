@@ -21,7 +21,7 @@ use crate::harness::world::endpoint;
 use crate::harness::{Context as _, Failed, Look, World, until};
 
 pub(super) const ACTORS: Story =
-    Story { name: "every_actor", pace: Pace::Brisk, tell: Tell::Node(every_actor) };
+    Story { name: "every_actor", pace: Pace::Brisk, tell: Tell::Faulty(every_actor) };
 
 /// An actor is back after a pause of a twentieth of a second; the node leads again within its election timeout.
 const BACK_WITHIN: Duration = Duration::from_secs(20);

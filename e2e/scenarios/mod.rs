@@ -68,6 +68,8 @@ pub enum Tell {
     Addressed(fn(&mut World) -> Result<(), Failed>),
     /// A machine with a node on it, where the kernel gives the node no BPF: programs must obey `PORT`.
     Unmapped(fn(&mut World) -> Result<(), Failed>),
+    /// A node whose actors panic to order: its program is built with the feature `faults`.
+    Faulty(fn(&mut World) -> Result<(), Failed>),
     /// A whole machine under systemd beside it, and Mill's package.
     Booted(fn(&Machine, Booted, &Path) -> Result<(), Failed>),
 }

@@ -34,6 +34,11 @@ impl House {
         self.target.join(PROFILE).join("mill")
     }
 
+    /// The same, whose actors panic to order.
+    pub(crate) fn faulty(&self) -> PathBuf {
+        self.target.join("debug/mill")
+    }
+
     /// The runner of stories.
     pub(crate) fn runner(&self) -> PathBuf {
         self.target.join("debug/mill-e2e")
@@ -50,6 +55,7 @@ impl House {
         let cargo = || Shell::new("cargo").within(&self.top);
         cargo().args(["build", "--locked", "--profile", PROFILE, "--package", "mill"]).run()?;
         cargo().args(["build", "--locked", "--package", "mill-e2e"]).run()?;
+        cargo().args(["build", "--locked", "--package", "mill", "--features", "faults"]).run()?;
         let flags = format!("CARGO_TARGET_{}_RUSTFLAGS", host.to_uppercase().replace('-', "_"));
         cargo()
             .args([

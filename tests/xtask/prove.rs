@@ -80,8 +80,9 @@ fn demo(house: &House) -> Result<Shell, Trouble> {
 fn look(house: &House, tally: &mut Tally) {
     tally.step("format", || whole(cargo(house).args(["fmt", "--all", "--check"])));
     tally.step("clippy", || {
-        let lints = ["clippy", "--workspace", "--all-targets", "--locked", "--quiet", "--", "-D", "warnings"];
-        whole(cargo(house).args(lints))
+        let all =
+            ["clippy", "--workspace", "--all-targets", "--features", "mill/faults", "--locked", "--quiet"];
+        whole(cargo(house).args(all).args(["--", "-D", "warnings"]))
     });
     tally.step("deny", || {
         let shell = install::deny(house).within(&house.top);
@@ -101,7 +102,9 @@ fn tests(house: &House) -> Result<Outcome, Trouble> {
         true => (&["nextest", "run"], &["--no-fail-fast", "--no-tests=fail"]),
         false => (&["test", "--bins", "--lib", "--tests"], &["--no-fail-fast"]),
     };
-    counted(cargo(house).args(program).args(["--workspace", "--locked"]).args(rest))
+    counted(
+        cargo(house).args(program).args(["--workspace", "--locked", "--features", "mill/faults"]).args(rest),
+    )
 }
 
 pub(crate) fn stories(house: &House, names: &[&str]) -> Result<ExitCode, Trouble> {
@@ -170,6 +173,8 @@ fn runner(house: &House, what: &str, long: bool) -> Result<Shell, Trouble> {
     let shell = Shell::new(house.runner())
         .args([what, "--mill"])
         .args([house.mill()])
+        .args(["--faulty"])
+        .args([house.faulty()])
         .args(["--apps"])
         .args([house.apps()?])
         .args(["--folder"])

@@ -32,7 +32,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::node::{Log, StartsPlane};
 use crate::cli::{self, CliError, Exit, NodeConfig};
-use crate::faults::{self, Faults};
+use crate::faults;
 use crate::unit;
 
 /// How unwilling the kernel is to kill the daemon, and a plane and a containerd that it starts: as `mill.service` says.
@@ -96,7 +96,7 @@ async fn live(config: &NodeConfig, dev: bool) -> Result<Exit, CliError> {
         failed("the daemon can't be started").source(&error).hint("`mill doctor` looks for the cause")
     })?;
     let manager = Manager::found();
-    let (introspect, faults) = (tree.introspect(), Faults::of(std::env::var_os(faults::VARIABLE), "daemon"));
+    let introspect = tree.introspect();
     let mut was_up = was_member;
     let life = async {
         match dev {
@@ -112,7 +112,7 @@ async fn live(config: &NodeConfig, dev: bool) -> Result<Exit, CliError> {
     };
     let ended = tokio::select! {
         () = signals.told() => Ok(()),
-        () = faults.obey(&introspect) => Ok(()),
+        () = faults::obey(&introspect, "daemon") => Ok(()),
         ended = life => ended,
     };
     if ended.is_ok() {

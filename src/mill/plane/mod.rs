@@ -13,7 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::{CliError, Exit, PlaneConfig};
 use crate::daemon::{failed, start_logging};
-use crate::faults::{self, Faults};
+use crate::faults;
 use crate::unit;
 
 /// Rooms without which a plane isn't one. They never wait for a disk.
@@ -47,11 +47,10 @@ async fn live(config: &PlaneConfig, manager: &Manager, store: FdStore) -> Result
     let mut terminate = terminate.map_err(|error| failed("signals can't be received").source(&error))?;
     manager.tell(&News::Ready);
     let introspect = tree.introspect();
-    let faults = Faults::of(std::env::var_os(faults::VARIABLE), "plane");
     let status = || format!("pipes held beyond its end: {}", store.names().len());
     tokio::select! {
         _ = terminate.recv() => {}
-        () = faults.obey(&introspect) => {}
+        () = faults::obey(&introspect, "plane") => {}
         () = unit::attend(manager, &introspect, &ROOMS, &tempo, status) => {}
         never = memory::give_back(tempo.memory_given_back_every) => match never {},
         ended = tree.ended() => {

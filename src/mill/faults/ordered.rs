@@ -1,13 +1,4 @@
-//! Panics to order: what a defect in any actor would do, tried on the program that people run.
-//!
-//! # Why
-//!
-//! A supervisor that was never seen to catch a panic isn't known to. In the program there is none to be had, so whoever
-//! starts it may ask for a way to order one: the variable `MILL_FAULTS` names a directory in which a socket listens,
-//! `daemon.sock` or `plane.sock`. Each line that comes over it names an actor as `mill actors` does, and that one panics;
-//! the answer is `ok`, or why not. Without the variable nothing of this exists: no socket, no route, no message. Who sets
-//! a daemon's environment is root and could kill it as well; no API, token or container reaches the socket, which is
-//! root's alone.
+//! The socket, its orders, and what comes of them.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -18,24 +9,24 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::{UnixListener, UnixStream};
 
 /// Where a process may be told to let actors panic.
-pub(crate) const VARIABLE: &str = "MILL_FAULTS";
+pub(super) const VARIABLE: &str = "MILL_FAULTS";
 /// Longest order: a path in a tree is a few dozen bytes.
 const ORDER_BYTES_MAX: u64 = 4096;
 
 /// The way to order panics of one process.
-pub(crate) struct Faults {
+pub(super) struct Faults {
     socket: Option<PathBuf>,
 }
 
 impl Faults {
     /// As the environment says, which is nearly always that there is none. `process` is `daemon` or `plane`.
-    pub(crate) fn of(directory: Option<OsString>, process: &str) -> Self {
+    pub(super) fn of(directory: Option<OsString>, process: &str) -> Self {
         let directory = directory.filter(|directory| !directory.is_empty());
         Self { socket: directory.map(|directory| PathBuf::from(directory).join(format!("{process}.sock"))) }
     }
 
     /// Lets the actors of `tree` panic as ordered. Never returns; does nothing where there is nothing to obey.
-    pub(crate) async fn obey(&self, tree: &Introspect) {
+    pub(super) async fn obey(&self, tree: &Introspect) {
         if let Some(socket) = &self.socket {
             match self.listen(socket) {
                 Ok(listener) => serve(&listener, tree).await,
