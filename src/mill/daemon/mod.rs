@@ -41,10 +41,9 @@ const OOM_SCORE: i32 = -900;
 /// The world as it is.
 type Real = Parts<Machine, RealDisk, KernelRandom, FileLogs, Starter>;
 
-/// Threads that may wait for a disk, or the kernel, at once: a deploy of a hundred containers would have one for each,
-/// and each leaves its stack and what it allocated behind. More than a disk has use for; those that hang on a broken one
-/// leave enough for the others.
-const DISK_THREADS: usize = 32;
+/// Threads that may wait for a disk, or the kernel, at once. More than a disk has use for: the log of the cluster waits
+/// for its disk among them, and must find one when every container of a node hangs on a volume that doesn't answer.
+const DISK_THREADS: usize = 512;
 
 /// How long such a thread stays for the next work.
 const DISK_THREAD_KEPT: Duration = Duration::from_secs(1);
