@@ -14,8 +14,8 @@ const USAGE: &str = "\
 mill-e2e list
     names of all stories
 mill-e2e run --mill FILE --apps FILE --folder DIR [--faulty FILE] [--deb FILE] [--long] [NAME… | all | --patient]
-    runs the stories of these names, one after the other; without a name those that don't mostly wait, with
-    --patient those that do: two such runs may go side by side
+    runs the stories of these names, one after the other; without a name those that want the machine
+    for themselves, with --patient those that take their time: two such runs may go side by side
 mill-e2e bench …
     measures in the same way, and prints what it measured
 mill-e2e images --apps FILE --folder DIR --registry HOST:PORT

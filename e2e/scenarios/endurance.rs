@@ -16,7 +16,7 @@ use crate::harness::{Context as _, Failed, Look, World, http, processes, until};
 pub(super) const HUNDRED: Story =
     Story { name: "hundred_allocs", pace: Pace::Brisk, tell: Tell::Addressed(hundred) };
 pub(super) const LIVES: Story =
-    Story { name: "thousands_of_lives", pace: Pace::Brisk, tell: Tell::Addressed(lives) };
+    Story { name: "thousands_of_lives", pace: Pace::Patient, tell: Tell::Addressed(lives) };
 
 const SERVICES: [&str; 4] = ["north", "east", "south", "west"];
 const REPLICAS: usize = 25;

@@ -53,7 +53,7 @@ pub struct Story {
 pub enum Pace {
     /// It works, and wants the machine for itself.
     Brisk,
-    /// It mostly waits for time to pass: others are told meanwhile.
+    /// It takes its time and doesn't mind company: others are told meanwhile.
     Patient,
 }
 

@@ -30,7 +30,7 @@ fn all(house: &House, long: bool) -> Result<ExitCode, Trouble> {
     tally.step("install", || install::all(house).map(|()| Outcome::passed()));
     tally.step("build", || house.build().map(|()| Outcome::passed()));
     tally.step("package", || deb::of_stories(house, PROFILE).map(|_| Outcome::passed()));
-    // Begun as early as can be: it mostly waits.
+    // Begun as early as can be: they take longest, and don't mind company.
     let patient = runner(house, "run", long)?.args(["--patient"]);
     let patient = thread::spawn(move || counted(patient));
     look(house, &mut tally);
@@ -44,11 +44,12 @@ fn all(house: &House, long: bool) -> Result<ExitCode, Trouble> {
     }
     tally.step("stories", || counted(runner(house, "run", long)?));
     tally.step("demo", || whole(demo(house)?));
-    tally.step("bench", || benches(house, long));
     tally.step("patient stories", || {
         let died = |_| Trouble::Unexpected { what: "patient stories to end", seen: "a panic".to_owned() };
         patient.join().map_err(died)?
     });
+    // Alone on the machine.
+    tally.step("bench", || benches(house, long));
     Ok(code(tally.close(begun)))
 }
 
