@@ -48,7 +48,7 @@ async fn follow<B: Backend>(server: Server<B>, mut after: u64, out: Out) -> Resu
         let next = cluster.next_audit();
         let kept = Kept { first: cluster.audit.front().map_or(next, |record| record.id), next };
         if let Some(message) = kept.lacks(after) {
-            out.reset(after, Some(kept.first), message).await?;
+            out.reset(&after, Some(kept.first), message).await?;
             after = kept.first.saturating_sub(1);
         }
         for record in after_id(&cluster, after) {

@@ -44,7 +44,7 @@ async fn follow<B: Backend>(server: Server<B>, role: Role, mut after: u64, out: 
         let cluster = published.borrow_and_update().seen_by(&role);
         let kept = Kept { first: cluster.oldest_event(), next: cluster.next_event() };
         if let Some(message) = kept.lacks(after) {
-            out.reset(after, Some(kept.first), message).await?;
+            out.reset(&after, Some(kept.first), message).await?;
             after = kept.first.saturating_sub(1);
         }
         for event in after_id(&cluster, after) {

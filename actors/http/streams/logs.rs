@@ -67,8 +67,8 @@ pub(in crate::http) async fn stream<B: Backend>(
         // What was, doesn't go on.
         let query = LogQuery { follow: query.follow && !query.previous, ..query };
         let merge = Merge::new(server.tempo.log_window, query.follow, from.clone());
-        let reading =
-            Reading { server, whose, query, from, merge, runs: BTreeMap::new(), quiet_since: None, out };
+        let (missing, runs) = (vec![], BTreeMap::new());
+        let reading = Reading { server, whose, query, from, merge, missing, runs, quiet_since: None, out };
         reading.run()
     }))
 }
@@ -94,6 +94,8 @@ struct Reading<B> {
     query: LogQuery,
     from: Option<Cursor>,
     merge: Merge<Lines>,
+    /// What a client that comes back can't be told any more.
+    missing: Vec<String>,
     /// The first run of each alloc whose lines are asked for.
     runs: BTreeMap<AllocId, Incarnation>,
     /// Since when the one alloc that is followed has ended and nothing more came.
@@ -109,6 +111,11 @@ impl<B: Backend> Reading<B> {
             let cluster = published.borrow_and_update().clone();
             if let Err(refused) = self.open_new(&cluster, is_first).await {
                 return self.out.fail(&refused).await;
+            }
+            if let Some(from) = self.from.as_ref().filter(|_| !self.missing.is_empty()) {
+                let message = format!("{}; it goes on with those that are kept", self.missing.join("; "));
+                self.out.reset(from, None, message).await?;
+                self.missing.clear();
             }
             is_first = false;
             loop {
@@ -151,6 +158,11 @@ impl<B: Backend> Reading<B> {
         self.merge.forget(|id| {
             cluster.allocs.get(id).is_none_or(|alloc| !alloc.is_live() && alloc.status.since.0 < settled)
         });
+        if let Some(from) = self.from.as_ref().filter(|_| is_first)
+            && !cluster.allocs.contains_key(&from.alloc)
+        {
+            self.missing.push(format!("{} is forgotten, and its lines with it", from.alloc));
+        }
         for alloc in self.members(cluster) {
             if self.merge.has(&alloc.id) {
                 continue;
@@ -159,7 +171,15 @@ impl<B: Backend> Reading<B> {
             let first_run = if self.is_anew() && is_first { run } else { Incarnation(0) };
             self.runs.insert(alloc.id.clone(), first_run);
             let lines = self.server.backend.logs().read(&alloc.id, self.slice(run, is_first)).await;
-            self.merge.add(alloc.id.clone(), lines.map_err(|error| unreadable(&error))?);
+            let lines = lines.map_err(|error| unreadable(&error))?;
+            let removed = lines.removed_until(self.query.stream.map(output));
+            if is_first
+                && let Some((from, until)) = self.from.as_ref().zip(removed)
+                && until >= from.at
+            {
+                self.missing.push(format!("lines of {} up to {until} were removed to make room", alloc.id));
+            }
+            self.merge.add(alloc.id.clone(), lines);
         }
         Ok(())
     }
@@ -235,6 +255,13 @@ impl<B: Backend> Reading<B> {
             text: line.text,
         };
         self.out.item(&id, &line).await
+    }
+}
+
+const fn output(stream: LogStream) -> Stream {
+    match stream {
+        LogStream::Stdout => Stream::Stdout,
+        LogStream::Stderr => Stream::Stderr,
     }
 }
 

@@ -56,7 +56,12 @@ impl Out {
     }
 
     /// Says that what came after the id `after` is forgotten, and from where it goes on.
-    pub(super) async fn reset(&self, after: u64, next: Option<u64>, message: String) -> Result<(), Gone> {
+    pub(super) async fn reset<Id: ToString>(
+        &self,
+        after: &Id,
+        next: Option<u64>,
+        message: String,
+    ) -> Result<(), Gone> {
         let next = next.map(|next| next.to_string());
         self.send(sse::reset(&Reset { after: after.to_string(), next, message })).await
     }

@@ -100,7 +100,7 @@ impl<B: Backend> Watch<B> {
             None => {
                 if self.last > 0 {
                     let message = "some of what happened is forgotten; this is how it stands".to_owned();
-                    self.out.reset(self.last, None, message).await?;
+                    self.out.reset(&self.last, None, message).await?;
                 }
                 progress::as_it_stands(cluster, deploy)
             }

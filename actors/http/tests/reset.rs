@@ -78,6 +78,43 @@ async fn so_does_who_follows_the_audit_log() {
 }
 
 #[tokio::test]
+async fn so_does_who_comes_back_to_a_log_whose_lines_were_removed_to_make_room() {
+    let mut world = World::new();
+    world.deploy(&project("shop", vec![service("web", "web:1", 1)], vec![]));
+    let alloc = world.cluster.allocs.keys().next().unwrap().clone();
+    let room = Room::new(world).await;
+    for number in 1..=9 {
+        room.fake.write(&alloc, 1_000_000 + number, &format!("line {number}"));
+    }
+    let path = "/v1/logs?name=shop/web&follow=true";
+    let heard = events(&room, path, "", 3).await;
+    let last = heard[2].1.clone();
+    room.fake.logs.forget(7);
+    let heard = events(&room, path, &last, 1).await;
+    assert!(heard[0].2.contains("line 4"), "nothing that wasn't told is missing: {heard:?}");
+    room.fake.logs.forget(4);
+    let heard = events(&room, path, &last, 2).await;
+    let told = reset(&heard[0]);
+    assert_eq!((told.after, told.next), (last.clone(), None));
+    assert!(told.message.contains(alloc.as_str()) && told.message.contains("removed"), "{}", told.message);
+    assert!(heard[1].2.contains("line 6"), "it goes on with what is kept: {heard:?}");
+    let heard = events(&room, &format!("{path}&stream=stderr"), &last, 0).await;
+    assert!(heard.is_empty());
+}
+
+#[tokio::test]
+async fn who_comes_back_when_an_alloc_is_forgotten_hears_that_its_lines_are() {
+    let mut world = World::new();
+    world.deploy(&project("shop", vec![service("web", "web:1", 1)], vec![]));
+    let alloc = world.cluster.allocs.keys().next().unwrap().clone();
+    let room = Room::new(world).await;
+    room.fake.write(&alloc, 1_000_001, "kept");
+    let heard = events(&room, "/v1/logs?name=shop/web&follow=true", "1000000.1.web-zzzz", 2).await;
+    assert!(reset(&heard[0]).message.contains("web-zzzz is forgotten"), "{heard:?}");
+    assert!(heard[1].2.contains("kept"), "{heard:?}");
+}
+
+#[tokio::test]
 async fn an_id_of_no_stream_is_refused() {
     let mut world = World::new();
     let id = world.deploy(&project("shop", vec![service("web", "web:1", 1)], vec![]));

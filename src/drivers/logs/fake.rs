@@ -9,7 +9,7 @@ use std::time::Duration;
 use mill_model::{AllocId, Timestamp};
 use tokio::sync::{Notify, mpsc};
 
-use super::{Capture, Line, Lines, LogError, Logs, Moved, Query, Runs, StreamName};
+use super::{Capture, Line, Lines, LogError, Logs, Moved, Query, Runs, Stream, StreamName};
 
 /// Logs in memory. Clones share them.
 #[derive(Debug, Clone, Default)]
@@ -26,6 +26,8 @@ struct Inner {
     held: BTreeMap<StreamName, usize>,
     captured: BTreeSet<StreamName>,
     lines: Vec<Line>,
+    /// Up to when lines were forgotten.
+    removed: BTreeMap<(AllocId, Stream), Timestamp>,
     now: Timestamp,
     failing: bool,
     dropping: bool,
@@ -89,7 +91,11 @@ impl FakeLogs {
     pub fn forget(&self, kept: usize) {
         self.change(|inner| {
             let gone = inner.lines.len().saturating_sub(kept);
-            inner.lines.drain(..gone);
+            let gone: Vec<Line> = inner.lines.drain(..gone).collect();
+            for line in gone {
+                let until = inner.removed.entry((line.alloc, line.stream)).or_default();
+                *until = line.at.max(*until);
+            }
         });
     }
 
@@ -255,7 +261,7 @@ impl Logs for FakeLogs {
     async fn read(&self, alloc: &AllocId, query: Query) -> Result<Lines, LogError> {
         self.answer(Path::new("/fake").join(alloc.as_str())).await?;
         let (sender, receiver) = mpsc::channel(64);
-        let (alloc, runs) = (alloc.clone(), query.runs);
+        let (removed_of, alloc, runs) = (alloc.clone(), alloc.clone(), query.runs);
         let since = query.since.unwrap_or_default();
         let wanted = move |line: &Line| {
             let run = match runs {
@@ -264,10 +270,11 @@ impl Logs for FakeLogs {
             };
             line.alloc == alloc && line.at >= since && run
         };
-        let (there, next) = {
+        let (there, next, removed) = {
             let inner = self.inner();
             let there: Vec<Line> = inner.lines.iter().filter(|line| wanted(line)).cloned().collect();
-            (there, inner.lines.len())
+            let of = |stream| Some((stream, *inner.removed.get(&(removed_of.clone(), stream))?));
+            (there, inner.lines.len(), Stream::ALL.into_iter().filter_map(of).collect())
         };
         let skip = query.tail.map_or(0, |tail| there.len().saturating_sub(tail));
         let logs = self.clone();
@@ -281,7 +288,7 @@ impl Logs for FakeLogs {
                 logs.follow(wanted, next, sender).await;
             }
         });
-        Ok(Lines(receiver))
+        Ok(Lines { lines: receiver, removed })
     }
 
     async fn remove(&self, alloc: &AllocId) -> Result<(), LogError> {

@@ -15,7 +15,7 @@ use super::capture::FifoCapture;
 use super::layout::{self, Bounds};
 use super::merge::{Batch, Merge};
 use super::pipe::{self, Held};
-use super::{Line, Lines, LogError, Logs, Now, Query, StreamName};
+use super::{Line, Lines, LogError, Logs, Now, Query, Stream, StreamName};
 use crate::systemd::FdStore;
 
 /// Lines that wait for a slow reader, beyond the batch in hand.
@@ -118,11 +118,18 @@ impl Logs for FileLogs {
         };
         let (directory, alloc) = (reader.directory.clone(), alloc.clone());
         let merge = blocking(move || {
-            Merge::open(&directory, &alloc, &query)
+            // After the places were found: what was removed until then is told, and what goes later is read.
+            let opened = Merge::open(&directory, &alloc, &query);
+            let removed = Stream::ALL.map(|stream| Ok((stream, layout::removed_until(&directory, stream)?)));
+            let removed: io::Result<Vec<_>> = removed.into_iter().collect();
+            opened
+                .and_then(|merge| Ok((merge, removed?)))
                 .map_err(|source| LogError::Read { path: directory, source })
         });
-        tokio::spawn(reader.run(merge.await?));
-        Ok(Lines(receiver))
+        let (merge, removed) = merge.await?;
+        tokio::spawn(reader.run(merge));
+        let removed = removed.into_iter().filter_map(|(stream, until)| Some((stream, until?))).collect();
+        Ok(Lines { lines: receiver, removed })
     }
 
     async fn remove(&self, alloc: &AllocId) -> Result<(), LogError> {

@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use mill_model::{AllocId, Incarnation, limits};
+use mill_model::{AllocId, Incarnation, Timestamp, limits};
 
-use super::{Stream, StreamName};
+use super::{Stream, StreamName, index};
 
 /// How much of a stream's output is kept.
 #[derive(Debug, Clone, Copy)]
@@ -122,16 +123,56 @@ pub(super) fn make_room(directory: &Path, stream: Stream, bounds: Bounds) -> io:
     let mut bytes: u64 = segments.iter().map(size).sum();
     let mut files = segments.len();
     let room = bounds.segment.saturating_mul(bounds.segments.saturating_sub(1));
+    let mut removed = None;
     for id in &segments {
         if bytes <= room && files < bounds.files {
             break;
         }
         bytes = bytes.saturating_sub(size(id));
         files = files.saturating_sub(1);
+        removed = removed.max(ended(directory, stream, *id));
         remove(&log(directory, stream, *id))?;
         remove(&index(directory, stream, *id))?;
     }
-    Ok(())
+    match removed {
+        Some(until) => note_removed(directory, stream, until),
+        None => Ok(()),
+    }
+}
+
+/// When the last byte of a segment was captured; without an index, when its file was written.
+fn ended(directory: &Path, stream: Stream, id: SegmentId) -> Option<Timestamp> {
+    let recorded = || {
+        let file = fs::File::open(index(directory, stream, id)).ok()?;
+        let last = index::count(&file).ok()?.checked_sub(1)?;
+        index::read(&file, last).ok().flatten().map(|record| record.at)
+    };
+    let written = || fs::metadata(log(directory, stream, id)).and_then(|data| data.modified()).ok();
+    recorded().or_else(|| written().map(Timestamp::from))
+}
+
+fn removed(directory: &Path, stream: Stream) -> PathBuf {
+    directory.join(format!("{stream}.removed"))
+}
+
+/// Keeps for readers up to when output was removed. A full disk may refuse that: then they aren't told.
+fn note_removed(directory: &Path, stream: Stream, until: Timestamp) -> io::Result<()> {
+    let until = removed_until(directory, stream)?.max(Some(until)).unwrap_or_default();
+    let mut open = fs::OpenOptions::new();
+    open.write(true).create(true).truncate(false).mode(0o600);
+    // In place and in one call: a kill leaves the old text or the new one.
+    let noted =
+        open.open(removed(directory, stream)).and_then(|file| file.write_all_at(&until.0.to_le_bytes(), 0));
+    noted.or_else(|error| if error.kind() == io::ErrorKind::StorageFull { Ok(()) } else { Err(error) })
+}
+
+/// Up to when a stream's output was removed to make room; `None`: none was.
+pub(super) fn removed_until(directory: &Path, stream: Stream) -> io::Result<Option<Timestamp>> {
+    match fs::read(removed(directory, stream)) {
+        Ok(bytes) => Ok(bytes.try_into().ok().map(|bytes| Timestamp(u64::from_le_bytes(bytes)))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Removes a file that may be gone.

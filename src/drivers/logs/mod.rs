@@ -25,7 +25,7 @@
 //!
 //! `<data>/allocs/<ALLOC>/logs/`: `stdout.3.fifo`, `stdout.3.0.log`, `stdout.3.0.index`, `stdout.3.1.log` … (stream,
 //! incarnation, number of the segment). A segment takes `limits::LOG_SEGMENT_BYTES` with its index, a stream of an
-//! alloc three of them over all its incarnations; the oldest goes first. Readers need no capture: they work while it
+//! alloc three of them over all its incarnations; the oldest goes first, and `stdout.removed` says up to when. Readers need no capture: they work while it
 //! is down and while files go away under them.
 
 mod capture;
@@ -40,7 +40,7 @@ mod segment;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -147,12 +147,25 @@ pub struct Query {
 
 /// Lines, in order of time, as they are read. Dropped, it ends the reading.
 #[derive(Debug)]
-pub struct Lines(mpsc::Receiver<Result<Line, LogError>>);
+pub struct Lines {
+    lines: mpsc::Receiver<Result<Line, LogError>>,
+    /// Up to when lines of each output were removed to make room, as far as some were.
+    removed: BTreeMap<Stream, Timestamp>,
+}
 
 impl Lines {
     /// The next line; `None` when all are read. Never `None` while following.
     pub async fn next(&mut self) -> Option<Result<Line, LogError>> {
-        self.0.recv().await
+        self.lines.recv().await
+    }
+
+    /// Up to which moment lines of an output, or of either, had been removed to make room when the reading began;
+    /// `None`: none had.
+    pub fn removed_until(&self, stream: Option<Stream>) -> Option<Timestamp> {
+        match stream {
+            Some(stream) => self.removed.get(&stream).copied(),
+            None => self.removed.values().max().copied(),
+        }
     }
 
     /// The rest of them.
@@ -175,7 +188,7 @@ impl futures::Stream for Lines {
         mut self: std::pin::Pin<&mut Self>,
         context: &mut std::task::Context<'_>,
     ) -> std::task::Poll<Option<Self::Item>> {
-        self.0.poll_recv(context)
+        self.lines.poll_recv(context)
     }
 }
 

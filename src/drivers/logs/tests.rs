@@ -54,7 +54,8 @@ impl Rig {
         let logs = layout::directory(self.directory.path(), &alloc());
         let entries = std::fs::read_dir(logs).unwrap().map(|entry| entry.unwrap());
         let named = entries.map(|e| (e.file_name().into_string().unwrap(), e.metadata().unwrap().len()));
-        let mut files: Vec<_> = named.filter(|(name, _)| !name.ends_with(".fifo")).collect();
+        let mut files: Vec<_> =
+            named.filter(|(name, _)| !name.ends_with(".fifo") && !name.ends_with(".removed")).collect();
         files.sort();
         files
     }

@@ -25,6 +25,27 @@ async fn a_stream_takes_three_segments_over_all_its_runs_and_keeps_the_newest_ou
 }
 
 #[tokio::test]
+async fn readers_are_told_up_to_when_output_was_removed() {
+    let rig = Rig::bounded(SMALL);
+    let mut out = Running::begin(&rig, 1, Stream::Stdout).await;
+    let mut removed = None;
+    for line in 1..=400 {
+        rig.at(line);
+        out.print(&format!("line {line} {}\n", "x".repeat(20))).await;
+        let lines = rig.logs().read(&alloc(), Query::default()).await.unwrap();
+        let now = lines.removed_until(None);
+        assert!(now >= removed && lines.removed_until(Some(Stream::Stderr)).is_none());
+        removed = now;
+        let first = lines.collect().await.unwrap().remove(0).at;
+        // A line that was cut in two has its beginning in what was removed.
+        let next = removed.map_or(1, |until| until.0 + 1);
+        assert!((next - 1..=next).contains(&first.0), "{removed:?} {first:?}");
+        assert_eq!(removed.is_none(), first == Timestamp(1), "{line}");
+    }
+    assert!(removed.is_some());
+}
+
+#[tokio::test]
 async fn many_short_runs_leave_no_more_than_so_many_files() {
     let rig = Rig::bounded(Bounds { files: 5, ..SMALL });
     for incarnation in 1..=20 {
