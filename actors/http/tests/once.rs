@@ -1,8 +1,10 @@
 //! A write with an idempotency key is done once.
 
 use mill_api::deploys::Deploy;
+use mill_api::secrets::Rolled;
 use mill_api::tasks::{Task, TaskState};
 use mill_api::{ApiError, Code};
+use mill_fsm::Command;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
@@ -135,6 +137,59 @@ async fn what_is_gone_by_then_is_told_as_it_was() {
     assert!(
         !String::from_utf8_lossy(&state).contains("correct horse"),
         "no answer that is kept has a secret"
+    );
+}
+
+#[tokio::test]
+async fn a_repeated_roll_is_one_deploy_of_each_project() {
+    let mut world = World::new();
+    for secret in ["key", "cert"] {
+        let set = Command::SetSecret { secret: secret.parse().unwrap(), sealed: vec![1], by: String::new() };
+        world.apply(set).unwrap();
+    }
+    let room = Room::new(world).await;
+    for name in ["shop", "blog"] {
+        let source = "service \"web\" { image \"web:1\"; env { KEY \"${secret(key)}\"; }; }";
+        let body = json!({ "source": source, "file": "mill.kdl", "default_project": name }).to_string();
+        let (status, _, text) = ask(&room, "POST", "/v1/deploys", name, &body).await;
+        assert_eq!(status, 200, "{text}");
+        room.settle();
+    }
+    room.act(|world| {
+        world.apply(Command::SetSecret { secret: "key".parse().unwrap(), sealed: vec![2], by: String::new() })
+    })
+    .unwrap();
+    let roll = |key: &'static str| ask(&room, "POST", "/v1/secrets/key/roll", key, "{}");
+    let ids = |(status, _, text): (u16, String, String)| {
+        assert_eq!(status, 200, "{text}");
+        let rolled: Rolled = serde_json::from_str(&text).unwrap();
+        assert_eq!(rolled.refused, [], "a repetition isn't in its own way");
+        rolled.deploys.iter().map(|deploy| deploy.id).collect::<Vec<_>>()
+    };
+    let first = ids(roll("a").await);
+    assert_eq!(first.len(), 2);
+    assert_eq!(ids(roll("a").await), first, "while they are under way");
+    room.settle();
+    assert_eq!(ids(roll("a").await), first, "when they have ended");
+    assert_eq!(ids(roll("b").await), [], "another request finds nothing to do");
+}
+
+#[tokio::test]
+async fn a_ca_that_was_rotated_is_not_rotated_again_by_the_same_request() {
+    let room = shop().await;
+    let ca = || room.act(|world| world.cluster.ca_certificate.clone());
+    let before = ca();
+    let (status, _, first) = ask(&room, "POST", "/v1/certs/rotate-ca", "a", "{}").await;
+    assert_eq!(status, 200, "{first}");
+    let rotated = ca();
+    assert_ne!(rotated, before);
+    let (status, head, again) = ask(&room, "POST", "/v1/certs/rotate-ca", "a", "{}").await;
+    assert_eq!((status, again, ca()), (200, first, rotated));
+    assert!(head.contains("idempotency-replayed: true"), "{head}");
+    assert_eq!(
+        ask(&room, "POST", "/v1/certs/rotate-ca", "b", "{}").await.0,
+        409,
+        "another one comes too soon"
     );
 }
 
