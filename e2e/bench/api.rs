@@ -2,13 +2,14 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::harness::http::Answer;
 use crate::harness::{Context as _, Failed};
 
 /// Where a node listens for its own machine.
-const SOCKET: &str = "/run/mill/mill.sock";
+pub(super) const SOCKET: &str = "/run/mill/mill.sock";
 /// Longest wait for any part of an answer.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -20,9 +21,10 @@ impl Connection {
     ///
     /// # Errors
     /// Nobody listens.
-    pub(super) fn open() -> Result<Self, Failed> {
-        let stream = UnixStream::connect(SOCKET).or_fail(SOCKET)?;
-        stream.set_read_timeout(Some(PATIENCE)).or_fail(SOCKET)?;
+    pub(super) fn open(socket: &Path) -> Result<Self, Failed> {
+        let what = socket.display();
+        let stream = UnixStream::connect(socket).or_fail(&what)?;
+        stream.set_read_timeout(Some(PATIENCE)).or_fail(&what)?;
         Ok(Self(BufReader::new(stream)))
     }
 

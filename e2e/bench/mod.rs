@@ -15,6 +15,7 @@ mod exec;
 mod figures;
 mod footprint;
 mod peers;
+mod requests;
 mod sockets;
 mod start;
 mod tasks;
@@ -28,6 +29,7 @@ pub const BENCHES: &[Story] = &[
     Story { name: "bench_deploy", pace: Pace::Brisk, tell: Tell::Node(deploy::cached_image) },
     Story { name: "bench_exec", pace: Pace::Brisk, tell: Tell::Node(exec::latency) },
     Story { name: "bench_fifty", pace: Pace::Brisk, tell: Tell::Node(footprint::fifty_and_a_hundred) },
+    Story { name: "bench_requests", pace: Pace::Brisk, tell: Tell::Node(requests::answered) },
     Story { name: "bench_writes", pace: Pace::Brisk, tell: Tell::Node(writes::through_the_api) },
     Story { name: "bench_sockets", pace: Pace::Brisk, tell: Tell::Node(sockets::bind_and_connect) },
     Story { name: "bench_tasks", pace: Pace::Brisk, tell: Tell::Node(tasks::spawned) },

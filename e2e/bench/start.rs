@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use super::api::Connection;
+use super::api::{Connection, SOCKET};
 use super::figures::{beside, report, say};
 use super::{load, times};
 use crate::harness::json::Fields as _;
@@ -59,7 +59,8 @@ impl Took {
     }
 
     fn wait(&mut self, begun: Instant) -> Result<(), Failed> {
-        let mut connection = closely("the socket", WITHIN, || Connection::open().map(Look::Yes))?;
+        let mut connection =
+            closely("the socket", WITHIN, || Connection::open(Path::new(SOCKET)).map(Look::Yes))?;
         let mut answered = None;
         closely("it leads", WITHIN, || {
             let answer = connection.ask("GET", "/v1/status")?;

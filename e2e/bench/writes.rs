@@ -4,12 +4,13 @@
 //! every write, is on disk before it is answered, and is refused by the state machine, so that nothing comes of it
 //! that would have to be told apart from the write itself.
 
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::api::Connection;
+use super::api::{Connection, SOCKET};
 use super::figures::{rates_beside, say};
 use super::{load, peers, times};
 use crate::harness::failed::expect;
@@ -68,7 +69,8 @@ fn find<'a>(actor: &'a Value, path: &str) -> Option<&'a Value> {
 
 /// Has `outstanding` users write for as long as [`LASTS`]: how many writes were answered, and how long that took.
 fn write(path: &str, outstanding: usize) -> Result<(u64, Duration), Failed> {
-    let connections: Result<Vec<Connection>, Failed> = (0..outstanding).map(|_| Connection::open()).collect();
+    let connections: Result<Vec<Connection>, Failed> =
+        (0..outstanding).map(|_| Connection::open(Path::new(SOCKET))).collect();
     let connections = connections?;
     let begun = Instant::now();
     let counts: Result<Vec<u64>, Failed> = thread::scope(|scope| {
