@@ -11,13 +11,14 @@ use std::time::Duration;
 use axum::Router;
 use axum::response::{IntoResponse as _, Response};
 use futures::FutureExt as _;
-use http::Request;
+use http::header::ALLOW;
+use http::{HeaderValue, Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
-use mill_api::{ApiError, Code};
+use mill_api::{ApiError, Code, paths};
 use mill_model::limits::{API_HEAD_BYTES_MAX, API_STREAMS_PER_CONNECTION_MAX};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
@@ -98,8 +99,25 @@ impl<B: Backend> Drop for Counted<B> {
     }
 }
 
-/// Lets a request through the gate to its handler. A handler that panics hurts its own request only.
+/// Lets a request through, and says which methods a path takes that was asked with another (RFC 9110 §15.5.6).
 async fn answer<B: Backend>(
+    server: Server<B>,
+    router: Router,
+    origin: Origin,
+    request: Request<Incoming>,
+) -> Response {
+    let path = request.uri().path().to_owned();
+    let mut response = handle(server, router, origin, request).await;
+    if response.status() == StatusCode::METHOD_NOT_ALLOWED
+        && let Ok(methods) = HeaderValue::from_str(&paths::methods(&path))
+    {
+        response.headers_mut().insert(ALLOW, methods);
+    }
+    response
+}
+
+/// Lets a request through the gate to its handler. A handler that panics hurts its own request only.
+async fn handle<B: Backend>(
     server: Server<B>,
     router: Router,
     origin: Origin,

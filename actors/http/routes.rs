@@ -4,7 +4,6 @@ use axum::Router;
 use axum::routing::{delete, get, post, put};
 use http::{Method, Uri};
 use mill_api::names::closest;
-use mill_api::paths::ROUTES;
 use mill_api::{ApiError, Code, paths};
 use mill_rpc::v1::introspect_server;
 
@@ -115,8 +114,7 @@ async fn no_such_method(method: Method, uri: Uri) -> Refusal {
 
 /// Why nothing answers `method` at `path`.
 pub(super) fn no_such(method: &Method, path: &str) -> ApiError {
-    let is_there = ROUTES.iter().any(|route| route.names_in(path).is_some());
-    if is_there { untaken(method, path) } else { unknown(path) }
+    if paths::methods(path).is_empty() { unknown(path) } else { untaken(method, path) }
 }
 
 fn unknown(path: &str) -> ApiError {
@@ -130,9 +128,9 @@ fn unknown(path: &str) -> ApiError {
 }
 
 fn untaken(method: &Method, path: &str) -> ApiError {
-    let path: String = path.chars().take(200).collect();
+    let (short, methods): (String, _) = (path.chars().take(200).collect(), paths::methods(path));
     let method: String = method.as_str().chars().take(20).collect();
-    ApiError::new(Code::BadRequest, format!("{path} doesn't take {method}"))
-        .because("each route has its methods")
+    ApiError::new(Code::BadMethod, format!("{short} doesn't take {method}"))
+        .because(format!("it takes {methods}"))
         .hint("GET reads, POST begins something, PUT sets a secret, DELETE on a project undeploys it")
 }

@@ -33,7 +33,7 @@ const SECONDS: (&str, &str) = ("15", "300");
 const SEED: &str = "20261122";
 
 /// What is held against the document. What a route accepts isn't: a pattern can't say all that a name must be.
-const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,response_schema_conformance";
+const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,response_schema_conformance,unsupported_method";
 
 /// Streams that are followed have no end, and would be waited for.
 const SETTINGS: &str = "[parameters]\n\"query.follow\" = false\n";

@@ -76,6 +76,8 @@ impl ApiError {
 pub enum Code {
     /// The request makes no sense.
     BadRequest,
+    /// The path is there and doesn't take this method; the answer's `Allow` says which it takes.
+    BadMethod,
     /// The config file is wrong; `complaints` says where.
     BadConfig,
     /// A registry doesn't have, or doesn't give, an image that the config file names; `complaints` says which.
@@ -111,8 +113,9 @@ pub enum Code {
 
 impl Code {
     /// All that a server sends.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::BadRequest,
+        Self::BadMethod,
         Self::BadConfig,
         Self::NoImage,
         Self::Unauthorized,
@@ -133,6 +136,9 @@ impl Code {
     pub const fn meaning(self) -> &'static str {
         match self {
             Self::BadRequest => "the request makes no sense",
+            Self::BadMethod => {
+                "the path is there and doesn't take this method; the answer's `Allow` says which it takes"
+            }
             Self::BadConfig => "the config file is wrong; `complaints` says where",
             Self::NoImage => {
                 "a registry doesn't have, or doesn't give, an image that the config file names; `complaints` says which"
@@ -159,6 +165,7 @@ impl Code {
             Self::BadRequest => {
                 "docs/api.md has the routes with what they take; is `mill` of the server's version?"
             }
+            Self::BadMethod => "docs/api.md has the methods that each path takes",
             Self::BadConfig => {
                 "each complaint has its place and a hint; `mill plan` shows them without changing anything"
             }
@@ -192,6 +199,7 @@ impl Code {
     pub const fn status(self) -> StatusCode {
         match self {
             Self::BadRequest => StatusCode::BAD_REQUEST,
+            Self::BadMethod => StatusCode::METHOD_NOT_ALLOWED,
             Self::BadConfig | Self::NoImage | Self::Unplaceable => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::Forbidden => StatusCode::FORBIDDEN,

@@ -323,6 +323,15 @@ pub fn find(method: &str, path: &str) -> Option<&'static Route> {
     ROUTES.iter().find(|route| route.method == method && route.names_in(path).is_some())
 }
 
+/// The methods that `path` takes, as `Allow` says them (RFC 9110 §10.2.1); empty: there is no such path.
+pub fn methods(path: &str) -> String {
+    let of_path = |route: &&Route| route.names_in(path).is_some();
+    let mut methods: Vec<&str> = ROUTES.iter().filter(of_path).map(|route| route.method).collect();
+    methods.extend(methods.contains(&"GET").then_some("HEAD"));
+    methods.sort_unstable();
+    methods.join(", ")
+}
+
 /// The path of `route` with its `{…}` filled in, in order. What is missing stays empty.
 pub fn fill(route: &str, segments: &[&str]) -> String {
     let mut path = String::with_capacity(route.len());
@@ -415,6 +424,19 @@ mod tests {
         for route in &ROUTES {
             let path = fill(route.path, &["a", "b"]);
             assert_eq!(find(route.method, &path), Some(route), "no route stands before another");
+        }
+    }
+
+    #[test]
+    fn a_path_says_which_methods_it_takes() {
+        for (path, methods_of_it) in [
+            ("/v1/status", "GET, HEAD"),
+            ("/v1/tokens", "GET, HEAD, POST"),
+            ("/v1/secrets/a", "DELETE, GET, HEAD, PUT"),
+            ("/v1/plan", "POST"),
+            ("/v1/nothing", ""),
+        ] {
+            assert_eq!(methods(path), methods_of_it, "{path}");
         }
     }
 

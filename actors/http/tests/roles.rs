@@ -273,7 +273,7 @@ async fn routes_that_are_none_are_nobodys() {
     let town = Town::new().await;
     for (method, path, status) in [
         ("GET", "/v1/statsu", StatusCode::NOT_FOUND),
-        ("POST", "/v1/status", StatusCode::BAD_REQUEST),
+        ("POST", "/v1/status", StatusCode::METHOD_NOT_ALLOWED),
         ("GET", "//v1/status", StatusCode::NOT_FOUND),
         ("GET", "/v1/status/", StatusCode::NOT_FOUND),
         ("DELETE", "/v1/projects/%73hop", StatusCode::BAD_REQUEST),

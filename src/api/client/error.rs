@@ -211,7 +211,10 @@ const fn default_hint(code: Code) -> &'static str {
         Code::Conflict | Code::Unplaceable => "`mill status` shows how things stand",
         Code::NotYet => "a later version of Mill does this",
         Code::BadRequest | Code::BadConfig | Code::TooLarge => "`--help` shows what the command takes",
-        Code::Unknown => "the cluster runs another version of Mill: compare `mill --version` here and there",
+        // What this client asks, a server of its version takes.
+        Code::BadMethod | Code::Unknown => {
+            "the cluster runs another version of Mill: compare `mill --version` here and there"
+        }
     }
 }
 

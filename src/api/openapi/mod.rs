@@ -78,7 +78,8 @@ const INTRODUCTION: &str = "Mill's HTTP API. JSON throughout; moments are RFC 33
     say so in their name. Fields are only ever added: ignore those that you don't know. A stream is server-sent events, \
     one JSON document in each `data`; it goes on where it was cut when asked with `Last-Event-ID`, and ends with an \
     event `end`: a body that just stops was cut. An event `reset` (its data: `Reset`) says that what came after that id is \
-    forgotten in part, and from where the stream goes on.";
+    forgotten in part, and from where the stream goes on. A path that is asked with a method that it hasn't answers 405, \
+    `bad_method`, and says in `Allow` which it has.";
 
 const KEY: &str = "A random text that stands for this request. The same request with the same key is done once within 24 \
     hours, over restarts of the daemon too, and answered as the first time, with `Idempotency-Replayed: true` where no \

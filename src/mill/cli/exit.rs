@@ -56,7 +56,7 @@ impl Exit {
     pub(crate) fn of(error: &ClientError) -> Self {
         match error {
             ClientError::Refused(refused) => match refused.code {
-                Code::BadRequest | Code::BadConfig | Code::TooLarge => Self::Usage,
+                Code::BadRequest | Code::BadMethod | Code::BadConfig | Code::TooLarge => Self::Usage,
                 // The file may be right: it was tried, and a registry said no.
                 Code::NoImage | Code::Crashed | Code::Unknown => Self::Failed,
                 _ if error.is_unreachable() => Self::Unreachable,
