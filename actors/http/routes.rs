@@ -31,6 +31,7 @@ pub(super) fn router<B: Backend>(server: Server<B>) -> Router {
         .route(paths::TASKS, get(tasks::list).post(tasks::spawn))
         .route(paths::TASK, get(tasks::one))
         .route(paths::KILL, post(tasks::kill))
+        .route(paths::SIGNAL, post(tasks::signal))
         .route(paths::PROJECTS, get(reads::projects))
         .route(paths::PROJECT, delete(writes::undeploy))
         .route(paths::HISTORY, get(reads::history))

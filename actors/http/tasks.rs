@@ -5,9 +5,10 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Extension, State};
 use mill_api::names::{Known, Target};
-use mill_api::tasks::{DEFAULT_PROJECT, SpawnRequest, Task, TaskQuery};
+use mill_api::tasks::{DEFAULT_PROJECT, SignalRequest, SpawnRequest, Task, TaskQuery};
 use mill_api::{ApiError, Code};
 use mill_config::{Complaints, Inline};
+use mill_drivers::containers::{ContainerName, Containers as _, Signal, UnknownSignal};
 use mill_fsm::{Cluster, Command, Done};
 use mill_model::limits::NAME_LENGTH_MAX;
 use mill_model::{AllocId, ImageRef, ProjectName, ProjectSpec, TaskSpec, Workload, WorkloadName};
@@ -21,6 +22,7 @@ use super::reads::{Answer, no_such_workload};
 use super::secrets::shelf;
 use super::server::Server;
 use super::submit::facts;
+use crate::alloc::words;
 
 pub(super) async fn list<B: Backend>(
     State(server): State<Server<B>>,
@@ -89,6 +91,45 @@ pub(super) async fn kill<B: Backend>(
     };
     let cluster = server.reaches(is_told).await;
     Ok(Json(shown(&server, &cluster, &id)?))
+}
+
+/// Sends its program a signal. What comes of that is the program's: whoever wants it ended kills it.
+pub(super) async fn signal<B: Backend>(
+    State(server): State<Server<B>>,
+    Extension(caller): Extension<Caller>,
+    Seen(cluster): Seen,
+    Named(name): Named<String>,
+    Body(SignalRequest { signal }): Body<SignalRequest>,
+) -> Answer<Task> {
+    let wanted: Signal = signal.parse().map_err(|error: UnknownSignal| {
+        ApiError::new(Code::BadRequest, "there is no such signal")
+            .because(error.to_string())
+            .hint("`kill -l` lists the signals of Linux")
+    })?;
+    let id = match find(&server, &cluster, &name) {
+        Ok(id) => id,
+        Err(error) => return Err(replica(&cluster, &name).unwrap_or(error).into()),
+    };
+    caller.may_deploy(&shown(&server, &cluster, &id)?.workload.project)?;
+    let running = cluster.allocs.get(&id).filter(|alloc| alloc.status.phase.may_run());
+    let Some(alloc) = running else { return Err(not_running(&id).into()) };
+    let container = ContainerName { alloc: id.clone(), incarnation: alloc.status.incarnation };
+    server.propose(&caller.doing(&wanted.to_string()), Command::Witness).await?;
+    server.backend.containers().signal(&container, wanted).await.map_err(|error| {
+        if error.is_not_found() {
+            return not_running(&id);
+        }
+        ApiError::new(Code::Crashed, format!("{id} wasn't sent {wanted}"))
+            .because(words(&error))
+            .hint("`mill doctor` on its node looks at the runtime")
+    })?;
+    Ok(Json(shown(&server, &server.cluster(), &id)?))
+}
+
+fn not_running(id: &AllocId) -> ApiError {
+    ApiError::new(Code::Conflict, format!("{id} doesn't run"))
+        .because("a program can be sent a signal while it runs only")
+        .hint(format!("`mill inspect {id}` shows how it is"))
 }
 
 /// What is wrong with killing this, if it is a service's.

@@ -91,7 +91,8 @@ impl Record {
             detail: "how it ended couldn't be written down: the disk refused".to_owned(),
         });
         let status = &mut self.status;
-        status.last_end = Some(Ended { incarnation: status.incarnation, failure, at: status.since });
+        status.last_end =
+            Some(Ended { incarnation: status.incarnation, failure, at: status.since, code: None });
         status.phase = phase;
         status.ailment = None;
         Self { ending: None, signalled: false, last_phase: Some(phase), marked: true, ..self }

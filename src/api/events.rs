@@ -80,6 +80,10 @@ pub enum Kind {
     ServiceRolledBack,
     /// A deploy didn't begin with a service, since what that depends on failed.
     ServiceSkipped,
+    /// Somebody has a task run.
+    TaskSpawned,
+    /// A task was killed before it had a place.
+    TaskCalledOff,
     /// A replica or task has a place.
     AllocPlaced,
     /// A replica or task is wanted no more.
@@ -109,7 +113,7 @@ pub enum Kind {
 }
 
 mill_model::every!(
-    Kind: NodeRegistered, SecretSet, SecretDeleted, DeployQueued, DeployStarted, DeploySucceeded, DeployFailed, DeployCancelled, DeployReplaced, ServiceWaiting, ServiceRolling, ServiceRollingBack, ServiceUnchanged, ServiceRemoved, ServiceDone, ServiceRolledBack, ServiceSkipped, AllocPlaced, AllocStopping, AllocPending, AllocPulling, AllocStarting, AllocRunning, AllocHealthy, AllocUnhealthy, AllocSignalled, AllocWaiting, AllocStopped, AllocFailed, AllocLost
+    Kind: NodeRegistered, SecretSet, SecretDeleted, DeployQueued, DeployStarted, DeploySucceeded, DeployFailed, DeployCancelled, DeployReplaced, ServiceWaiting, ServiceRolling, ServiceRollingBack, ServiceUnchanged, ServiceRemoved, ServiceDone, ServiceRolledBack, ServiceSkipped, TaskSpawned, TaskCalledOff, AllocPlaced, AllocStopping, AllocPending, AllocPulling, AllocStarting, AllocRunning, AllocHealthy, AllocUnhealthy, AllocSignalled, AllocWaiting, AllocStopped, AllocFailed, AllocLost
 );
 
 impl Kind {
@@ -133,6 +137,8 @@ impl Kind {
             Self::ServiceDone => "service_done",
             Self::ServiceRolledBack => "service_rolled_back",
             Self::ServiceSkipped => "service_skipped",
+            Self::TaskSpawned => "task_spawned",
+            Self::TaskCalledOff => "task_called_off",
             Self::AllocPlaced => "alloc_placed",
             Self::AllocStopping => "alloc_stopping",
             Self::AllocPending => "alloc_pending",
@@ -185,6 +191,8 @@ impl Kind {
                 "a deploy didn't begin with a service, since what that depends on failed",
                 "`mill why NAME` says what",
             ),
+            Self::TaskSpawned => Advice::fine("somebody has a task run"),
+            Self::TaskCalledOff => Advice::fine("a task was killed before it had a place"),
             Self::AllocPlaced => Advice::fine("a replica or task has a place"),
             Self::AllocStopping => Advice::fine("a replica or task is wanted no more"),
             Self::AllocPending => Advice::fine("it is placed, and its node hasn't begun with it"),

@@ -24,6 +24,8 @@ pub const TASKS: &str = "/v1/tasks";
 pub const TASK: &str = "/v1/tasks/{task}";
 /// `POST` → [`crate::tasks::Task`]
 pub const KILL: &str = "/v1/tasks/{task}/kill";
+/// `POST` [`crate::tasks::SignalRequest`] → [`crate::tasks::Task`]
+pub const SIGNAL: &str = "/v1/tasks/{task}/signal";
 /// `GET` → `[`[`crate::projects::Project`]`]`
 pub const PROJECTS: &str = "/v1/projects";
 /// `DELETE` (undeploy) → [`crate::deploys::Deploy`]
@@ -216,7 +218,7 @@ impl Route {
     /// Whether a repeated one, told by its [`IDEMPOTENCY_KEY`], is done once. It goes through the cluster's log then: what
     /// is about the machine alone isn't remembered.
     pub fn is_done_once(&self) -> bool {
-        self.is_write() && !matches!(self.path, EXEC | INIT | ACTORS_RESTART)
+        self.is_write() && !matches!(self.path, EXEC | INIT | ACTORS_RESTART | SIGNAL)
     }
 
     /// What `path` has in the places of this route's names, still percent-encoded; `None`: it is another's.
@@ -240,7 +242,7 @@ impl Route {
 }
 
 /// Every route.
-pub const ROUTES: [Route; 52] = [
+pub const ROUTES: [Route; 53] = [
     get(OPENAPI, "every route, shape and refusal, as OpenAPI 3.1 says it", "a document"),
     get(STATUS, "the cluster on one page", "Status"),
     get(NODES, "the nodes", "list of Node"),
@@ -251,6 +253,7 @@ pub const ROUTES: [Route; 52] = [
     post(TASKS, "has a task run once; its id is there at once", "SpawnRequest", "Task"),
     get(TASK, "a task: how it is, or how it ended", "Task"),
     post(KILL, "ends it: its stop signal, its grace, then SIGKILL", "", "Task"),
+    post(SIGNAL, "sends its program a signal, and leaves the rest to it", "SignalRequest", "Task"),
     get(PROJECTS, "the projects", "list of Project"),
     delete(PROJECT, "undeploys it: stops everything of it and forgets it", "Deploy"),
     get(HISTORY, "its deploys, newest first", "list of HistoryEntry"),

@@ -69,6 +69,8 @@ pub enum ServiceState {
     Down,
     /// None wanted.
     Stopped,
+    /// A task that somebody wants run, and that waits for a place.
+    Waiting,
     /// A task that runs.
     Running,
     /// A task whose last run succeeded.
@@ -77,7 +79,7 @@ pub enum ServiceState {
     Failed,
 }
 
-mill_model::every!(ServiceState: Healthy, Deploying, Degraded, Down, Stopped, Running, Done, Failed);
+mill_model::every!(ServiceState: Healthy, Deploying, Degraded, Down, Stopped, Waiting, Running, Done, Failed);
 
 impl ServiceState {
     /// What it means, and what to do about it.
@@ -93,6 +95,10 @@ impl ServiceState {
             }
             Self::Down => Advice::mend("no replica is healthy, and some are wanted", WHY),
             Self::Stopped => Advice::mend("no replica is wanted", "`mill scale NAME 1` starts one"),
+            Self::Waiting => Advice::mend(
+                "a task that somebody wants run, and that waits for a place",
+                "`mill why NAME` says what each node lacks",
+            ),
             Self::Running => Advice::fine("a task that runs"),
             Self::Done => Advice::fine("a task whose last run succeeded, or that hasn't run yet"),
             Self::Failed => Advice::mend("a task whose last run failed", WHY),
@@ -107,6 +113,7 @@ impl ServiceState {
             Self::Degraded => "degraded",
             Self::Down => "down",
             Self::Stopped => "stopped",
+            Self::Waiting => "waiting",
             Self::Running => "running",
             Self::Done => "done",
             Self::Failed => "failed",

@@ -71,6 +71,13 @@ pub struct SpawnRequest {
     pub workdir: Option<String>,
 }
 
+/// What a task's program is sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SignalRequest {
+    /// A signal of Linux by its name, `HUP` or `SIGHUP`, or its number.
+    pub signal: String,
+}
+
 /// A task that was asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Task {

@@ -73,6 +73,22 @@ pub enum EventKind {
         /// Who deleted it.
         by: String,
     },
+    /// Somebody had a task run.
+    TaskSpawned {
+        /// What it is an instance of.
+        workload: Workload,
+        /// What its alloc will be called.
+        alloc: AllocId,
+        /// Who asked for it.
+        by: String,
+    },
+    /// A task was called off before it had a place.
+    TaskCalledOff {
+        /// What it is an instance of.
+        workload: Workload,
+        /// Which.
+        alloc: AllocId,
+    },
     /// An alloc was placed.
     AllocPlaced {
         /// By which deploy.
@@ -118,7 +134,11 @@ impl EventKind {
     /// The deploy it belongs to, if any.
     pub fn deploy(&self) -> Option<DeployId> {
         match self {
-            Self::NodeRegistered { .. } | Self::SecretSet { .. } | Self::SecretDeleted { .. } => None,
+            Self::NodeRegistered { .. }
+            | Self::SecretSet { .. }
+            | Self::SecretDeleted { .. }
+            | Self::TaskSpawned { .. }
+            | Self::TaskCalledOff { .. } => None,
             Self::DeployChanged { deploy, .. }
             | Self::StepChanged { deploy, .. }
             | Self::AllocPlaced { deploy, .. }

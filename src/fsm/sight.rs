@@ -70,6 +70,8 @@ impl EventKind {
             Self::DeployChanged { project, .. } => Some(project),
             Self::SecretSet { secret, .. } | Self::SecretDeleted { secret, .. } => secret.scope.project(),
             Self::StepChanged { workload, .. }
+            | Self::TaskSpawned { workload, .. }
+            | Self::TaskCalledOff { workload, .. }
             | Self::AllocPlaced { workload, .. }
             | Self::AllocStopping { workload, .. }
             | Self::AllocChanged { workload, .. } => Some(&workload.project),

@@ -91,7 +91,7 @@ fn status(dice: Dice) -> AllocStatus {
         } else {
             vec![]
         },
-        last_end: Some(Ended { incarnation, failure, at: Timestamp(1) }),
+        last_end: Some(Ended { incarnation, failure, at: Timestamp(1), code: None }),
         ailment: (dice & 2 == 0).then(|| Failure::Unhealthy { last: "503".into() }),
     }
 }

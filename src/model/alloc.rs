@@ -373,6 +373,10 @@ pub struct Ended {
     pub failure: Option<Failure>,
     /// When, by the node's clock.
     pub at: Timestamp,
+    /// What its program ended with, as a shell says it (128 + n for signal n), also when it was told to stop; `None`: it
+    /// never ran, or its end wasn't seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<u8>,
 }
 
 /// All that the owner of an alloc says about it. A later status replaces an earlier one whole.

@@ -2,7 +2,7 @@
 
 use mill_api::events::{Event, Kind};
 use mill_fsm::{Change, Cluster, DeployKind, EventKind, Outcome, StepState, StopReason};
-use mill_model::{DeployId, Failure, Phase, SecretId, Workload};
+use mill_model::{AllocId, DeployId, Failure, Phase, SecretId, Workload};
 
 use super::{failures, node_name};
 
@@ -50,6 +50,8 @@ pub(in crate::http) fn event(cluster: &Cluster, event: &mill_fsm::Event) -> Even
             let message = format!("deploy #{deploy}: {workload} {what}{why}");
             Event { kind: word(kind), message, ..of(*deploy, workload) }
         }
+        EventKind::TaskSpawned { workload, alloc, by } => task_spawned(empty, workload, alloc, by),
+        EventKind::TaskCalledOff { workload, alloc } => task_called_off(empty, workload, alloc),
         EventKind::AllocPlaced { deploy, workload, alloc, node } => {
             let node = node_name(cluster, *node);
             let message = format!("{alloc} placed on {node}");
@@ -88,6 +90,25 @@ fn secret_set(empty: Event, secret: &SecretId, version: u32, by: &str) -> Event 
 fn secret_deleted(empty: Event, secret: &SecretId, by: &str) -> Event {
     let message = format!("secret {secret} is deleted{}", by_whom(by));
     Event { kind: word(Kind::SecretDeleted), project: secret.scope.project().cloned(), message, ..empty }
+}
+
+fn task_spawned(empty: Event, workload: &Workload, alloc: &AllocId, by: &str) -> Event {
+    let message = format!("{alloc} is to be run{}", asked_by(by));
+    Event { kind: word(Kind::TaskSpawned), message, ..of_task(empty, workload, alloc) }
+}
+
+fn task_called_off(empty: Event, workload: &Workload, alloc: &AllocId) -> Event {
+    let message = format!("{alloc} was killed before it had a place");
+    Event { kind: word(Kind::TaskCalledOff), message, ..of_task(empty, workload, alloc) }
+}
+
+fn of_task(empty: Event, workload: &Workload, alloc: &AllocId) -> Event {
+    let (project, service) = (Some(workload.project.clone()), Some(workload.name.clone()));
+    Event { project, service, alloc: Some(alloc.clone()), ..empty }
+}
+
+fn asked_by(by: &str) -> String {
+    if by.is_empty() { String::new() } else { format!(": {by} asked for it") }
 }
 
 fn by_whom(by: &str) -> String {

@@ -44,9 +44,11 @@ fn belongs(deploy: &Deploy, event: &Event) -> bool {
     let under_way = deploy.started_at.is_some_and(|start| start <= event.at)
         && deploy.ended_at.is_none_or(|end| event.at <= end);
     match &event.kind {
-        EventKind::NodeRegistered { .. } | EventKind::SecretSet { .. } | EventKind::SecretDeleted { .. } => {
-            false
-        }
+        EventKind::NodeRegistered { .. }
+        | EventKind::SecretSet { .. }
+        | EventKind::SecretDeleted { .. }
+        | EventKind::TaskSpawned { .. }
+        | EventKind::TaskCalledOff { .. } => false,
         EventKind::DeployChanged { deploy: id, .. } | EventKind::StepChanged { deploy: id, .. } => {
             *id == deploy.id
         }
@@ -63,9 +65,11 @@ fn belongs(deploy: &Deploy, event: &Event) -> bool {
 pub(in crate::http) fn told(cluster: &Cluster, deploy: &Deploy, event: &Event) -> Option<Progress> {
     let teller = Teller { cluster, deploy, event };
     match &event.kind {
-        EventKind::NodeRegistered { .. } | EventKind::SecretSet { .. } | EventKind::SecretDeleted { .. } => {
-            None
-        }
+        EventKind::NodeRegistered { .. }
+        | EventKind::SecretSet { .. }
+        | EventKind::SecretDeleted { .. }
+        | EventKind::TaskSpawned { .. }
+        | EventKind::TaskCalledOff { .. } => None,
         EventKind::DeployChanged { started, outcome, .. } => teller.of_deploy(*started, *outcome),
         EventKind::StepChanged { workload, change, state, reason, .. } => {
             teller.of_step(workload, *change, *state, reason.as_ref())

@@ -114,10 +114,14 @@ fn service_state(cluster: &Cluster, workload: &Workload, wanted: u32, healthy: u
 }
 
 fn task_state(cluster: &Cluster, workload: &Workload, is_live: bool) -> ServiceState {
+    if is_live {
+        return ServiceState::Running;
+    }
+    if cluster.waiting_spawns().any(|spawn| spawn.workload == *workload) {
+        return ServiceState::Waiting;
+    }
     let last = cluster.allocs_of(workload).max_by_key(|alloc| (alloc.placed_at, alloc.status.since));
-    let Some(last) = last.filter(|_| !is_live) else {
-        return if is_live { ServiceState::Running } else { ServiceState::Stopped };
-    };
+    let Some(last) = last else { return ServiceState::Stopped };
     let failed = last.status.last_end.as_ref().is_some_and(|end| end.failure.is_some());
     match last.status.phase == Phase::Stopped && !failed {
         true => ServiceState::Done,

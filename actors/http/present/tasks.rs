@@ -89,7 +89,10 @@ fn placed(view: &View<'_>, alloc: &Alloc, spawn: Option<&Spawn>) -> Task {
         node: Some(view.node_name(alloc.node)),
         ended_at: state.is_over().then(|| end.map_or(status.since, |end| end.at)),
         exit_code: state.is_over().then(|| exit_code(stop, failure)),
-        reason: failure.map(ToString::to_string).or(stop.filter(|_| state.is_over()).map(words)),
+        reason: failure.map(ToString::to_string).or_else(|| {
+            let stop = stop.filter(|_| state.is_over())?;
+            Some(words(stop) + &own_end(end.and_then(|end| end.code)))
+        }),
         pulling: view.pulling(alloc),
         ..bare
     }
@@ -139,10 +142,18 @@ fn exit_code(stop: Option<StopReason>, failure: Option<&Failure>) -> u8 {
         None => 0,
         Some(Failure::Exited { code }) => *code,
         Some(Failure::Signalled { signal }) => SIGNALLED.saturating_add(*signal),
-        Some(Failure::OutOfMemory) => SIGNALLED + SIGKILL,
+        Some(Failure::OutOfMemory | Failure::NodeOutOfMemory) => SIGNALLED + SIGKILL,
         Some(Failure::TimedOut) => TIMED_OUT,
         Some(Failure::NoSuchCommand { .. }) => NO_PROGRAM,
         Some(_) => NOT_RUN,
+    }
+}
+
+/// How a program that was told to stop ended, where it ended otherwise than by that.
+fn own_end(code: Option<u8>) -> String {
+    match code {
+        Some(code) if code != SIGNALLED + SIGTERM => format!("; its program ended with code {code}"),
+        _ => String::new(),
     }
 }
 
@@ -167,6 +178,7 @@ mod tests {
             (None, exited(3), 3, TaskState::Failed),
             (None, Some(Failure::Signalled { signal: 11 }), 139, TaskState::Failed),
             (None, Some(Failure::OutOfMemory), 137, TaskState::Failed),
+            (None, Some(Failure::NodeOutOfMemory), 137, TaskState::Failed),
             (None, Some(Failure::TimedOut), 124, TaskState::TimedOut),
             (None, Some(Failure::NoSuchCommand { command: "x".into() }), 127, TaskState::Failed),
             (None, Some(Failure::NoSuchImage { detail: "x".into() }), 125, TaskState::Failed),

@@ -28,7 +28,7 @@ async fn shop(replicas: u32, script: Script) -> (Room, Vec<AllocId>) {
     (room, allocs)
 }
 
-fn launch(name: &str) -> Launch {
+pub(super) fn launch(name: &str) -> Launch {
     Launch {
         name: name.parse().unwrap(),
         image: "web:v1".parse().unwrap(),

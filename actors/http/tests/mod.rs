@@ -18,4 +18,5 @@ mod secrets;
 mod streaming;
 mod table;
 mod tasks;
+mod town;
 mod writing;

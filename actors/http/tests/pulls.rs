@@ -115,7 +115,8 @@ async fn a_pull_that_failed_is_not_told_as_one_that_came() {
         world.report(&alloc, |status| {
             status.phase = Phase::Waiting;
             status.failures = 1;
-            status.last_end = Some(Ended { incarnation: Incarnation(1), failure: Some(failed), at });
+            status.last_end =
+                Some(Ended { incarnation: Incarnation(1), failure: Some(failed), at, code: None });
         });
     });
     room.settle();

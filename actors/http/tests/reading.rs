@@ -208,6 +208,7 @@ async fn why_names_what_fails_what_finds_no_room_and_what_was_rolled_back() {
                 incarnation: mill_model::Incarnation(1),
                 failure: Some(Failure::OutOfMemory),
                 at: status.since,
+                code: Some(137),
             });
         });
     });

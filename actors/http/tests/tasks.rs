@@ -1,14 +1,17 @@
 //! Tasks over the API: spawned from a template and from an image, killed, listed; what is refused, and why.
 
-use mill_api::tasks::{SpawnRequest, TaskQuery, TaskState};
+use mill_api::inspect::Inspected;
+use mill_api::services::ServiceState;
+use mill_api::tasks::{SignalRequest, SpawnRequest, TaskQuery, TaskState};
 use mill_api::{ClientError, Code};
+use mill_drivers::containers::Containers as _;
 use mill_fsm::Command;
 use mill_model::spec::EnvVar;
 use mill_model::template::{Part, Template};
-use mill_model::{Failure, Phase};
+use mill_model::{Ended, Failure, Incarnation, Phase};
 
 use super::room::Room;
-use super::world::{World, project, service, task};
+use super::world::{World, project, service, task, workload};
 
 fn of_image(image: &str) -> SpawnRequest {
     SpawnRequest { image: image.parse().ok(), ..SpawnRequest::default() }
@@ -124,6 +127,7 @@ async fn what_does_not_fit_waits_says_why_and_can_be_killed_there() {
     assert_eq!((waiting.state, waiting.nodes.len(), waiting.node), (TaskState::Waiting, 1, None));
     assert!(waiting.reason.unwrap().contains("cpu free"), "it says why");
     let why = api.why(&waiting.workload).await.unwrap();
+    assert_eq!(why.service.state, ServiceState::Running, "another of its runs has a place");
     assert!(why.reasons.iter().any(|reason| reason.what.contains(second.id.as_str())), "{why:?}");
     let killed = api.kill(third.id.as_str()).await.unwrap();
     assert_eq!((killed.state, killed.exit_code), (TaskState::Killed, Some(143)));
@@ -135,4 +139,77 @@ async fn what_does_not_fit_waits_says_why_and_can_be_killed_there() {
     assert_eq!((first.state, first.exit_code), (TaskState::Killed, Some(143)));
     let second = api.task(second.id.as_str()).await.unwrap();
     assert_eq!(second.state, TaskState::Succeeded, "it had its place as soon as there was one");
+}
+
+#[tokio::test]
+async fn a_task_that_waits_is_not_shown_as_stopped_and_what_became_of_it_is_told() {
+    let room = room().await;
+    let api = room.api();
+    let large = SpawnRequest { cpu: Some(4.0), ..of_image("import:1") };
+    let task = api.spawn(&large).await.unwrap();
+    room.act(World::decide);
+    let why = api.why(&task.workload).await.unwrap();
+    assert_eq!(why.service.state, ServiceState::Waiting);
+    assert!(why.service.problem.as_ref().unwrap().contains("no node can take"), "{why:?}");
+    api.kill(task.id.as_str()).await.unwrap();
+    let events = api.events(None).await.unwrap();
+    let mine = events.iter().filter(|event| event.alloc.as_ref() == Some(&task.id));
+    let told: Vec<(&str, &str)> = mine.map(|event| (event.kind.as_str(), event.message.as_str())).collect();
+    let asked = format!("{} is to be run: local asked for it", task.id);
+    let killed = format!("{} was killed before it had a place", task.id);
+    assert_eq!(told, [("task_spawned", asked.as_str()), ("task_called_off", killed.as_str())]);
+}
+
+#[tokio::test]
+async fn a_killed_task_keeps_what_its_program_ended_with() {
+    let room = room().await;
+    let api = room.api();
+    for (code, reason) in [(Some(3), "killed; its program ended with code 3"), (Some(143), "killed")] {
+        let task = api.spawn(&of_task("migrate")).await.unwrap();
+        room.act(World::decide);
+        api.kill(task.id.as_str()).await.unwrap();
+        room.act(|world| {
+            world.report(&task.id, |status| {
+                let at = status.since;
+                status.phase = Phase::Stopped;
+                status.last_end = Some(Ended { incarnation: Incarnation(1), failure: None, at, code });
+            });
+        });
+        let killed = api.task(task.id.as_str()).await.unwrap();
+        assert_eq!((killed.state, killed.exit_code), (TaskState::Killed, Some(143)));
+        assert_eq!(killed.reason.as_deref(), Some(reason));
+        let inspected = api.inspect(task.id.as_str()).await.unwrap();
+        let Inspected::Task { alloc: Some(alloc), .. } = inspected else { panic!("{inspected:?}") };
+        assert_eq!(alloc.last_end.unwrap().code, code);
+    }
+}
+
+#[tokio::test]
+async fn a_signal_reaches_the_program_of_a_task_that_runs_and_is_written_down() {
+    let room = room().await;
+    let api = room.api();
+    let task = api.spawn(&of_task("migrate")).await.unwrap();
+    let id = task.id.as_str();
+    let hup = SignalRequest { signal: "HUP".into() };
+    assert_eq!(refused(api.signal(id, &hup).await.unwrap_err()).0, Code::Conflict, "it waits");
+    room.act(World::decide);
+    let container = format!("{id}.1");
+    room.fake.containers.start(&super::exec::launch(&container)).await.unwrap();
+    room.act(|world| {
+        world.report(&task.id, |status| {
+            (status.phase, status.incarnation) = (Phase::Running, Incarnation(1));
+        });
+    });
+    let (code, text) = refused(api.signal(id, &SignalRequest { signal: "NOPE".into() }).await.unwrap_err());
+    assert!(code == Code::BadRequest && text.contains("no such signal"), "{text}");
+    let told = api.signal(id, &SignalRequest { signal: "9".into() }).await.unwrap();
+    assert_eq!(told.state, TaskState::Running, "what comes of it is told when it has come");
+    assert!(room.fake.containers.running().is_empty(), "SIGKILL ended it");
+    assert_eq!(refused(api.signal(id, &hup).await.unwrap_err()).0, Code::Conflict, "it is gone");
+    let audit = api.audit(None).await.unwrap();
+    let killed = audit.iter().find(|record| record.what.contains("SIGKILL")).unwrap();
+    assert_eq!(killed.what, format!("POST /v1/tasks/{id}/signal: SIGKILL"));
+    let web = room.act(|world| world.cluster.allocs_of(&workload("shop/web")).next().unwrap().id.clone());
+    let (code, text) = refused(api.signal(web.as_str(), &hup).await.unwrap_err());
+    assert!(code == Code::BadRequest && text.contains("replica"), "{text}");
 }

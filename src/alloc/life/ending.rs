@@ -69,7 +69,7 @@ impl Life {
         let failure = self.verdict(exit, clash);
         self.container = Container::Absent;
         self.remove(self.current());
-        self.conclude(failure, at);
+        self.conclude(failure, exit.code(), at);
     }
 
     fn verdict(&self, exit: Exit, clash: Option<Clash>) -> Option<Failure> {
@@ -92,7 +92,7 @@ impl Life {
     }
 
     /// The current incarnation is over: what comes next?
-    pub(super) fn conclude(&mut self, failure: Option<Failure>, at: Timestamp) {
+    pub(super) fn conclude(&mut self, failure: Option<Failure>, code: Option<u8>, at: Timestamp) {
         self.cancel(&OF_THE_LIVING);
         self.cancel(&[TimerKind::Grace, TimerKind::Kill]);
         self.checks = super::Checks::default();
@@ -100,7 +100,7 @@ impl Life {
         self.record.started_at = None;
         self.record.deadline = None;
         let failed = failure.is_some();
-        let ended = Ended { incarnation: self.current(), failure, at };
+        let ended = Ended { incarnation: self.current(), failure, at, code };
         self.record.status.last_end = Some(ended);
         let is_task = self.record.assignment.is_task();
         match self.record.ending.take() {

@@ -273,7 +273,7 @@ impl Life {
             && self.phase() == Phase::Pulling
             && self.container == Container::Absent
         {
-            self.conclude(Some(failure), self.now);
+            self.conclude(Some(failure), None, self.now);
         }
     }
 
@@ -302,7 +302,7 @@ impl Life {
             // The start may have gone further than its caller knows.
             self.remove(incarnation);
             let failure = if self.record.ending == Some(Ending::Ordered) { None } else { Some(failure) };
-            self.conclude(failure, self.now);
+            self.conclude(failure, None, self.now);
         }
     }
 

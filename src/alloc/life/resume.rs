@@ -41,7 +41,7 @@ impl Life {
                 self.remove_if(mine, current);
                 match self.ordered_to_stop() {
                     true => self.end(Ending::Ordered),
-                    false if self.has_run_unrecorded() => self.conclude(Some(lost()), self.now),
+                    false if self.has_run_unrecorded() => self.conclude(Some(lost()), None, self.now),
                     false if self.record.status.failures > 0 => {
                         self.turn(Phase::Waiting);
                         self.back_off();

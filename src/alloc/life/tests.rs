@@ -372,7 +372,7 @@ fn a_daemon_that_starts_again_takes_each_phase_from_where_it_is() {
     let at = START.after(Duration::from_secs(2));
     let ended = FoundState::Ended { exit: Exit::Code(9), at };
     let story = healthy().restarted(away, vec![found(1, ended)]);
-    let end = Ended { incarnation: ONE, failure: Some(Failure::Exited { code: 9 }), at };
+    let end = Ended { incarnation: ONE, failure: Some(Failure::Exited { code: 9 }), at, code: Some(9) };
     assert_eq!(story.life.status().last_end, Some(end));
     assert_eq!(story.timers[&TimerKind::Backoff].1, Duration::ZERO, "its pause passed while nobody looked");
 

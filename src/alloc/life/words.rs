@@ -191,6 +191,20 @@ pub enum Exit {
     Vanished,
 }
 
+impl Exit {
+    /// As a shell says it: 128 + n for signal n; `None`: nobody knows.
+    pub(crate) const fn code(self) -> Option<u8> {
+        /// SIGKILL.
+        const KILLED: u8 = 9;
+        match self {
+            Self::Code(code) => Some(code),
+            Self::Signal(signal) => Some(signal.saturating_add(128)),
+            Self::OutOfMemory | Self::NodeOutOfMemory => Some(128 + KILLED),
+            Self::Vanished => None,
+        }
+    }
+}
+
 /// A health check to be made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {

@@ -46,7 +46,7 @@ use crate::progress::Progress;
 use crate::projects::{HistoryEntry, Project};
 use crate::services::Service;
 use crate::status::Status;
-use crate::tasks::{SpawnRequest, Task, TaskQuery};
+use crate::tasks::{SignalRequest, SpawnRequest, Task, TaskQuery};
 use crate::token::Token;
 use crate::tokens::Whoami;
 use crate::top::Top;
@@ -162,6 +162,14 @@ impl Api {
     /// As every call.
     pub async fn kill(&self, id: &str) -> Result<Task, ClientError> {
         self.write(Method::POST, &fill(paths::KILL, &[id]), &Nothing {}).await
+    }
+
+    /// Sends a task's program a signal.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn signal(&self, id: &str, request: &SignalRequest) -> Result<Task, ClientError> {
+        self.write(Method::POST, &fill(paths::SIGNAL, &[id]), request).await
     }
 
     /// Its projects.

@@ -85,7 +85,7 @@ fn is_its_own(route: &Route, code: Code) -> bool {
         ("POST", paths::TASKS) => matches!(code, Code::NotFound | Code::BadConfig | Code::NoImage),
         ("POST", paths::ACTORS_RESTART) => matches!(code, Code::NotFound),
         ("GET", paths::LOGS) => matches!(code, Code::NotFound | Code::Ambiguous),
-        ("GET", paths::INSPECT | paths::EXEC | paths::TASK) | ("POST", paths::KILL) => {
+        ("GET", paths::INSPECT | paths::EXEC | paths::TASK) | ("POST", paths::KILL | paths::SIGNAL) => {
             matches!(code, Code::Ambiguous)
         }
         _ => false,
@@ -109,7 +109,8 @@ pub(super) fn details(route: &Route) -> &'static str {
         }
         paths::LOGS => {
             " Event ids are opaque: the moment up to which everything was sent, and how many lines of each alloc were sent \
-             at that moment. Both are kept with the lines, so an id is valid after a restart of the daemon."
+             at that moment. Both are kept with the lines, so an id is valid after a restart of the daemon. Where \
+             lines after it were removed since, to make room or with their alloc, it is said."
         }
         paths::EXEC => {
             " Text messages are JSON, binary ones carry a stream: their first byte is 0 for input, 1 for output, 2 for \

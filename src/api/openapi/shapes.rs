@@ -24,7 +24,7 @@ use crate::registries::{RegistryInfo, SetRegistry};
 use crate::secrets::{Rolled, Secret, SecretHistory, SecretSet, SetRequest, Value};
 use crate::services::Service;
 use crate::status::Status;
-use crate::tasks::{SpawnRequest, Task};
+use crate::tasks::{SignalRequest, SpawnRequest, Task};
 use crate::tokens::{CreateToken, CreatedToken, TokenInfo, Whoami};
 use crate::top::Top;
 use crate::why::Why;
@@ -58,8 +58,8 @@ macro_rules! shapes {
 shapes! {
     Actors RestartActor Alloc AuditRecord Certificate RotateCa RotatedCa Daemon InitRequest Initialized Deploy
     DeployRequest RollbackRequest ScaleRequest Report Event ExecAsk ExecTold Inspected LogLine Node Plan Progress
-    HistoryEntry Project RegistryInfo SetRegistry Rolled Secret SecretHistory SecretSet SetRequest Value Service SpawnRequest
-    Status Task CreateToken CreatedToken TokenInfo Top Whoami Why
+    HistoryEntry Project RegistryInfo SetRegistry Rolled Secret SecretHistory SecretSet SetRequest Value Service
+    SignalRequest SpawnRequest Status Task CreateToken CreatedToken TokenInfo Top Whoami Why
 }
 
 /// What the table of routes says of a body.

@@ -58,7 +58,7 @@ fn give(node: &mut Node, order: Order) -> (Outcome, Vec<Effect>) {
 
 fn report(node: &mut Node, name: &str, revision: u64, phase: Phase) {
     let status = node.statuses().find(|status| status.id == id(name)).unwrap().clone();
-    let last_end = Some(Ended { incarnation: Incarnation(1), failure: None, at: NOW });
+    let last_end = Some(Ended { incarnation: Incarnation(1), failure: None, at: NOW, code: None });
     node.reported(AllocStatus { revision, phase, incarnation: Incarnation(1), last_end, ..status });
 }
 

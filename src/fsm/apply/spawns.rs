@@ -8,6 +8,7 @@ use crate::alloc::StopReason;
 use crate::check::Touched;
 use crate::cluster::{Cluster, Runnable};
 use crate::command::{Applied, Done};
+use crate::event::EventKind;
 use crate::rejected::Rejected;
 use crate::spawn::Spawn;
 use crate::wire::hash::task_hash;
@@ -44,6 +45,7 @@ impl Cluster {
         self.check_room(&workload.project)?;
         touched.secrets = true;
         self.runnables.insert(hash, Runnable::Task(spec));
+        self.record(EventKind::TaskSpawned { workload: workload.clone(), alloc: id.clone(), by: by.clone() });
         let spawn = Spawn { id: id.clone(), workload, hash, by, asked_at: self.time, called_off_at: None };
         self.spawns.insert(id.clone(), Arc::new(spawn));
         Ok(Done::Task(id))
@@ -84,8 +86,11 @@ impl Cluster {
             };
         }
         let spawn = self.spawns.get(id).ok_or_else(|| Rejected::NoSuchTask(id.clone()))?;
-        let called_off_at = spawn.called_off_at.or(Some(self.time));
-        let spawn = Spawn { called_off_at, ..spawn.as_ref().clone() };
+        if spawn.called_off_at.is_some() {
+            return Ok(Done::Task(id.clone()));
+        }
+        let spawn = Spawn { called_off_at: Some(self.time), ..spawn.as_ref().clone() };
+        self.record(EventKind::TaskCalledOff { workload: spawn.workload.clone(), alloc: id.clone() });
         self.spawns.insert(id.clone(), Arc::new(spawn));
         self.sweep_runnables();
         Ok(Done::Task(id.clone()))

@@ -165,13 +165,16 @@ impl Wire for Ended {
             incarnation: self.incarnation.0,
             failure: self.failure.as_ref().map(Wire::wire),
             at_ms: self.at.0,
+            code: self.code.map(u32::from),
         }
     }
 }
 
 fn ended(message: pb::Ended) -> Result<Ended, Malformed> {
     let incarnation = Incarnation(message.incarnation);
-    Ok(Ended { incarnation, failure: message.failure.map(failure).transpose()?, at: time(message.at_ms) })
+    let code = message.code.map(u8::try_from).transpose().map_err(|_| "exit code")?;
+    let failure = message.failure.map(failure).transpose()?;
+    Ok(Ended { incarnation, failure, at: time(message.at_ms), code })
 }
 
 macro_rules! phases {

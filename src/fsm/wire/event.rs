@@ -50,6 +50,14 @@ impl Wire for EventKind {
                     change: change.wire().into(),
                 })
             }
+            EventKind::TaskSpawned { workload, alloc, by } => {
+                let workload = Some(workload.wire());
+                pb::event::Kind::TaskSpawned(pb::TaskSpawned { workload, alloc: alloc.into(), by })
+            }
+            EventKind::TaskCalledOff { workload, alloc } => {
+                let workload = Some(workload.wire());
+                pb::event::Kind::TaskCalledOff(pb::TaskCalledOff { workload, alloc: alloc.into() })
+            }
             EventKind::AllocPlaced { deploy, workload, alloc, node } => {
                 pb::event::Kind::AllocPlaced(pb::AllocPlaced {
                     deploy: deploy.0,
@@ -114,6 +122,14 @@ fn kind(message: pb::event::Kind) -> Result<EventKind, Malformed> {
             workload: of(event.workload)?,
             reason: event.reason.map(reason).transpose()?,
         },
+        Kind::TaskSpawned(event) => EventKind::TaskSpawned {
+            workload: of(event.workload)?,
+            alloc: text(&event.alloc, "alloc id")?,
+            by: event.by,
+        },
+        Kind::TaskCalledOff(event) => {
+            EventKind::TaskCalledOff { workload: of(event.workload)?, alloc: text(&event.alloc, "alloc id")? }
+        }
         Kind::AllocPlaced(event) => EventKind::AllocPlaced {
             deploy: DeployId(event.deploy),
             workload: of(event.workload)?,

@@ -1,6 +1,7 @@
 //! API values and a screen for tests: one small cluster in which things go right and wrong.
 
 mod access;
+mod secrets;
 mod tasks;
 mod top;
 
@@ -14,7 +15,6 @@ use mill_api::logs::{LogLine, LogStream};
 use mill_api::nodes::{Node, NodeState, Usage};
 use mill_api::plan::{Change, FieldChange, NodeRefusal, Placement, Plan, PlannedService, Refusal, Warning};
 use mill_api::projects::{HistoryEntry, Project};
-use mill_api::secrets::{Secret, SecretHistory, SecretUse, Version};
 use mill_api::services::{Endpoint, Service, ServiceState};
 use mill_api::status::Status;
 use mill_api::token::{Token, TokenKind};
@@ -28,6 +28,7 @@ use mill_model::{
 
 use super::ui::{Terminal, Ui};
 pub(crate) use access::{audit, certificates, created_token, registries, tokens, whoami};
+pub(crate) use secrets::{secret_history, secrets};
 pub(crate) use tasks::tasks;
 pub(crate) use top::tops;
 
@@ -83,41 +84,6 @@ fn workload(project: &str, name: &str) -> Workload {
 
 fn image(text: &str) -> ImageRef {
     text.parse::<ImageRef>().unwrap().pinned(format!("sha256:{}", "5a".repeat(32)).parse().unwrap())
-}
-
-/// One that is behind, one in use, one that nothing uses.
-pub(crate) fn secrets() -> Vec<Secret> {
-    let secret = |name: &str, version, seconds, used_by: &[(&str, Option<u32>)]| Secret {
-        secret: name.parse().unwrap(),
-        version,
-        set_at: ago(seconds),
-        by: Some("init".into()),
-        used_by: used_by
-            .iter()
-            .map(|(name, version)| SecretUse { workload: workload("shop", name), version: *version })
-            .collect(),
-    };
-    vec![
-        secret("shop/db.password", 3, 90, &[("db", Some(3)), ("web", Some(2)), ("worker", None)]),
-        secret("tls.key", 1, 7200, &[("web", Some(1))]),
-        secret("smtp.token", 1, 86_400, &[]),
-    ]
-}
-
-pub(crate) fn secret_history() -> SecretHistory {
-    let version = |version, seconds, used_by: &[&str], deploys: &[u64]| Version {
-        version,
-        set_at: ago(seconds),
-        by: Some("init".into()),
-        used_by: used_by.iter().map(|name| workload("shop", name)).collect(),
-        deploys: deploys.iter().map(|id| DeployId(*id)).collect(),
-    };
-    let versions = vec![
-        version(3, 90, &["db"], &[14]),
-        version(2, 7200, &["web"], &[12, 13]),
-        version(1, 86_400, &[], &[]),
-    ];
-    SecretHistory { secret: secrets().remove(0), versions }
 }
 
 fn used(cpu: u32, mib: u64) -> Option<Usage> {
@@ -205,8 +171,12 @@ pub(crate) fn allocs() -> Vec<Alloc> {
     let number = |n: u16| std::num::NonZeroU16::new(n).unwrap();
     let http = Port { name: Some("http".parse().unwrap()), number: number(3000), protocol: Protocol::Tcp };
     let port = MappedPort::new(http, number(20_001));
-    let ended =
-        Ended { incarnation: Incarnation(4), failure: Some(Failure::Exited { code: 1 }), at: ago(12) };
+    let ended = Ended {
+        incarnation: Incarnation(4),
+        failure: Some(Failure::Exited { code: 1 }),
+        at: ago(12),
+        code: Some(1),
+    };
     vec![
         Alloc { used: used(30, 64), ports: vec![port], ..alloc("web-7k2f", Phase::Healthy, 175) },
         Alloc {

@@ -35,7 +35,7 @@ pub(crate) fn colour(state: ServiceState) -> Colour {
     match state {
         ServiceState::Healthy | ServiceState::Done => Colour::Green,
         ServiceState::Deploying | ServiceState::Running => Colour::Cyan,
-        ServiceState::Degraded => Colour::Yellow,
+        ServiceState::Degraded | ServiceState::Waiting => Colour::Yellow,
         ServiceState::Down | ServiceState::Failed => Colour::Red,
         ServiceState::Stopped => Colour::Grey,
     }

@@ -71,6 +71,7 @@ fn answer(method: &str, path: &str) -> Response {
         ("GET", "/v1/allocs") => json(&canned::allocs()),
         ("GET", "/v1/tasks") => json(&canned::tasks()),
         ("POST", "/v1/tasks") => json(&canned::tasks().remove(0)),
+        ("POST", "/v1/tasks/import-7k2f/signal") => json(&canned::tasks().remove(0)),
         ("POST", "/v1/tasks/import-7k2f/kill") => json(&canned::tasks().remove(0)),
         ("GET", "/v1/projects") => json(&[canned::project()]),
         ("GET", "/v1/projects/shop/history") => json(&canned::history()),
@@ -121,6 +122,7 @@ async fn each_command_about_tasks_asks_what_it_should() {
     for (line, asked) in [
         ("ps --project shop", vec!["GET /v1/tasks?all=true&project=shop"]),
         ("kill import-7k2f", vec!["POST /v1/tasks/import-7k2f/kill {}"]),
+        ("kill -s HUP import-7k2f", vec![r#"POST /v1/tasks/import-7k2f/signal {"signal":"HUP"}"#]),
         (
             "run -d --name x -p shop -e A=${secret(b)} alpine",
             vec![

@@ -171,7 +171,8 @@ impl World {
             let mut status = alloc.status.clone();
             status.revision += 1;
             status.since = self.now;
-            let end = |failure| Some(Ended { incarnation: Incarnation(1), failure, at: self.now });
+            let end =
+                |failure| Some(Ended { incarnation: Incarnation(1), failure, at: self.now, code: None });
             match (status.phase, &alloc.stop, fails) {
                 (_, Some(_), _) => status.phase = Phase::Stopped,
                 (Phase::Pending, None, _) => {

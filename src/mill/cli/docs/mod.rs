@@ -160,6 +160,7 @@ fn task_shapes() -> Vec<(&'static str, Value)> {
     };
     vec![
         ("SpawnRequest", value(serde_json::to_value(spawn))),
+        ("SignalRequest", json!({ "signal": "HUP" })),
         ("Task", value(serde_json::to_value(canned::tasks().remove(1)))),
     ]
 }
@@ -225,7 +226,7 @@ const API_INTRODUCTION: &str = "# The HTTP API\n\n<!-- Written by a test from th
          A write with the header `Idempotency-Key: RANDOM` is done once: the same request with the same key gets the same\n\
          answer within 24 hours, over restarts of the daemon too; another request with it is a `conflict`. A refused write\n\
          may be asked for again. The cluster remembers the last 2,000. `mill` sends one with each write. Starting an actor\n\
-         again, running programs in containers and making a cluster aren't remembered.\n\n\
+         again, running programs in containers, sending them signals and making a cluster aren't remembered.\n\n\
          ```console\n\
          $ curl --unix-socket /run/mill/mill.sock http://mill/v1/services\n\
          $ curl --unix-socket /run/mill/mill.sock -N 'http://mill/v1/logs?name=web&follow=true'\n\
