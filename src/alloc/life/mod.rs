@@ -228,7 +228,8 @@ impl Life {
 
     /// Whether nothing will ever happen to it any more.
     pub fn is_over(&self) -> bool {
-        let left = self.record.marked && self.has_volumes();
+        // What it left is known to nobody before the runtime has said what it found.
+        let left = self.record.marked && (!self.resumed || self.has_volumes());
         self.phase().is_terminal() && self.leftovers.is_empty() && !left
     }
 
