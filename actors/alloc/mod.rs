@@ -25,7 +25,7 @@ use mill_drivers::cgroups::Oom;
 use mill_drivers::clock::Clock as _;
 use mill_drivers::containers::{self, ContainerError, Containers as _};
 use mill_drivers::records::{Kept, Records as _, RecordsError};
-use mill_model::{AllocId, Incarnation, NodeName};
+use mill_model::{AllocId, Failure, Incarnation, NodeName};
 use serde_json::{Value, json};
 use tracing::{info, warn};
 
@@ -39,6 +39,9 @@ pub use streams::{Pipes, Streams};
 
 /// The room.
 pub struct Alloc<D>(PhantomData<fn() -> D>);
+
+/// Looks that fail before anyone is told: the runtime may just be started anew.
+const LOOKS_UNTOLD: u32 = 3;
 
 /// What it is told.
 #[derive(Debug)]
@@ -254,7 +257,13 @@ impl<D: Drivers> State<D> {
                 let pause = me.tempo().runtime_delay(self.looked);
                 info!(alloc = %self.alloc(), %error, ?pause, "the runtime can't say what runs, asking again");
                 self.look_again = Some(me.after(pause, Msg::LookAgain));
-                Ok(())
+                match self.looked {
+                    0..=LOOKS_UNTOLD => Ok(()),
+                    _ => {
+                        self.take(me, Input::Unseen { failure: Failure::Runtime { detail: words(&error) } })
+                            .await
+                    }
+                }
             }
         }
     }

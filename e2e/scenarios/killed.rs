@@ -153,9 +153,9 @@ fn containerd_away(world: &mut World, quiet: &Quiet) -> Result<(), Failed> {
     // A deploy that needs it waits for it.
     let file = world.write("mill.kdl", LATE)?;
     let late = world.mill.begin(&["deploy", "-f", &file])?;
-    until("it is under way", SETTLES_WITHIN, || {
+    until("what it waits for is said", SETTLES_WITHIN, || {
         let why = world.mill.run(&["why", "late/web"])?;
-        Ok(Look::at(why.out.contains("deploying, 0 of 1 healthy"), why))
+        Ok(Look::at(why.out.contains("deploying, 0 of 1 healthy") && why.out.contains("containerd"), why))
     })?;
     quiet.client.all_answered()?;
     world.machine.containerd.start_again()?;

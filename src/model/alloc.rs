@@ -401,7 +401,8 @@ pub struct AllocStatus {
     /// How its last incarnation ended.
     pub last_end: Option<Ended>,
     /// What the check saw that made it unhealthy, while it is; what keeps it from becoming healthy, when that takes
-    /// longer than usual. Later checks don't change it: each word of a node's is a log entry.
+    /// longer than usual; what keeps its node from beginning with it. Later checks don't change it: each word of a
+    /// node's is a log entry.
     #[serde(default)]
     pub ailment: Option<Failure>,
 }

@@ -23,6 +23,20 @@ impl World {
 const BOTH: [Dies; 2] = [Dies::Daemon, Dies::Actor];
 
 #[tokio::test(start_paused = true)]
+async fn what_waits_for_a_runtime_that_is_away_says_so_and_begins_when_it_is_back() {
+    let world = World::new().await;
+    world.fakes.containers.break_down();
+    world.run(without_ports(plain())).await;
+    until("it is said", async || world.heard.lock().unwrap().iter().any(|said| said.ailment.is_some())).await;
+    let status = world.heard.lock().unwrap().last().cloned().unwrap();
+    assert_eq!((status.phase, status.incarnation), (Phase::Pending, Incarnation(0)));
+    assert!(matches!(status.ailment, Some(Failure::Runtime { .. })), "{status:?}");
+    world.fakes.containers.repair();
+    let healthy = world.reach(Phase::Healthy).await;
+    assert_eq!((healthy.ailment, healthy.incarnation), (None, Incarnation(1)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_death_while_pulling_or_starting_ends_in_one_healthy_container() {
     for who in BOTH {
         for phase in [Phase::Pulling, Phase::Starting] {

@@ -119,7 +119,9 @@ fn by_whom(by: &str) -> String {
 fn because(phase: Phase, failure: Option<&Failure>) -> String {
     match (phase, failure) {
         (Phase::Unhealthy, failure) => format!(": {}", failures::ailment(failure)),
-        (Phase::Running, Some(failure)) => format!(", not healthy yet: {}", failures::ailment(Some(failure))),
+        (Phase::Pending | Phase::Running, Some(failure)) => {
+            format!(", not healthy yet: {}", failures::ailment(Some(failure)))
+        }
         (_, Some(failure)) => format!(": {failure}"),
         (_, None) => String::new(),
     }

@@ -179,9 +179,9 @@ impl Teller<'_> {
         };
         let old = || self.is_old(workload, alloc, *by);
         let step = match (phase, failure) {
-            (Phase::Pending | Phase::Pulling | Phase::Lost, _) => return None,
+            (Phase::Pending, None) | (Phase::Pulling | Phase::Lost, _) => return None,
             (Phase::Starting, _) => Step::Starting { node: self.node_of(alloc) },
-            (Phase::Running, Some(failure)) => Step::NotYetHealthy {
+            (Phase::Pending | Phase::Running, Some(failure)) => Step::NotYetHealthy {
                 last: failures::ailment(Some(failure)),
                 attempt: incarnation.0.max(1),
                 log_tail: vec![],

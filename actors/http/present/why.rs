@@ -65,7 +65,7 @@ fn failing(view: &View<'_>, alloc: &Alloc) -> Option<Reason> {
         (Phase::Unhealthy, _) => {
             format!("{id} is unhealthy: {}", failures::ailment(status.ailment.as_ref()))
         }
-        (Phase::Running, _) if status.ailment.is_some() => {
+        (Phase::Pending | Phase::Running, _) if status.ailment.is_some() => {
             format!("{id} isn't healthy yet: {}", failures::ailment(status.ailment.as_ref()))
         }
         (Phase::Lost, _) => format!("{id} is on a node that is down"),
@@ -103,7 +103,7 @@ fn coming(view: &View<'_>, alloc: &Alloc) -> Option<Reason> {
         return None;
     }
     let what = match status.phase {
-        Phase::Pending => format!("{id} is placed and waits for its node"),
+        Phase::Pending if status.ailment.is_none() => format!("{id} is placed and waits for its node"),
         Phase::Pulling => match view.pulling(alloc) {
             Some(pulling) => format!("the image of {id} is being fetched: {pulling}"),
             None => format!("the image of {id} is being fetched"),

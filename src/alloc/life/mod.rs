@@ -188,6 +188,7 @@ impl Life {
             Input::Resume { found } => self.resume(&found),
             Input::Stop => self.stop(),
             Input::Heard(heard) => self.heard(heard),
+            Input::Unseen { failure } => self.unseen(failure),
             _ if !self.resumed => {}
             Input::Pulled { incarnation } => self.pulled(incarnation),
             Input::PullFailed { incarnation, failure } => self.pull_failed(incarnation, failure),
@@ -388,9 +389,7 @@ impl Life {
     fn flush(&mut self) -> Vec<Effect> {
         let mut effects = std::mem::take(&mut self.effects);
         if self.resumed && self.reported.as_ref() != Some(&self.record.status) {
-            self.record.status.revision = self.record.status.revision.saturating_add(1);
-            self.reported = Some(self.record.status.clone());
-            effects.push(Effect::Report(self.record.status.clone()));
+            effects.push(self.report());
         }
         // Before that it knows less than an earlier record, or than it is about to be told.
         if self.resumed && self.kept.as_ref() != Some(&self.record) {
@@ -398,6 +397,22 @@ impl Life {
             effects.insert(0, Effect::Persist(Box::new(self.record.clone())));
         }
         effects
+    }
+
+    fn report(&mut self) -> Effect {
+        self.record.status.revision = self.record.status.revision.saturating_add(1);
+        self.reported = Some(self.record.status.clone());
+        Effect::Report(self.record.status.clone())
+    }
+
+    /// Says what keeps it from beginning. Of one that anything was ever said of, a record may know less than the leader:
+    /// nothing is said of it before it is known what runs.
+    fn unseen(&mut self, failure: Failure) {
+        if !self.resumed && self.phase() == Phase::Pending && self.record.status.revision == 0 {
+            self.record.status.ailment = Some(failure);
+            let report = self.report();
+            self.effects.push(report);
+        }
     }
 
     fn set_timer(&mut self, kind: TimerKind, after: Duration) {

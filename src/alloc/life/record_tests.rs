@@ -87,6 +87,28 @@ fn what_is_marked_as_over_is_over_when_its_volumes_are_gone_too() {
 }
 
 #[test]
+fn what_cant_begin_is_said_once_and_only_of_one_that_nothing_was_said_of() {
+    let failure = Failure::Runtime { detail: "nobody answers".to_owned() };
+    let unseen = || Input::Unseen { failure: failure.clone() };
+    let new = |heard| Life::new(Arc::new(assignment(plain(), None)), vec![], heard, Arc::default(), START);
+    let story = Story::over(new(Heard::default())).after(unseen());
+    let status = story.life.status().clone();
+    assert_eq!((status.phase, status.revision, status.ailment.as_ref()), (Phase::Pending, 1, Some(&failure)));
+    assert_eq!(story.effects, [Effect::Report(status)]);
+    let story = story.after(unseen());
+    assert_eq!(story.effects, []);
+    let mut story = story.after(Input::Resume { found: vec![] });
+    story.is(Phase::Pulling);
+    assert_eq!((story.life.status().revision, &story.life.status().ailment), (2, &None));
+    // What runs: its record may know less of it than the leader, or nothing.
+    let told = Story::over(new(Heard { incarnation: ONE, revision: 3 })).after(unseen());
+    assert_eq!(told.effects, []);
+    let record = Story::running(plain(), None).record.clone().unwrap();
+    let restored = Story::over(Life::restore(record, Arc::default(), START)).after(unseen());
+    assert_eq!(restored.effects, []);
+}
+
+#[test]
 fn a_task_whose_record_is_lost_fails_instead_of_running_twice() {
     for ran in [vec![], vec![found(1, FoundState::Running)]] {
         let heard = Heard { incarnation: ONE, revision: 3 };

@@ -84,6 +84,11 @@ pub enum Input {
     ClearFailed,
     /// Its end could neither be kept nor marked, and the report of it was held back.
     NotKept,
+    /// The runtime doesn't say what there is of it.
+    Unseen {
+        /// Why.
+        failure: Failure,
+    },
     /// A timer has run out.
     Fired(Timer),
     /// What the leader heard of it, which may be more than the record knows if the disk was full.

@@ -90,6 +90,11 @@ impl World {
         if self.runtime.is_away(self.now) {
             let pause = self.dice.between(50, 1000);
             self.due_in(pause, Due::Looked { alloc: alloc.clone(), task });
+            let failure = Failure::Runtime { detail: "the runtime is away".to_owned() };
+            self.daemon()?.post(
+                Who::Alloc(alloc.clone()),
+                Letter::Input { task: None, input: Input::Unseen { failure } },
+            );
             return Ok(());
         }
         let mine = self.runtime.containers.iter().filter(|((of, _), _)| of == alloc);
