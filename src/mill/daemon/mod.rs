@@ -88,7 +88,8 @@ async fn live(config: &NodeConfig, dev: bool) -> Result<Exit, CliError> {
     let mut found = containerd::find(config, &tempo).await?;
     let containerd = found.started.take();
     let _claim = trouble::containerd(&found.socket)?;
-    let args = arguments(config, Arc::new(home), found, &tempo)?;
+    let home = Arc::new(home);
+    let args = arguments(config, Arc::clone(&home), found, &tempo)?;
     let published = args.published.clone();
     choose_mapping(args.outside.drivers.datapath()).await;
     let tree = node::start(args, Arc::clone(&tempo)).await.map_err(|error| {
@@ -120,8 +121,8 @@ async fn live(config: &NodeConfig, dev: bool) -> Result<Exit, CliError> {
     }
     manager.tell(&News::Stopping);
     let stopped = tree.stop(tempo.shutdown_deadline).await;
-    // One that was up may have containers, which lean on plane and containerd.
-    if !was_up {
+    // A member may have containers, which lean on plane and containerd, also if it became one a moment ago.
+    if !home.was_member() {
         trouble::end_plane(config);
         if let Some(containerd) = containerd {
             // It has nothing yet; that it stays is a pity and no more.
