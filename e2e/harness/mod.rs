@@ -17,6 +17,7 @@ pub mod line;
 pub mod node;
 pub mod pressure;
 pub mod processes;
+pub mod raft_log;
 pub mod registry;
 pub mod runner;
 pub mod running;

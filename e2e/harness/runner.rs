@@ -80,11 +80,15 @@ pub fn run(
             true => tally.passed += 1,
             false => {
                 tally.failed.push(story.name);
+                // Beside the others, from wherever the node had its data.
+                for data in fs::read_dir(&folder).into_iter().flatten().flatten() {
+                    let _ = fs::rename(data.path().join("plane.log"), folder.join("plane.log"));
+                }
                 show_logs(&folder, out);
             }
         }
         // a failed story leaves its logs, not its containers and images
-        let kept = ["story.log", "mill.log", "machine.log", "containerd.log", "registry.log"];
+        let kept = ["story.log", "mill.log", "machine.log", "plane.log", "containerd.log", "registry.log"];
         clear_folder(&folder, if passed { &[] } else { &kept });
     }
     if tally.failed.is_empty() {

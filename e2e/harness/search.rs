@@ -6,7 +6,7 @@ use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use super::{Context as _, Failed, processes};
+use super::{Context as _, Failed, processes, raft_log};
 
 /// What a file is read in: a value that lies across two of them is seen, since they overlap.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -105,8 +105,8 @@ pub struct Places<'a> {
     pub entitled: &'a [&'a str],
 }
 
-/// Where any of `values` is found: in files, in the command lines of all processes, in the environment of all that
-/// aren't entitled to them. Answers also how many files and processes were looked at: a search that looks nowhere finds
+/// Where any of `values` is found: in files, in what replicated logs among them say, in the command lines of all
+/// processes, in the environment of all that aren't entitled to them. Answers also how many files and processes were looked at: a search that looks nowhere finds
 /// nothing.
 ///
 /// # Errors
@@ -118,9 +118,12 @@ pub fn traces(values: &[&[u8]], places: Places<'_>) -> Result<Found, Failed> {
     let mut buffer = vec![];
     let mut found = Found::default();
     let memory = in_memory_alone()?;
-    let mut seen = BTreeSet::new();
+    let (mut seen, mut logs) = (BTreeSet::new(), BTreeSet::new());
     for root in roots {
         walk(root, &memory, &mut |path, about| {
+            if path.file_name().and_then(|name| name.to_str()).is_some_and(raft_log::is_segment) {
+                logs.extend(path.parent().map(Path::to_owned));
+            }
             // Once, however many names it has.
             if about.ctime() < since || !seen.insert((about.dev(), about.ino())) {
                 return;
@@ -130,6 +133,11 @@ pub fn traces(values: &[&[u8]], places: Places<'_>) -> Result<Found, Failed> {
                 found.at.push(path.display().to_string());
             }
         });
+    }
+    for log in logs {
+        if raft_log::contents(&log)?.iter().any(|data| needles.are_in(data)) {
+            found.at.push(format!("the replicated log in {}", log.display()));
+        }
     }
     for process in processes::all() {
         found.processes += 1;

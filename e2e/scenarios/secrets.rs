@@ -17,8 +17,14 @@ pub(super) const SECRETS: Story =
 
 const REPLICAS: usize = 2;
 
+/// Where the search must find a variable that isn't secret.
+const PLAIN_IN: &[&str] = &["the replicated log", "/record", "the environment of process"];
+/// Where it must find the name of a replica: with containerd, with runc, in Mill's log, in what the daemon logs.
+const NAMED_IN: &[&str] = &["/meta.db", "/config.json", "the replicated log", "/mill.log"];
+
 /// The check reads both: a program without its secrets never gets healthy.
-fn config(version: &str) -> String {
+fn config(version: &str, values: &Values) -> String {
+    let plain = &values.plain;
     format!(
         r#"project "shop"
 service "web" {{
@@ -28,7 +34,7 @@ service "web" {{
     replicas {REPLICAS}
     cpu 0.1
     memory "32M"
-    env {{ VERSION "{version}"; TOKEN "key=${{secret(api.key)}}" }}
+    env {{ VERSION "{version}"; PLAIN "{plain}"; TOKEN "key=${{secret(api.key)}}" }}
     secret "tls.key" path="/run/secrets/tls.key" owner="1000:1001" mode="0440"
     secret "api.key" path="/run/secrets/api.key"
     health interval="1s" {{
@@ -44,13 +50,15 @@ service "web" {{
 struct Values {
     keys: Vec<String>,
     certificate: String,
+    /// No secret: what a search must find.
+    plain: String,
 }
 
 impl Values {
     fn draw() -> Result<Self, Failed> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).or_fail("the clock")?.as_nanos();
         let key = |number: u32| format!("story-{number}-{now:x}-{:x}", now.rotate_left(number * 17));
-        Ok(Self { keys: (0..4).map(key).collect(), certificate: key(9) })
+        Ok(Self { keys: (0..4).map(key).collect(), certificate: key(9), plain: key(11) })
     }
 
     fn key(&self, number: usize) -> Result<&str, Failed> {
@@ -83,32 +91,49 @@ fn has(world: &World, values: &Values, key: &str) -> Result<Vec<Value>, Failed> 
     })
 }
 
-/// Nothing of any value is anywhere but in the programs that it is for.
-fn nowhere(world: &World, values: &Values, after: &str) -> Result<(), Failed> {
+fn search(world: &World, values: &[&[u8]], entitled: &[&str]) -> Result<search::Found, Failed> {
     let places = search::Places {
         // runc is handed what it executes by way of /tmp.
         roots: &[&world.machine.folder, Path::new("/run"), Path::new("/tmp"), Path::new("/var/lib/mill")],
         since: &world.machine.folder.join("containerd.toml"),
-        // The service's program, and the shell of its check.
-        entitled: &["/apps", "sh"],
+        entitled,
     };
-    let found = search::traces(&values.all(), places)?;
-    expect(found.files > 50 && found.processes >= 5, "there is something to be searched", &found)?;
+    search::traces(values, places)
+}
+
+/// Nothing of any value is anywhere but in the programs that it is for.
+fn nowhere(world: &World, values: &Values, after: &str) -> Result<(), Failed> {
+    // The service's program, and the shell of its check.
+    let found = search(world, &values.all(), &["/apps", "sh"])?;
     expect(found.at.is_empty(), &format!("no trace of a value after {after}"), &found)
+}
+
+/// The same search finds what is known of the same program and isn't secret: a variable of its environment, its name.
+fn seen_where_it_is_plain(world: &World, values: &Values, allocs: &[Value]) -> Result<(), Failed> {
+    let name = allocs.first().or_fail("a replica")?.text("/id")?;
+    for (plain, places) in [(values.plain.as_str(), PLAIN_IN), (name, NAMED_IN)] {
+        let found = search(world, &[plain.as_bytes()], &[])?;
+        for place in places {
+            let seen = found.at.iter().any(|at| at.contains(place));
+            expect(seen, &format!("the search sees {plain} in `{place}`"), &found)?;
+        }
+    }
+    Ok(())
 }
 
 fn from_set_to_program(world: &mut World) -> Result<(), Failed> {
     let values = Values::draw()?;
-    refused_before_it_is_set(world)?;
+    refused_before_it_is_set(world, &values)?;
     world.mill.feed(&["secret", "set", "api.key", "--project", "shop", "-"], values.key(0)?)?;
     let said = world.mill.feed(&["secret", "set", "tls.key", "--shared", "-"], &values.certificate)?;
     expect(said.out.contains("tls.key has version 1"), "setting says its version", &said)?;
     nowhere(world, &values, "set")?;
 
-    world.deploy_ok(&config("v1"))?;
+    world.deploy_ok(&config("v1", &values))?;
     let first = has(world, &values, values.key(0)?)?;
     is_held_as_told(world, &first)?;
     nowhere(world, &values, "a deploy")?;
+    seen_where_it_is_plain(world, &values, &first)?;
     got_by_asking_only(world, &values)?;
 
     // Set anew: nothing that runs is touched, nor what is started again in its place.
@@ -124,7 +149,7 @@ fn from_set_to_program(world: &mut World) -> Result<(), Failed> {
     nowhere(world, &values, "a crash, kill -9 of the daemon, and another crash")?;
 
     // The next deploy brings it; a rollback brings the other back; a rotation in one go.
-    world.deploy_ok(&config("v2"))?;
+    world.deploy_ok(&config("v2", &values))?;
     has(world, &values, values.key(1)?)?;
     world.mill.ok(&["rollback", "shop"])?;
     has(world, &values, values.key(0)?)?;
@@ -151,9 +176,9 @@ fn is_held_as_told(world: &World, allocs: &[Value]) -> Result<(), Failed> {
     Ok(())
 }
 
-fn refused_before_it_is_set(world: &World) -> Result<(), Failed> {
+fn refused_before_it_is_set(world: &World, values: &Values) -> Result<(), Failed> {
     for command in ["plan", "deploy"] {
-        let file = world.write("mill.kdl", &config("v1"))?;
+        let file = world.write("mill.kdl", &config("v1", values))?;
         let ran = world.mill.run(&[command, "-f", &file])?;
         expect(ran.code == 2, "exit code 2", &ran)?;
         for says in ["there is no secret `api.key`", "there is no secret `tls.key`", "mill secret set"] {
