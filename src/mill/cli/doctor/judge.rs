@@ -37,7 +37,8 @@ pub(super) fn judge(host: &Host) -> Vec<Finding> {
         volumes(host.mkfs, host.loops),
         disk(host.disk.as_ref()),
     ];
-    findings.extend(host.socket.as_ref().map(|(path, answers)| socket(path, *answers)));
+    let is_used = host.open_files.is_some();
+    findings.extend(host.socket.as_ref().map(|(path, answers)| socket(path, *answers, is_used)));
     findings.push(port(host.port.0, &host.port.1));
     findings.push(mapping(&host.mapping));
     findings.push(upkeep::pool(&host.pool));
@@ -170,10 +171,15 @@ fn volumes(mkfs: bool, loops: bool) -> Finding {
     }
 }
 
-fn socket(path: &Path, answers: Answers) -> Finding {
+fn socket(path: &Path, answers: Answers, is_used: bool) -> Finding {
     let (check, path) = (Check::ContainerdSocket, path.display());
     match answers {
         Answers::Yes => Finding::ok(check, format!("{path} answers")),
+        Answers::No if is_used => Finding::fail(
+            check,
+            format!("nobody answers at {path}: what runs goes on, nothing is started or stopped"),
+            "`systemctl start containerd`, unless it is Mill's own, which is started again by itself",
+        ),
         Answers::No => Finding::warn(
             check,
             format!("nobody answers at {path}"),
@@ -302,7 +308,9 @@ pub(super) mod tests {
     #[test]
     fn a_machine_that_is_well_passes_and_a_broken_one_fails_everywhere() {
         assert_eq!(levels(&well()), "ooooooooooo".to_owned() + "ooooooo");
-        assert_eq!(levels(&broken()), "wFFFFFwFwFw".to_owned() + "wwwwwww");
+        assert_eq!(levels(&broken()), "wFFFFFwFFFw".to_owned() + "wwwwwww");
+        let before_a_daemon = Host { open_files: None, ..broken() };
+        assert!(levels(&before_a_daemon).starts_with("wFFFFFwFwFw"), "a daemon may bring its own containerd");
         for finding in judge(&broken()) {
             assert!(finding.fix.is_some() && finding.why.is_some(), "{finding:?} has no fix");
         }
