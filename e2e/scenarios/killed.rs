@@ -147,7 +147,8 @@ fn containerd_away(world: &mut World, quiet: &Quiet) -> Result<(), Failed> {
     let before = Runs::now(world)?;
     world.machine.containerd.kill()?;
     let doctor = world.mill.run(&["doctor"])?;
-    expect(doctor.out.contains("nobody answers at /run/containerd"), "doctor names it", &doctor)?;
+    let named = doctor.out.contains("nobody answers at /run/containerd");
+    expect(named && doctor.code == 1, "doctor names it, and fails", &doctor)?;
     let victim = before.of("web")?;
     processes::kill_9(victim.pid)?;
     // A deploy that needs it waits for it.

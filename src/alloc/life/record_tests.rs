@@ -97,13 +97,13 @@ fn what_cant_begin_is_said_once_and_only_of_one_that_nothing_was_said_of() {
     assert_eq!(story.effects, [Effect::Report(status)]);
     let story = story.after(unseen());
     assert_eq!(story.effects, []);
-    let mut story = story.after(Input::Resume { found: vec![] });
+    let story = story.after(Input::Resume { found: vec![] });
     story.is(Phase::Pulling);
     assert_eq!((story.life.status().revision, &story.life.status().ailment), (2, &None));
     // What runs: its record may know less of it than the leader, or nothing.
     let told = Story::over(new(Heard { incarnation: ONE, revision: 3 })).after(unseen());
     assert_eq!(told.effects, []);
-    let record = Story::running(plain(), None).record.clone().unwrap();
+    let record = Story::running(plain(), None).record.unwrap();
     let restored = Story::over(Life::restore(record, Arc::default(), START)).after(unseen());
     assert_eq!(restored.effects, []);
 }
