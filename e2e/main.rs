@@ -13,9 +13,10 @@ use mill_e2e::scenarios::{Pace, STORIES, Story};
 const USAGE: &str = "\
 mill-e2e list
     names of all stories
-mill-e2e run --mill FILE --apps FILE --folder DIR [--faulty FILE] [--deb FILE] [--long] [NAME… | all | --patient]
+mill-e2e run --mill FILE --apps FILE --folder DIR [--faulty FILE] [--deb FILE] [--long] [--vm] [NAME… | all | --patient]
     runs the stories of these names, one after the other; without a name those that want the machine
-    for themselves, with --patient those that take their time: two such runs may go side by side
+    for themselves, with --patient those that take their time: two such runs may go side by side;
+    with --vm in a virtual machine: Debian's own kernel, control groups of version 2 alone
 mill-e2e bench …
     measures in the same way, and prints what it measured
 mill-e2e images --apps FILE --folder DIR --registry HOST:PORT
@@ -59,7 +60,10 @@ fn run(args: &[String], known: &'static [Story]) -> Result<ExitCode, Failed> {
         long: options.long,
     };
     let stories = chosen(&options.names, options.patient, known)?;
-    let tally = runner::run(&setup, &stories, &mut io::stdout())?;
+    let tally = match options.vm {
+        true => runner::run_in_vm(&setup, &stories, &mut io::stdout())?,
+        false => runner::run(&setup, &stories, &mut io::stdout())?,
+    };
     let failed = tally.failed.len();
     writeln!(io::stdout(), "{} passed, {failed} failed", tally.passed).or_fail("stdout")?;
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -99,6 +103,7 @@ struct Options {
     registry: Option<SocketAddr>,
     long: bool,
     patient: bool,
+    vm: bool,
     names: Vec<String>,
 }
 
@@ -119,6 +124,7 @@ impl Options {
                 "--registry" => options.registry = Some(value()?.parse().or_fail("--registry")?),
                 "--long" => options.long = true,
                 "--patient" => options.patient = true,
+                "--vm" => options.vm = true,
                 name if !name.starts_with('-') => options.names.push(name.to_owned()),
                 unknown => return Err(Failed::because(format!("no option {unknown}; usage:\n{USAGE}"))),
             }

@@ -27,6 +27,7 @@ pub mod steady;
 pub mod terminal;
 pub mod tool;
 pub mod until;
+pub mod vm;
 pub mod world;
 
 pub use booted::Booted;

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use super::registry::Registry;
 use super::tool::Tool;
-use super::{Booted, Context as _, Failed, Machine, World, booted, debian, images, space};
+use super::{Booted, Context as _, Failed, Machine, World, booted, debian, images, space, vm};
 use crate::bench::BENCHES;
 use crate::scenarios::{STORIES, Story, Tell};
 
@@ -94,6 +94,55 @@ pub fn run(
     if tally.failed.is_empty() {
         let _ = fs::remove_dir_all(&run);
     }
+    Ok(tally)
+}
+
+/// Runs `stories` in a virtual machine: another kernel, and control groups of version 2 alone. Prints what that says.
+///
+/// # Errors
+/// The images can't be built, or there is no such machine; stories' own failures are in the tally.
+pub fn run_in_vm(
+    setup: &Setup,
+    stories: &[&'static Story],
+    out: &mut impl std::io::Write,
+) -> Result<Tally, Failed> {
+    fs::create_dir_all(&setup.folder).or_fail("the stories' folder")?;
+    let lock = fs::File::create(setup.folder.join("lock")).or_fail("the stories' lock")?;
+    lock.lock().or_fail("the stories' lock")?;
+    clear_dead_runs(&setup.folder);
+    let storage = prepare_images(setup)?;
+    let images = storage.parent().or_fail("a folder of images")?.to_owned();
+    let debian = setup.folder.join(format!("debian-{IMAGES_VERSION}"));
+    let kernel = vm::Kernel::fetch(&setup.folder.join("kernel"))?;
+    drop(lock);
+    let run = setup.folder.join(format!("run-{}", std::process::id()));
+    let folder = run.join("vm");
+    let program = std::env::current_exe().or_fail("this program")?;
+    let mut command = format!("{} run --folder {}", program.display(), folder.join("stories").display());
+    let files =
+        [("--mill", Some(&setup.mill)), ("--apps", Some(&setup.apps)), ("--faulty", setup.faulty.as_ref())];
+    for (option, file) in files.iter().filter_map(|(option, file)| Some((option, (*file)?))) {
+        command.push_str(&format!(" {option} {}", file.display()));
+    }
+    for story in stories {
+        command.push_str(&format!(" {}", story.name));
+    }
+    let errand = vm::Errand {
+        folder: &folder,
+        stories: &folder.join("stories"),
+        kept: &[images, debian],
+        command: &command,
+    };
+    let lines = vm::run(&kernel, &errand, out)?;
+    let mut tally = Tally::default();
+    for story in stories {
+        let ok = format!("story {} ... ok", story.name);
+        match lines.iter().any(|line| line.contains(&ok)) {
+            true => tally.passed += 1,
+            false => tally.failed.push(story.name),
+        }
+    }
+    let _ = fs::remove_dir_all(&run);
     Ok(tally)
 }
 

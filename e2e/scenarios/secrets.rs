@@ -37,7 +37,7 @@ service "web" {{
     env {{ VERSION "{version}"; PLAIN "{plain}"; TOKEN "key=${{secret(api.key)}}" }}
     secret "tls.key" path="/run/secrets/tls.key" owner="1000:1001" mode="0440"
     secret "api.key" path="/run/secrets/api.key"
-    health interval="1s" {{
+    health interval="1s" timeout="10s" {{
         exec "sh" "-c" "test -n \"$TOKEN\" && test -s /run/secrets/tls.key"
     }}
     stop grace="3s" drain="1s"

@@ -158,7 +158,7 @@ service "fickle" {
     command "sleeper"
     cpu 0.1
     memory "32M"
-    health exec="/bin/sh -c 'test -e /tmp/n && echo it is worn out && exit 3; : > /tmp/n'" interval="500ms" retries=2
+    health exec="/bin/sh -c 'test -e /tmp/n && echo it is worn out && exit 3; : > /tmp/n'" interval="500ms" timeout="10s" retries=2
 }
 "#;
 

@@ -44,6 +44,13 @@ const NEEDED: &[(&str, &str)] = &[
     ("dpkg-deb", "dpkg"),
 ];
 
+/// What emulates a machine, and what its kernel's modules are listed by.
+const NEEDED_FOR_MACHINES: &[(&str, &str)] = &[
+    ("qemu-system-x86_64", "qemu-system-x86"),
+    ("/usr/lib/qemu/virtiofsd", "qemu-system-common"),
+    ("depmod", "kmod"),
+];
+
 /// A newer one may add complaints that nobody has read yet.
 const CARGO_DENY: &str = "0.20.2";
 
@@ -71,7 +78,16 @@ pub(crate) fn all(house: &House) -> Result<(), Trouble> {
 
 /// Installs what is missing to build Mill and to run it; what only looks at its text takes minutes to build.
 pub(crate) fn packages() -> Result<(), Trouble> {
-    let missing: Vec<_> = NEEDED.iter().filter(|(needed, _)| !is_there(needed)).collect();
+    missing_of(NEEDED)
+}
+
+/// Installs what is missing to run stories on another kernel.
+pub(crate) fn for_machines() -> Result<(), Trouble> {
+    missing_of(NEEDED_FOR_MACHINES)
+}
+
+fn missing_of(needed: &'static [(&'static str, &'static str)]) -> Result<(), Trouble> {
+    let missing: Vec<_> = needed.iter().filter(|(needed, _)| !is_there(needed)).collect();
     if missing.is_empty() {
         return Ok(());
     }

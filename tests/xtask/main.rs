@@ -26,7 +26,8 @@ cargo prove                 everything that must pass, and what ran
 
 cargo xtask install         what a build and the tests need, by apt-get
 cargo xtask check           format, lints, licences, documentation, the rules of the house: no tests of rooms
-cargo xtask e2e [NAME…]     end-to-end stories; `all`, or a name that `cargo xtask e2e list` gives
+cargo xtask e2e [NAME…]     end-to-end stories; `all`, or a name that `cargo xtask e2e list` gives;
+                            with --vm on Debian's own kernel, with control groups of version 2 alone
 cargo xtask sim [ARGS…]     the simulation; --seeds N, --seed S
 cargo xtask bpf             builds the programs for the kernel; needs clang and llvm
 cargo xtask deb             Mill's Debian package, of a release build

@@ -15,6 +15,10 @@ use crate::tally::{Outcome, Tally, counted, whole};
 const SEEDS: &str = "2000";
 const SEEDS_LONG: &str = "20000";
 
+/// Stories that lean on the kernel: told once more on that of Debian stable, with control groups of version 2 alone.
+const ON_DEBIANS_KERNEL: [&str; 6] =
+    ["deploy_hello", "exec", "secrets", "usage_and_ailments", "killed_parts", "memory_pressure"];
+
 pub(crate) fn prove(house: &House) -> Result<ExitCode, Trouble> {
     all(house, false)
 }
@@ -48,6 +52,12 @@ fn all(house: &House, long: bool) -> Result<ExitCode, Trouble> {
         let died = |_| Trouble::Unexpected { what: "patient stories to end", seen: "a panic".to_owned() };
         patient.join().map_err(died)?
     });
+    if long {
+        tally.step("stories on Debian's kernel", || {
+            install::for_machines()?;
+            counted(runner(house, "run", false)?.args(["--vm"]).args(ON_DEBIANS_KERNEL))
+        });
+    }
     // Alone on the machine.
     tally.step("bench", || benches(house, long));
     Ok(code(tally.close(begun)))
@@ -121,6 +131,9 @@ pub(crate) fn stories(house: &House, names: &[&str]) -> Result<ExitCode, Trouble
     let named = |name: &&str| *name == "systemd" || *name == "all" || *name == "--patient";
     if names.iter().any(named) {
         deb::of_stories(house, PROFILE)?;
+    }
+    if names.contains(&"--vm") {
+        install::for_machines()?;
     }
     let status = runner(house, "run", false)?.args(names).status()?;
     Ok(code(status.success()))
