@@ -88,8 +88,7 @@ async fn live(config: &NodeConfig, dev: bool) -> Result<Exit, CliError> {
     let mut found = containerd::find(config, &tempo).await?;
     let containerd = found.started.take();
     let _claim = trouble::containerd(&found.socket)?;
-    let home = Arc::new(home);
-    let args = arguments(config, Arc::clone(&home), found, &tempo)?;
+    let args = arguments(config, Arc::new(home), found, &tempo)?;
     let published = args.published.clone();
     choose_mapping(args.outside.drivers.datapath()).await;
     let tree = node::start(args, Arc::clone(&tempo)).await.map_err(|error| {
@@ -121,8 +120,9 @@ async fn live(config: &NodeConfig, dev: bool) -> Result<Exit, CliError> {
     }
     manager.tell(&News::Stopping);
     let stopped = tree.stop(tempo.shutdown_deadline).await;
-    // A member may have containers, which lean on plane and containerd, also if it became one a moment ago.
-    if !home.was_member() {
+    // A member may have containers, which lean on plane and containerd, also if it became one a moment ago. The disk isn't
+    // asked again: one that fails would say that it never was.
+    if !was_member && !published.cluster.borrow().is_bootstrapped() {
         trouble::end_plane(config);
         if let Some(containerd) = containerd {
             // It has nothing yet; that it stays is a pity and no more.
