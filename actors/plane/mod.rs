@@ -21,7 +21,6 @@ use std::io;
 use std::marker::PhantomData;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use mill_drivers::logs::Logs;
 use mill_drivers::process::{Kept, Lock, ProcessError, listen};
@@ -43,9 +42,6 @@ pub(crate) use wire::{LogStream, Tables, stream_name};
 
 /// Threads that may wait for the disk at once: the plane stays small, and one slow disk is one slow disk.
 const DISK_THREADS: usize = 4;
-
-/// How long such a thread stays for the next work.
-const DISK_THREAD_KEPT: Duration = Duration::from_secs(1);
 
 /// Where a plane lives.
 #[derive(Debug, Clone)]
@@ -87,9 +83,9 @@ pub async fn start<L: Logs>(config: Config, logs: L, tempo: Arc<Tempo>) -> Resul
 ///
 /// # Errors
 /// The kernel's.
-pub fn runtime() -> io::Result<tokio::runtime::Runtime> {
+pub fn runtime(tempo: &Tempo) -> io::Result<tokio::runtime::Runtime> {
     let mut builder = tokio::runtime::Builder::new_current_thread();
-    builder.enable_all().max_blocking_threads(DISK_THREADS).thread_keep_alive(DISK_THREAD_KEPT).build()
+    builder.enable_all().max_blocking_threads(DISK_THREADS).thread_keep_alive(tempo.disk_thread_kept).build()
 }
 
 /// The room at the root.

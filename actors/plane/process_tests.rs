@@ -5,6 +5,7 @@
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use mill_drivers::logs::{FileLogs, Logs as _, Query, Stream, StreamName};
 use mill_model::{AllocId, Incarnation, Timestamp};
@@ -26,7 +27,7 @@ fn be_a_plane_if_told() {
     let Some(node) = std::env::var_os(BE_A_PLANE) else { return };
     let node = PathBuf::from(node);
     let config = Config { data: node.join("plane"), socket: node.join("plane.sock") };
-    runtime().unwrap().block_on(async {
+    runtime(&Tempo::default()).unwrap().block_on(async {
         let plane = start(config, logs(&node), Arc::new(Tempo::default())).await.unwrap();
         panic!("the plane ended: {:?}", plane.ended().await);
     });
@@ -101,7 +102,7 @@ fn thirty_kills_of_the_plane_lose_no_line_and_double_none() {
     be_a_plane_if_told();
     let directory = tempfile::tempdir().unwrap();
     let node = directory.path();
-    runtime().unwrap().block_on(async {
+    runtime(&Tempo::default()).unwrap().block_on(async {
         let (logs, name) = (logs(node), name("web-7k2f"));
         let _held = logs.hold(&name).await.unwrap();
         let this = "thirty_kills_of_the_plane_lose_no_line_and_double_none";
@@ -142,7 +143,7 @@ fn a_plane_with_a_hundred_idle_streams_is_small() {
     be_a_plane_if_told();
     let directory = tempfile::tempdir().unwrap();
     let node = directory.path();
-    runtime().unwrap().block_on(async {
+    runtime(&Tempo::default()).unwrap().block_on(async {
         let logs = logs(node);
         let names: Vec<StreamName> = (0..100).map(|number| name(&format!("web-x{number}"))).collect();
         let mut held = vec![];

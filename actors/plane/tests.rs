@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::time::Duration;
 
 use mill_drivers::logs::{FileLogs, Held, Logs as _, Query, Stream, StreamName};
 use mill_model::{Incarnation, Timestamp};

@@ -101,6 +101,8 @@ pub struct Tempo {
     /// How often a process gives back memory that it holds and doesn't use: a burst's worth of it for a moment is no
     /// harm, and to look costs a millisecond.
     pub memory_given_back_every: Duration,
+    /// How long a thread that waited for a disk stays for the next work.
+    pub disk_thread_kept: Duration,
     /// How often a service manager that keeps no watch hears how the node is: a person looks now and then.
     pub status_told_every: Duration,
     /// How long a program may take to say its version. They take milliseconds; a hung one is a finding of its own.
@@ -198,6 +200,7 @@ impl Default for Tempo {
             pull_shown_every: ms(250),
             startup_look: ms(100),
             memory_given_back_every: secs(2),
+            disk_thread_kept: secs(1),
             status_told_every: secs(10),
             version_deadline: secs(5),
             unready_after: secs(5),

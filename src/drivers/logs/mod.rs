@@ -25,8 +25,8 @@
 //!
 //! `<data>/allocs/<ALLOC>/logs/`: `stdout.3.fifo`, `stdout.3.0.log`, `stdout.3.0.index`, `stdout.3.1.log` … (stream,
 //! incarnation, number of the segment). A segment takes `limits::LOG_SEGMENT_BYTES` with its index, a stream of an
-//! alloc three of them over all its incarnations; the oldest goes first, and `stdout.removed` says up to when. Readers need no capture: they work while it
-//! is down and while files go away under them.
+//! alloc three of them over all its incarnations; the oldest goes first, and `stdout.removed` says up to when. Readers
+//! need no capture: they work while it is down and while files go away under them.
 
 mod capture;
 mod cursor;

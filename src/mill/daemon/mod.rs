@@ -7,7 +7,6 @@ use std::ffi::OsString;
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use mill_actors::kit::{Ended, Tree};
 use mill_actors::node::{self, backend};
@@ -45,9 +44,6 @@ type Real = Parts<Machine, RealDisk, KernelRandom, FileLogs, Starter>;
 /// for its disk among them, and must find one when every container of a node hangs on a volume that doesn't answer.
 const DISK_THREADS: usize = 512;
 
-/// How long such a thread stays for the next work.
-const DISK_THREAD_KEPT: Duration = Duration::from_secs(1);
-
 /// Runs a node until it is told to stop.
 pub(crate) fn run(config: &NodeConfig, dev: bool) -> Result<Exit, CliError> {
     start_logging(&config.log);
@@ -57,13 +53,14 @@ pub(crate) fn run(config: &NodeConfig, dev: bool) -> Result<Exit, CliError> {
     host::be_killed_last(OOM_SCORE);
     // The one provider that is compiled in; refused only if somebody was faster.
     let _ = rustls::crypto::ring::default_provider().install_default();
+    let tempo = Tempo::default();
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    let runtime = runtime.max_blocking_threads(DISK_THREADS).thread_keep_alive(DISK_THREAD_KEPT);
+    let runtime = runtime.max_blocking_threads(DISK_THREADS).thread_keep_alive(tempo.disk_thread_kept);
     let runtime = runtime.enable_all().build();
     let runtime = runtime.map_err(|error| failed("the runtime can't be started").source(&error))?;
     let lived = runtime.block_on(live(config, dev));
     // A write to a disk that hangs keeps its thread for ever; the process needn't wait for it.
-    runtime.shutdown_timeout(Tempo::default().shutdown_deadline);
+    runtime.shutdown_timeout(tempo.shutdown_deadline);
     lived
 }
 

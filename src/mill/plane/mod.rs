@@ -26,10 +26,12 @@ pub(crate) fn run(config: &PlaneConfig) -> Result<Exit, CliError> {
     let manager = Manager::found();
     // Before anything else has a descriptor.
     let store = FdStore::found(&manager);
-    let runtime = plane::runtime().map_err(|error| failed("the runtime can't be started").source(&error))?;
+    let tempo = Tempo::default();
+    let runtime =
+        plane::runtime(&tempo).map_err(|error| failed("the runtime can't be started").source(&error))?;
     let lived = runtime.block_on(live(config, &manager, store));
     // A write to a disk that hangs keeps its thread for ever; the process needn't wait for it.
-    runtime.shutdown_timeout(Tempo::default().shutdown_deadline);
+    runtime.shutdown_timeout(tempo.shutdown_deadline);
     lived
 }
 
