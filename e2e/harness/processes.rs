@@ -1,5 +1,6 @@
 //! Processes of the story's machine: `/proc` shows no others.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -32,6 +33,12 @@ fn args_of(pid: i32) -> Option<Vec<String>> {
     let bytes = fs::read(format!("/proc/{pid}/cmdline")).ok().filter(|bytes| !bytes.is_empty())?;
     let args = bytes.split(|byte| *byte == 0).filter(|arg| !arg.is_empty());
     Some(args.map(|arg| String::from_utf8_lossy(arg).into_owned()).collect())
+}
+
+/// Processes of containers that run the test program `name` and nothing else.
+pub fn apps(name: &str) -> BTreeSet<i32> {
+    let is_it = |process: &Process| process.args == ["/apps", name];
+    all().into_iter().filter(is_it).map(|process| process.pid).collect()
 }
 
 /// Processes of `program` with `argument` among their arguments.

@@ -44,6 +44,16 @@ pub struct Tally {
     pub failed: Vec<&'static str>,
 }
 
+/// The stories' folder with all images, held for this run until the lock goes: two at once build them once.
+fn prepared(setup: &Setup) -> Result<(fs::File, PathBuf), Failed> {
+    fs::create_dir_all(&setup.folder).or_fail("the stories' folder")?;
+    let lock = fs::File::create(setup.folder.join("lock")).or_fail("the stories' lock")?;
+    lock.lock().or_fail("the stories' lock")?;
+    clear_dead_runs(&setup.folder);
+    let storage = prepare_images(setup)?;
+    Ok((lock, storage))
+}
+
 /// Runs `stories` and prints a line for each.
 ///
 /// # Errors
@@ -53,12 +63,7 @@ pub fn run(
     stories: &[&'static Story],
     out: &mut impl std::io::Write,
 ) -> Result<Tally, Failed> {
-    fs::create_dir_all(&setup.folder).or_fail("the stories' folder")?;
-    // Two runs at once: images are built once.
-    let lock = fs::File::create(setup.folder.join("lock")).or_fail("the stories' lock")?;
-    lock.lock().or_fail("the stories' lock")?;
-    clear_dead_runs(&setup.folder);
-    let storage = prepare_images(setup)?;
+    let (lock, storage) = prepared(setup)?;
     let whole = stories.iter().any(|story| matches!(story.tell, Tell::Booted(_)));
     let base = if whole { prepare_debian(setup)? } else { PathBuf::new() };
     let materials = Materials { storage, base, deb: setup.deb.clone().unwrap_or_default() };
@@ -106,11 +111,7 @@ pub fn run_in_vm(
     stories: &[&'static Story],
     out: &mut impl std::io::Write,
 ) -> Result<Tally, Failed> {
-    fs::create_dir_all(&setup.folder).or_fail("the stories' folder")?;
-    let lock = fs::File::create(setup.folder.join("lock")).or_fail("the stories' lock")?;
-    lock.lock().or_fail("the stories' lock")?;
-    clear_dead_runs(&setup.folder);
-    let storage = prepare_images(setup)?;
+    let (lock, storage) = prepared(setup)?;
     let images = storage.parent().or_fail("a folder of images")?.to_owned();
     let debian = setup.folder.join(format!("debian-{IMAGES_VERSION}"));
     let kernel = vm::Kernel::fetch(&setup.folder.join("kernel"))?;

@@ -7,8 +7,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::failed::expect;
 use super::until::let_pass;
+use super::world::endpoint;
 use super::{Context as _, Failed, http};
 
 /// Pause between two requests of one client: often enough that a gap of a tenth of a second is seen.
@@ -54,6 +57,14 @@ impl Steady {
             let answer = http::get(at, path)?;
             expect(answer.status == 200 && answer.body == body, "the service answers", &answer)
         })
+    }
+
+    /// The same of each of these allocs.
+    ///
+    /// # Errors
+    /// One isn't reached anywhere.
+    pub fn each(allocs: &[Value], path: &'static str, body: &'static str) -> Result<Vec<Self>, Failed> {
+        allocs.iter().map(|alloc| Ok(Self::http(endpoint(alloc)?, path, body))).collect()
     }
 
     /// Sends `line` and waits for the answer `wanted`, over one connection for all its life.

@@ -231,8 +231,7 @@ fn is_nowhere(world: &World) -> Result<(), Failed> {
 }
 
 fn programs() -> BTreeSet<i32> {
-    let of_ours = |process: &processes::Process| process.args == ["/apps", "hello"];
-    processes::all().into_iter().filter(of_ours).map(|process| process.pid).collect()
+    processes::apps("hello")
 }
 
 /// What counts as an image of the node.

@@ -1,6 +1,7 @@
 //! The node's disk is full, fails, or is slow: what runs goes on, writes are refused with the disk's word, nothing is
 //! half done, and when the disk is well so is the node (product.md §6, P10, P13).
 
+use std::collections::BTreeSet;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -55,7 +56,7 @@ fn on_a_small_disk(world: &mut World) -> Result<SmallDisk, Failed> {
 /// What must be as it was, whatever the disk does: the processes that serve, and that they answer.
 struct Served {
     allocs: Vec<Value>,
-    programs: Vec<i32>,
+    programs: BTreeSet<i32>,
 }
 
 impl Served {
@@ -73,9 +74,8 @@ impl Served {
     }
 }
 
-fn programs() -> Vec<i32> {
-    let of_ours = |process: &processes::Process| process.args == ["/apps", "hello"];
-    processes::all().into_iter().filter(of_ours).map(|process| process.pid).collect()
+fn programs() -> BTreeSet<i32> {
+    processes::apps("hello")
 }
 
 /// What fills the log: a service of no replica, with as much to say as a config may. Each is new.

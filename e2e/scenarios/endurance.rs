@@ -171,8 +171,7 @@ fn lives(world: &mut World) -> Result<(), Failed> {
 
 /// Kills some programs, and waits until each was started again.
 fn crash(world: &World) -> Result<(), Failed> {
-    let serving = processes::all().into_iter().filter(|process| process.args == ["/apps", "hello"]);
-    let killed: Vec<i32> = serving.take(CRASHES).map(|process| process.pid).collect();
+    let killed: Vec<i32> = processes::apps("hello").into_iter().take(CRASHES).collect();
     expect(killed.len() == CRASHES, "programs run", &killed)?;
     killed.iter().try_for_each(|pid| processes::kill_9(*pid))?;
     until("what was killed was started again", SETTLES_WITHIN, || {

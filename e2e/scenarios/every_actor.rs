@@ -83,12 +83,12 @@ fn every_actor(world: &mut World) -> Result<(), Failed> {
     let deploy = world.mill.begin(&["deploy", "-f", &file])?;
     let servers = world.settled("shop", "web", 2)?;
     let cache = endpoint(world.settled("shop", "cache", 1)?.first().or_fail("a cache")?)?;
-    until("the task runs", BACK_WITHIN, || Ok(Look::at(called("sleeper").len() == 1, processes::all())))?;
+    until("the task runs", BACK_WITHIN, || {
+        Ok(Look::at(processes::apps("sleeper").len() == 1, processes::all()))
+    })?;
 
     let mut clients = vec![Steady::line(cache, "PING", "+PONG")?, Steady::lines(cache, "PING", "+PONG")];
-    for server in &servers {
-        clients.push(Steady::http(endpoint(server)?, "/version", "v1"));
-    }
+    clients.extend(Steady::each(&servers, "/version", "v1")?);
     let programs = programs();
     expect(programs.len() == 4, "four programs run", &programs)?;
     let mut struck = BTreeSet::new();
@@ -108,7 +108,7 @@ fn every_actor(world: &mut World) -> Result<(), Failed> {
         expect(struck.contains(room), &format!("{room} was one of them"), &struck)?;
     }
 
-    let job = called("sleeper").into_iter().next().or_fail("the task runs")?;
+    let job = processes::apps("sleeper").into_iter().next().or_fail("the task runs")?;
     processes::terminate(job)?;
     let deploy = deploy.ended()?;
     expect(deploy.code == 0, "the deploy goes on when its task has ended", &deploy)?;
@@ -176,18 +176,12 @@ fn is_well(world: &World) -> Result<Option<String>, Failed> {
     Ok((!well).then(|| format!("{status} {allocs}")))
 }
 
-/// The processes of Mill's containers that run the test program `name`.
-fn called(name: &str) -> BTreeSet<i32> {
-    let of_it = |process: &processes::Process| process.args == ["/apps", name];
-    processes::all().into_iter().filter(of_it).map(|process| process.pid).collect()
-}
-
 fn programs() -> BTreeSet<i32> {
     let redis = |process: &processes::Process| {
         process.args.first().is_some_and(|program| program.contains("redis-server"))
     };
     let redis = processes::all().into_iter().filter(redis).map(|process| process.pid);
-    called("hello").into_iter().chain(called("sleeper")).chain(redis).collect()
+    processes::apps("hello").into_iter().chain(processes::apps("sleeper")).chain(redis).collect()
 }
 
 /// Both trees, by path.

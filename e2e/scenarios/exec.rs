@@ -150,7 +150,7 @@ fn ended(child: &mut Child) -> Result<Option<i32>, Failed> {
 
 /// How many of those programs run.
 fn staying() -> usize {
-    processes::all().iter().filter(|process| process.args == ["/apps", "stubborn"]).count()
+    processes::apps("stubborn").len()
 }
 
 fn client_dies(world: &World) -> Result<(), Failed> {

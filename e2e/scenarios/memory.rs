@@ -13,7 +13,7 @@ use crate::harness::json::Fields as _;
 use crate::harness::pressure::Pressure;
 use crate::harness::processes;
 use crate::harness::steady::Steady;
-use crate::harness::world::{SETTLES_WITHIN, endpoint};
+use crate::harness::world::SETTLES_WITHIN;
 use crate::harness::{Context as _, Failed, Look, World, until};
 
 pub(super) const MEMORY: Story =
@@ -70,11 +70,7 @@ service "greedy" {{
 
 fn memory_pressure(world: &mut World) -> Result<(), Failed> {
     world.deploy_ok(SERVED)?;
-    let servers = world.settled("shop", "web", 2)?;
-    let clients: Vec<Steady> = servers
-        .iter()
-        .map(|server| Ok(Steady::http(endpoint(server)?, "/version", "v1")))
-        .collect::<Result<_, Failed>>()?;
+    let clients = Steady::each(&world.settled("shop", "web", 2)?, "/version", "v1")?;
     let programs = programs();
     let held = world.held()?;
     over_its_ceiling(world).or_fail("a container over its ceiling")?;
@@ -145,6 +141,5 @@ fn short_of_memory(world: &World, daemon: u32, plane: u32) -> Result<(), Failed>
 }
 
 fn programs() -> BTreeSet<i32> {
-    let of_ours = |process: &processes::Process| process.args == ["/apps", "hello"];
-    processes::all().into_iter().filter(of_ours).map(|process| process.pid).collect()
+    processes::apps("hello")
 }

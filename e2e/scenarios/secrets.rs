@@ -193,8 +193,7 @@ fn crash(world: &World) -> Result<(), Failed> {
     let incarnations = |allocs: &[Value]| -> Result<u64, Failed> {
         allocs.iter().map(|alloc| alloc.number("/incarnation")).sum()
     };
-    let serving = processes::all().into_iter().find(|process| process.args == ["/apps", "hello"]);
-    processes::kill_9(serving.or_fail("a server runs")?.pid)?;
+    processes::kill_9(processes::apps("hello").pop_first().or_fail("a server runs")?)?;
     let was = incarnations(&before)?;
     until("it was started again", SETTLES_WITHIN, || {
         let now = incarnations(&world.settled("shop", "web", REPLICAS)?)?;

@@ -13,7 +13,7 @@ use crate::harness::json::Fields as _;
 use crate::harness::node::Node;
 use crate::harness::processes;
 use crate::harness::steady::Steady;
-use crate::harness::world::{SETTLES_WITHIN, endpoint};
+use crate::harness::world::SETTLES_WITHIN;
 use crate::harness::{Context as _, Failed, Look, World, until};
 
 pub(super) const TIME: Story = Story { name: "time_jumps", pace: Pace::Brisk, tell: Tell::Node(time_jumps) };
@@ -77,11 +77,7 @@ fn time_jumps(world: &mut World) -> Result<(), Failed> {
     follow(world, &clock)?;
     world.deploy_ok(CONFIG)?;
     world.deploy_ok(FRAIL)?;
-    let servers = world.settled("shop", "web", 2)?;
-    let clients: Vec<Steady> = servers
-        .iter()
-        .map(|server| Ok(Steady::http(endpoint(server)?, "/version", "v1")))
-        .collect::<Result<_, Failed>>()?;
+    let clients = Steady::each(&world.settled("shop", "web", 2)?, "/version", "v1")?;
     let here = world.mill.of_another(&world.machine.folder.join("laptop"))?;
     let there = clock.on(&world.mill.of_another(&world.machine.folder.join("phone"))?)?;
     for laptop in [&here, &there] {
@@ -184,7 +180,7 @@ fn while_something_waits(world: &mut World, clock: &Clock) -> Result<(), Failed>
     // The second pause in a row is long enough to be in the middle of it.
     for _ in 0..2 {
         let incarnation = frail(world)?;
-        processes::kill_9(called("sleeper").into_iter().next().or_fail("the frail one runs")?)?;
+        processes::kill_9(processes::apps("sleeper").into_iter().next().or_fail("the frail one runs")?)?;
         until("its end was noticed", SETTLES_WITHIN, || {
             let allocs = world.allocs("frail", "frail")?;
             Ok(Look::at(allocs.iter().any(|alloc| alloc.is("/phase", "waiting")), allocs))
@@ -226,11 +222,6 @@ fn in_order(world: &World) -> Result<(), Failed> {
     Ok(())
 }
 
-fn called(name: &str) -> BTreeSet<i32> {
-    let of_it = |process: &processes::Process| process.args == ["/apps", name];
-    processes::all().into_iter().filter(of_it).map(|process| process.pid).collect()
-}
-
 /// What nothing may end: the servers and the chatter, not those of the deploys meanwhile.
 fn programs() -> BTreeSet<i32> {
     let shop = |pid: &i32| {
@@ -238,5 +229,5 @@ fn programs() -> BTreeSet<i32> {
             env.windows(10).any(|part| part == b"VERSION=v1") || env.windows(5).any(|part| part == b"RATE=")
         })
     };
-    called("hello").into_iter().chain(called("chatter")).filter(shop).collect()
+    processes::apps("hello").into_iter().chain(processes::apps("chatter")).filter(shop).collect()
 }
