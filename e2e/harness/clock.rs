@@ -4,11 +4,14 @@
 //! A small library of the harness's own is loaded before the system's (`LD_PRELOAD`, ld.so(8)) and answers clock_gettime(2),
 //! gettimeofday(2) and time(2) with so many seconds more, a number in a file that all processes of the node have mapped.
 //! Daemon, plane and command line are seen to jump; containerd, which is linked statically, and what runs in containers
-//! aren't.
+//! aren't. A machine that is the story's alone ([`super::vm`]) has its own clock set, and everything on it jumps.
 
+use std::cell::Cell;
 use std::fs;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+
+use rustix::time::{ClockId, clock_gettime, clock_settime};
 
 use super::cli::Mill;
 use super::tool::Tool;
@@ -52,10 +55,17 @@ time_t time(time_t *into) {
 }
 "#;
 
+/// In the environment of what runs on a machine that is its own.
+pub const OWN: &str = "MILL_E2E_OWN_MACHINE";
+
 /// A clock that may be set.
-pub struct Clock {
-    library: PathBuf,
-    ahead: PathBuf,
+pub struct Clock(Whose);
+
+enum Whose {
+    /// All processes'; so many seconds ahead of what it was.
+    Machines { ahead: Cell<i64> },
+    /// The node's.
+    Nodes { library: PathBuf, ahead: PathBuf },
 }
 
 impl Clock {
@@ -64,12 +74,19 @@ impl Clock {
     /// # Errors
     /// There is no C compiler, or no room.
     pub fn right(folder: &Path) -> Result<Self, Failed> {
+        if std::env::var_os(OWN).is_some() {
+            return Ok(Self(Whose::Machines { ahead: Cell::new(0) }));
+        }
+        Self::of_a_node(folder)
+    }
+
+    fn of_a_node(folder: &Path) -> Result<Self, Failed> {
         let (source, library) = (folder.join("clock.c"), folder.join("clock.so"));
         fs::write(&source, SOURCE).or_fail("a clock")?;
         Tool::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).args([&library, &source]).run()?;
         let ahead = folder.join("clock");
         fs::write(&ahead, 0_i64.to_ne_bytes()).or_fail("a clock")?;
-        Ok(Self { library, ahead })
+        Ok(Self(Whose::Nodes { library, ahead }))
     }
 
     /// The same command line, by this clock; so is the node that is started with it.
@@ -77,18 +94,28 @@ impl Clock {
     /// # Errors
     /// A path is no text.
     pub fn on(&self, mill: &Mill) -> Result<Mill, Failed> {
+        let Whose::Nodes { library, ahead } = &self.0 else { return Ok(mill.clone()) };
         let text = |path: &PathBuf| path.to_str().map(str::to_owned).or_fail("a path that is text");
-        let mill = mill.clone().with_env("LD_PRELOAD", &text(&self.library)?);
-        Ok(mill.with_env("MILL_E2E_CLOCK", &text(&self.ahead)?))
+        let mill = mill.clone().with_env("LD_PRELOAD", &text(library)?);
+        Ok(mill.with_env("MILL_E2E_CLOCK", &text(ahead)?))
     }
 
-    /// Sets it so many seconds before the machine's; negative: behind.
+    /// Sets it so many seconds before the right time; negative: behind.
     ///
     /// # Errors
-    /// The disk's.
+    /// The disk's, the kernel's.
     pub fn set(&self, ahead: i64) -> Result<(), Failed> {
-        let file = fs::OpenOptions::new().write(true).open(&self.ahead).or_fail("a clock")?;
-        file.write_all_at(&ahead.to_ne_bytes(), 0).or_fail("a clock")
+        match &self.0 {
+            Whose::Machines { ahead: was } => {
+                let mut now = clock_gettime(ClockId::Realtime);
+                now.tv_sec += ahead - was.replace(ahead);
+                clock_settime(ClockId::Realtime, now).or_fail("the machine's clock")
+            }
+            Whose::Nodes { ahead: file, .. } => {
+                let file = fs::OpenOptions::new().write(true).open(file).or_fail("a clock")?;
+                file.write_all_at(&ahead.to_ne_bytes(), 0).or_fail("a clock")
+            }
+        }
     }
 }
 
@@ -102,10 +129,11 @@ mod tests {
     fn a_program_sees_the_time_that_was_set() {
         let folder = std::env::temp_dir().join(format!("mill-e2e-clock-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
-        let clock = Clock::right(&folder).unwrap();
+        let clock = Clock::of_a_node(&folder).unwrap();
+        let Whose::Nodes { library, ahead } = &clock.0 else { panic!("it is a node's") };
         let now = || -> i64 {
             let mut date = Command::new("date");
-            date.arg("+%s").env("LD_PRELOAD", &clock.library).env("MILL_E2E_CLOCK", &clock.ahead);
+            date.arg("+%s").env("LD_PRELOAD", library).env("MILL_E2E_CLOCK", ahead);
             let date = date.output().unwrap();
             String::from_utf8_lossy(&date.stdout).trim().parse().unwrap()
         };

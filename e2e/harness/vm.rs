@@ -12,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use super::tool::Tool;
-use super::{Context as _, Failed, Look, until};
+use super::{Context as _, Failed, Look, clock, until};
 
 /// The package that depends on the newest kernel of Debian stable.
 const KERNEL: &str = "linux-image-cloud-amd64";
@@ -40,7 +40,8 @@ exec switch_root /root /bin/sh SECOND
 ";
 
 /// What it is then: a machine as systemd makes one, without systemd.
-const SECOND: &str = "export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
+const SECOND: &str =
+    "export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root OWN=1
 mount -t tmpfs run /run; mkdir -p /dev/pts /dev/shm /lib/modules
 mount -t devpts devpts /dev/pts; mount -t tmpfs shm /dev/shm
 mount -t cgroup2 cgroup2 /sys/fs/cgroup; mount -t bpf bpf /sys/fs/bpf
@@ -178,6 +179,7 @@ pub fn run(kernel: &Kernel, errand: &Errand<'_>, out: &mut impl Write) -> Result
     let text = |path: &Path| path.to_str().map(str::to_owned).or_fail("a path that is text");
     let script = SECOND.replace("KERNEL", &text(&kernel.root)?).replace("LINKS", &text(&links)?);
     let script = script.replace("STORIES", &text(stories)?).replace("COMMAND", command);
+    let script = script.replace("OWN", clock::OWN);
     fs::write(&second, script).or_fail("a machine's script")?;
     kernel.first_files(&files, &second)?;
 
