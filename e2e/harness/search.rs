@@ -121,12 +121,12 @@ pub fn traces(values: &[&[u8]], places: Places<'_>) -> Result<Found, Failed> {
     let (mut seen, mut logs) = (BTreeSet::new(), BTreeSet::new());
     for root in roots {
         walk(root, &memory, &mut |path, about| {
-            if path.file_name().and_then(|name| name.to_str()).is_some_and(raft_log::is_segment) {
-                logs.extend(path.parent().map(Path::to_owned));
-            }
             // Once, however many names it has.
             if about.ctime() < since || !seen.insert((about.dev(), about.ino())) {
                 return;
+            }
+            if path.file_name().and_then(|name| name.to_str()).is_some_and(raft_log::is_segment) {
+                logs.extend(path.parent().map(Path::to_owned));
             }
             found.files += 1;
             if file_has(path, &needles, &mut buffer) {
@@ -166,14 +166,35 @@ pub struct Found {
     pub processes: usize,
 }
 
-/// Mount points whose contents are never swapped: ramfs, and tmpfs told so.
+/// File systems that the kernel makes up: no disk holds what they show.
+const MADE_UP: [&str; 16] = [
+    "proc",
+    "sysfs",
+    "cgroup",
+    "cgroup2",
+    "bpf",
+    "tracefs",
+    "debugfs",
+    "securityfs",
+    "devpts",
+    "mqueue",
+    "pstore",
+    "configfs",
+    "fusectl",
+    "binfmt_misc",
+    "nsfs",
+    "ramfs",
+];
+
+/// Mount points whose contents are on no disk: of what the kernel makes up, and of what is never swapped.
 fn in_memory_alone() -> Result<BTreeSet<PathBuf>, Failed> {
     let text = fs::read_to_string("/proc/self/mountinfo").or_fail("/proc/self/mountinfo")?;
     let of_line = |line: &str| {
         let (before, after) = line.split_once(" - ")?;
         let mut after = after.split(' ');
         let (kind, options) = (after.next()?, after.nth(1)?);
-        let is_one = kind == "ramfs" || (kind == "tmpfs" && options.split(',').any(|o| o == "noswap"));
+        let is_one =
+            MADE_UP.contains(&kind) || (kind == "tmpfs" && options.split(',').any(|o| o == "noswap"));
         is_one.then(|| before.split(' ').nth(4).map(PathBuf::from)).flatten()
     };
     Ok(text.lines().filter_map(of_line).collect())

@@ -17,6 +17,9 @@ pub(super) const SECRETS: Story =
 
 const REPLICAS: usize = 2;
 
+/// Who may have values in its environment: the service's program, and the shell of its check.
+const ENTITLED: [&str; 2] = ["/apps", "sh"];
+
 /// Where the search must find a variable that isn't secret.
 const PLAIN_IN: &[&str] = &["the replicated log", "/record", "the environment of process"];
 /// Where it must find the name of a replica: with containerd, with runc, in Mill's log, in what the daemon logs.
@@ -91,28 +94,33 @@ fn has(world: &World, values: &Values, key: &str) -> Result<Vec<Value>, Failed> 
     })
 }
 
-fn search(world: &World, values: &[&[u8]], entitled: &[&str]) -> Result<search::Found, Failed> {
-    let places = search::Places {
-        // runc is handed what it executes by way of /tmp.
-        roots: &[&world.machine.folder, Path::new("/run"), Path::new("/tmp"), Path::new("/var/lib/mill")],
-        since: &world.machine.folder.join("containerd.toml"),
-        entitled,
-    };
-    search::traces(values, places)
+/// Where Mill, containerd and runc write; runc is handed what it executes by way of /tmp.
+fn written(world: &World) -> [&Path; 4] {
+    [&world.machine.folder, Path::new("/run"), Path::new("/tmp"), Path::new("/var/lib/mill")]
+}
+
+fn search(
+    world: &World,
+    values: &[&[u8]],
+    roots: &[&Path],
+    entitled: &[&str],
+) -> Result<search::Found, Failed> {
+    let since = &world.machine.folder.join("containerd.toml");
+    search::traces(values, search::Places { roots, since, entitled })
 }
 
 /// Nothing of any value is anywhere but in the programs that it is for.
 fn nowhere(world: &World, values: &Values, after: &str) -> Result<(), Failed> {
-    // The service's program, and the shell of its check.
-    let found = search(world, &values.all(), &["/apps", "sh"])?;
+    let found = search(world, &values.all(), &written(world), &ENTITLED)?;
     expect(found.at.is_empty(), &format!("no trace of a value after {after}"), &found)
 }
 
 /// The same search finds what is known of the same program and isn't secret: a variable of its environment, its name.
 fn seen_where_it_is_plain(world: &World, values: &Values, allocs: &[Value]) -> Result<(), Failed> {
+    let roots = written(world);
     let name = allocs.first().or_fail("a replica")?.text("/id")?;
     for (plain, places) in [(values.plain.as_str(), PLAIN_IN), (name, NAMED_IN)] {
-        let found = search(world, &[plain.as_bytes()], &[])?;
+        let found = search(world, &[plain.as_bytes()], &roots, &[])?;
         for place in places {
             let seen = found.at.iter().any(|at| at.contains(place));
             expect(seen, &format!("the search sees {plain} in `{place}`"), &found)?;
@@ -160,6 +168,9 @@ fn from_set_to_program(world: &mut World) -> Result<(), Failed> {
 
     kept_while_used(world)?;
     nothing_is_said(world, &values)?;
+    // Once everywhere: every file of the machine that is younger than the story.
+    let found = search(world, &values.all(), &[Path::new("/")], &ENTITLED)?;
+    expect(found.at.is_empty(), "no trace of a value on any disk", &found)?;
     world.mill.ok(&["undeploy", "shop", "--yes"])?;
     nowhere(world, &values, "the end")
 }
