@@ -16,8 +16,15 @@ const SEEDS: &str = "2000";
 const SEEDS_LONG: &str = "20000";
 
 /// Stories that lean on the kernel: told once more on that of Debian stable, with control groups of version 2 alone.
-const ON_DEBIANS_KERNEL: [&str; 6] =
-    ["deploy_hello", "exec", "secrets", "usage_and_ailments", "killed_parts", "memory_pressure"];
+const ON_DEBIANS_KERNEL: [&str; 7] = [
+    "deploy_hello",
+    "exec",
+    "secrets",
+    "usage_and_ailments",
+    "killed_parts",
+    "memory_pressure",
+    "time_jumps",
+];
 
 pub(crate) fn prove(house: &House) -> Result<ExitCode, Trouble> {
     all(house, false)
