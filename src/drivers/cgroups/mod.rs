@@ -1,8 +1,8 @@
 //! The kernel's own account of containers: what they use, whether one was killed for memory, what is left of them.
 //!
 //! Works on cgroup v1, hybrid and v2. runc makes the groups (`PARENT/NAME` in each hierarchy, by file system and not
-//! by systemd); this reads them, and removes those whose container is gone. v1 and hybrid are tried on a real
-//! kernel; v2 was tried on directories that look like one, for want of a machine that has it.
+//! by systemd); this reads them, and removes those whose container is gone. v1 and hybrid are tried on the
+//! machine's own kernel; v2 in a virtual machine, by the long proof alone, and on directories that look like it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
