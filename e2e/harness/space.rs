@@ -1,16 +1,17 @@
 //! A machine for one story, made of namespaces.
 //!
 //! The runner starts itself again under `unshare`: own network with a loopback only, own mounts with an empty
-//! `/run`, own process ids. The first process there starts the story proper and reaps what is orphaned, as an
-//! init does. When it ends, or when the runner is killed, the kernel kills all the rest: daemons, shims,
-//! containers. Mounts and interfaces go with them. Cgroups are the only thing that stays: each story has a parent of
-//! its own for them, and [`sweep_cgroups`] takes it away.
+//! `/run` and no BPF file system yet, own process ids. The first process there starts the story proper and reaps
+//! what is orphaned, as an init does. When it ends, or when the runner is killed, the kernel kills all the rest:
+//! daemons, shims, containers. Mounts and interfaces go with them. Cgroups are the only thing that stays: each story
+//! has a parent of its own for them, and [`sweep_cgroups`] takes it away.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 
+use rustix::mount::{UnmountFlags, unmount};
 use rustix::process::{WaitOptions, wait};
 
 use super::tool::Tool;
@@ -18,6 +19,9 @@ use super::{Context as _, Failed};
 
 /// Where the kernel shows its cgroups: v1 hierarchies side by side, or v2 alone.
 const CGROUPS: &str = "/sys/fs/cgroup";
+
+/// Where BPF's objects are pinned.
+const BPF: &str = "/sys/fs/bpf";
 
 /// Where the story's own cgroup is said: to Mill, which reads it as one of its settings, and to the harness.
 const CGROUP_PARENT: &str = "MILL_CGROUP_PARENT";
@@ -56,6 +60,8 @@ pub fn run_inside(args: &[String], parent: &str, log: fs::File) -> Result<ExitSt
 pub fn init(args: &[String]) -> Result<u8, Failed> {
     Tool::new("ip").args(["link", "set", "lo", "up"]).run()?;
     Tool::new("mount").args(["-t", "tmpfs", "-o", "mode=755", "tmpfs", "/run"]).run()?;
+    // Not the machine's, where what a story pins would stay: Mill mounts its own. Where there is none, none goes.
+    let _ = unmount(BPF, UnmountFlags::DETACH);
     let this = std::env::current_exe().or_fail("this program's own path")?;
     let story = Command::new(this).arg(TELL).args(args).spawn().or_fail("can't start the story")?;
     let story = i32::try_from(story.id()).or_fail("a process id")?;

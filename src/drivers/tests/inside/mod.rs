@@ -86,6 +86,8 @@ impl Machine {
         let mut ready = String::new();
         BufReader::new(neighbour.stdout.as_mut().unwrap()).read_line(&mut ready).unwrap();
         let there = neighbour.id().to_string();
+        // Where the machine has a BPF file system, what is pinned there would stay: Mill mounts its own.
+        let _ = rustix::mount::unmount("/sys/fs/bpf", rustix::mount::UnmountFlags::DETACH);
         run("ip link set lo up");
         run(&format!("ip link add here type veth peer name there netns {there}"));
         run(&format!("ip addr add {HERE}/24 dev here"));
