@@ -111,15 +111,16 @@ async fn mend<D: Drivers>(drivers: &D) -> Result<Seen, DatapathError> {
     let datapath = drivers.datapath();
     let mended = datapath.keep().await?;
     let mut seen = Seen { entries: 0, mended, put: vec![], removed: vec![] };
-    let wanted = match drivers.containers().mapped().await {
+    let wanted = drivers.containers().mapped().await;
+    let found = datapath.entries().await?;
+    seen.entries = found.len();
+    let wanted = match wanted {
         Ok(wanted) => wanted,
         Err(error) => {
             debug!(%error, "containers can't be listed; their entries are compared later");
             return Ok(seen);
         }
     };
-    let found = datapath.entries().await?;
-    seen.entries = found.len();
     for (name, mapping) in &wanted {
         let is_right = |entry: &Entry| entry.is_current && entry.mapping == *mapping;
         if found.get(name).is_some_and(is_right) {

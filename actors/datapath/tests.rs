@@ -102,3 +102,13 @@ async fn a_kernel_that_refuses_for_a_while_is_asked_again() {
     fakes.datapath.be_broken(false);
     until("it maps again", || maps(&fakes, "web-2222.1")).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_the_kernel_maps_is_told_also_while_containers_can_not_be_listed() {
+    let (fakes, tree) = world().await;
+    until("it maps", || maps(&fakes, "web-2222.1")).await;
+    fakes.containers.break_down();
+    tokio::time::sleep(Tempo::default().datapath_every * 2).await;
+    let info = tree.introspect().tree().await;
+    assert_eq!(info.observed["entries"], 1, "{info:?}");
+}
