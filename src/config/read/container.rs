@@ -120,6 +120,21 @@ fn env(field: &Field<'_>, out: &mut Findings) -> Vec<Variable> {
     variables
 }
 
+/// A variable isn't written like a field. Who writes a secret so is told how it is written.
+fn refuse_property(child: &Node, out: &mut Findings) -> Option<Complained> {
+    let name = &child.name.value;
+    let (key, value) = child.entries.iter().find_map(|entry| Some((entry.key.as_ref()?, &entry.value)))?;
+    let message = format!("the variable {} has a property", quote(name));
+    let hint = match (key.value.as_ref(), value) {
+        ("secret", Value::Text(secret)) => {
+            format!("the value of a secret is written {name} \"${{secret({})}}\"", secret.value)
+        }
+        _ => "give each variable a line of its own".to_owned(),
+    };
+    let finding = Finding::new(Code::UnexpectedProperty, key.span, message);
+    Some(out.error(finding.because("a variable has one text as its value").hint(hint)))
+}
+
 fn variable_value(field: &Field<'_>, child: &Node, out: &mut Findings) -> Result<Templated, Complained> {
     let name = &child.name.value;
     let finding = |code, span, message: String| {
@@ -131,12 +146,7 @@ fn variable_value(field: &Field<'_>, child: &Node, out: &mut Findings) -> Result
             finding(Code::UnexpectedBlock, block.span, message).hint("give each variable a line of its own"),
         );
     }
-    if let Some(key) = child.entries.iter().find_map(|entry| entry.key.as_ref()) {
-        let message = format!("the variable {} has a property", quote(name));
-        out.error(
-            finding(Code::UnexpectedProperty, key.span, message).hint("give each variable a line of its own"),
-        );
-    }
+    let refused = refuse_property(child, out);
     let values: Vec<&Entry> = child.entries.iter().filter(|entry| entry.key.is_none()).collect();
     match values.as_slice() {
         [entry] => match &entry.value {
@@ -151,12 +161,12 @@ fn variable_value(field: &Field<'_>, child: &Node, out: &mut Findings) -> Result
                 Err(out.error(finding(Code::WrongType, entry.span, message).hint(hint)))
             }
         },
-        [] => {
+        [] => Err(refused.unwrap_or_else(|| {
             let message = format!("the variable {} has no value", quote(name));
-            Err(out.error(
+            out.error(
                 finding(Code::MissingValue, child.name.span, message).hint("for an empty value write \"\""),
-            ))
-        }
+            )
+        })),
         [_, extra, ..] => {
             let message = format!("the variable {} has several values", quote(name));
             Err(out.error(
