@@ -30,18 +30,19 @@ pub(super) struct WhichArgs {
 impl WhichArgs {
     /// One that exists.
     pub(super) fn known(&self, secrets: &[Secret]) -> Result<SecretId, CliError> {
-        self.choose(secrets, source::project_of(Path::new(FILE))?.as_ref(), false)
+        self.choose(secrets, here, false)
     }
 
     /// One that exists, or is about to.
     pub(super) fn to_set(&self, secrets: &[Secret]) -> Result<SecretId, CliError> {
-        self.choose(secrets, source::project_of(Path::new(FILE))?.as_ref(), true)
+        self.choose(secrets, here, true)
     }
 
+    /// The project of `here` is asked for only where it wasn't said which one is meant.
     fn choose(
         &self,
         secrets: &[Secret],
-        here: Option<&ProjectName>,
+        here: impl FnOnce() -> Result<Option<ProjectName>, CliError>,
         new: bool,
     ) -> Result<SecretId, CliError> {
         let name = &self.name.name;
@@ -52,7 +53,7 @@ impl WhichArgs {
             };
         }
         let mut known = secrets.iter().map(|known| &known.secret).filter(|known| known.name == *name);
-        let of_here = here.map(|project| SecretId::of_project(project.clone(), name.clone()));
+        let of_here = here()?.map(|project| SecretId::of_project(project, name.clone()));
         if let Some(of_here) = of_here {
             let is_known = known.clone().any(|known| *known == of_here);
             if is_known || (new && known.clone().next().is_none()) {
@@ -88,6 +89,11 @@ impl WhichArgs {
                 .hint("say it once: `PROJECT/NAME`, `--project PROJECT` or `--shared`")),
         }
     }
+}
+
+/// The project of the config file in this directory.
+fn here() -> Result<Option<ProjectName>, CliError> {
+    source::project_of(Path::new(FILE))
 }
 
 fn none(typed: &str, secrets: &[Secret]) -> CliError {
@@ -139,19 +145,27 @@ mod tests {
             ("key", &["blog/key"], None, false, "blog/key"),
             ("key", &["other"], here, true, "shop/key"),
         ] {
-            let chosen = which(typed).choose(&secrets(known), here, new);
+            let chosen = which(typed).choose(&secrets(known), || Ok(here.cloned()), new);
             assert_eq!(chosen.unwrap().to_string(), meant, "{typed} {known:?}");
         }
         for (typed, known, here, new, hint) in [
-            ("key", &["shop/key", "key"][..], None, false, "--shared"),
+            ("key", &["shop/key", "key"][..], None::<&ProjectName>, false, "--shared"),
             ("key", &[], None, true, "--project PROJECT"),
             ("key", &["kex"], None, false, "did you mean `kex`?"),
             ("shop/key", &["key"], None, false, "mill secret list"),
             ("shop/key -p blog", &[], None, true, "say it once"),
             ("shop/key --shared", &[], None, true, "say it once"),
         ] {
-            let error = which(typed).choose(&secrets(known), here, new).unwrap_err();
+            let error = which(typed).choose(&secrets(known), || Ok(here.cloned()), new).unwrap_err();
             assert!(error.hint.as_ref().unwrap().contains(hint), "{typed} {known:?}: {error:?}");
         }
+    }
+    #[test]
+    fn a_file_that_can_not_be_read_is_in_nobodys_way_who_says_the_project() {
+        let broken = || Err(CliError::usage("mill.kdl can't be read"));
+        for typed in ["shop/key", "key -p shop", "key --shared"] {
+            assert!(which(typed).choose(&[], broken, true).is_ok(), "{typed}");
+        }
+        assert!(which("key").choose(&[], broken, true).is_err());
     }
 }
