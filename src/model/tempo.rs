@@ -50,6 +50,9 @@ pub struct Tempo {
     /// How often someone who follows a log looks for more: a person sees no delay, and ten looks a second cost
     /// nothing.
     pub log_poll: Duration,
+    /// How long a daemon that starts waits for what another one holds: one that was killed a moment ago holds its locks
+    /// until the kernel has taken it apart, which was seen to take some ten milliseconds.
+    pub lock_patience: Duration,
     /// How long an API write waits for its command to be applied.
     pub write_deadline: Duration,
     /// How often the leader looks for work that no event announced (deadlines, retention).
@@ -178,6 +181,7 @@ impl Default for Tempo {
             ask_deadline: secs(5),
             observe_deadline: ms(200),
             log_poll: ms(100),
+            lock_patience: ms(500),
             write_deadline: secs(10),
             leader_round: secs(1),
             ended_kept: secs(24 * 3600),

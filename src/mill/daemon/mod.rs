@@ -70,13 +70,13 @@ async fn live(config: &NodeConfig, dev: bool) -> Result<Exit, CliError> {
     trouble::root()?;
     let config = &config.resolved();
     let tempo = Arc::new(Tempo::default());
-    let home = Home::open(&config.data_dir).map_err(|error| trouble::home(&error, &config.data_dir))?;
+    let home = trouble::open(&config.data_dir, &tempo).await?;
     let fresh = home.identity().map_err(|error| trouble::home(&error, &config.data_dir))?.is_none();
     if !fresh {
         home.keys().map_err(|error| trouble::home(&error, &config.data_dir))?;
     }
     let was_member = home.was_member();
-    let _machine = trouble::claim(config)?;
+    let _machine = trouble::claim(config, &tempo).await?;
     trouble::plane(config)?;
     if !was_member {
         // A node that has containers looks after them, also while somebody else has its port.
@@ -84,7 +84,7 @@ async fn live(config: &NodeConfig, dev: bool) -> Result<Exit, CliError> {
     }
     let mut found = containerd::find(config, &tempo).await?;
     let containerd = found.started.take();
-    let _claim = trouble::containerd(&found.socket)?;
+    let _claim = trouble::containerd(&found.socket, &tempo).await?;
     let args = arguments(config, Arc::new(home), found, &tempo)?;
     let published = args.published.clone();
     choose_mapping(args.outside.drivers.datapath()).await;

@@ -4,12 +4,13 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use mill_actors::kit::{ActorInfo, Introspect, Status};
 use mill_drivers::cgroups::Cgroups;
 use mill_drivers::containerd::claimed_at;
 use mill_drivers::disk::{Disk as _, LogFiles, RealDisk};
-use mill_drivers::home::HomeError;
+use mill_drivers::home::{Home, HomeError};
 use mill_drivers::host;
 use mill_drivers::mounts::resolved;
 use mill_drivers::process::{Lock, ProcessError};
@@ -17,6 +18,7 @@ use mill_drivers::sockets::{ProcSockets, Sockets as _, Wanted};
 use mill_drivers::sweep;
 use mill_model::{Bytes, Tempo};
 use mill_wal::{Recovery, WalError, recover};
+use tokio::time::Instant;
 
 use super::failed;
 use crate::cli::node::StartsPlane;
@@ -24,6 +26,9 @@ use crate::cli::{CliError, NodeConfig};
 
 /// Rooms without which a daemon isn't one.
 pub(super) const ROOMS: [&str; 3] = ["daemon", "daemon/raft", "daemon/http"];
+
+/// How often somebody else's lock is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// Less than one segment of the log and a snapshot take: writes fail soon.
 const DISK_FULL: Bytes = Bytes(1 << 20);
@@ -96,27 +101,50 @@ fn taken(path: &Path) -> CliError {
     error.because(format!("{owner} runs")).hint(format!("`mill status` asks it{kill}"))
 }
 
+/// Attempts for a moment to get what another may hold: see [`Tempo::lock_patience`].
+async fn patiently<T, E>(
+    tempo: &Tempo,
+    attempt: impl Fn() -> Result<T, E>,
+    is_taken: impl Fn(&E) -> bool,
+) -> Result<T, E> {
+    let end = Instant::now() + tempo.lock_patience;
+    loop {
+        match attempt() {
+            Err(error) if is_taken(&error) && Instant::now() < end => tokio::time::sleep(LOOK_EVERY).await,
+            result => return result,
+        }
+    }
+}
+
+/// Takes the data directory for this daemon.
+pub(super) async fn open(data: &Path, tempo: &Tempo) -> Result<Home, CliError> {
+    let is_taken = |error: &HomeError| matches!(error, HomeError::Locked { .. });
+    patiently(tempo, || Home::open(data), is_taken).await.map_err(|error| home(&error, data))
+}
+
 /// Takes the containers of a cgroup for this daemon: two that took each other's for leftovers would kill them.
-pub(super) fn claim(config: &NodeConfig) -> Result<Lock, CliError> {
+pub(super) async fn claim(config: &NodeConfig, tempo: &Tempo) -> Result<Lock, CliError> {
     let cgroups = |error| {
         failed("containers can't be run on this machine")
             .source(&error)
             .hint("`mill doctor` says what is missing")
     };
     let all = Cgroups::detect(&config.cgroup_parent).map_err(cgroups)?;
-    let (claim, path) = (all.claim().map_err(cgroups)?, all.claimed_at().map_err(cgroups)?);
-    claim.ok_or_else(|| {
+    let path = all.claimed_at().map_err(cgroups)?;
+    let claim = patiently(tempo, || all.claim().map_err(Some)?.ok_or(None), Option::is_none).await;
+    claim.map_err(|error| error.map_or_else(|| {
         let parent = all.parent();
         taken(&path)
             .because(format!("both would keep their containers in the cgroup {parent}"))
             .hint("end the other first; two on one machine need a `--cgroup-parent`, sockets, a port and a containerd each")
-    })
+    }, cgroups))
 }
 
 /// Takes containerd for this daemon: two in it would remove each other's containers and images.
-pub(super) fn containerd(socket: &Path) -> Result<Lock, CliError> {
+pub(super) async fn containerd(socket: &Path, tempo: &Tempo) -> Result<Lock, CliError> {
     let path = claimed_at(socket);
-    Lock::take(&path).map_err(|error| match error {
+    let is_taken = |error: &ProcessError| matches!(error, ProcessError::Locked { .. });
+    patiently(tempo, || Lock::take(&path), is_taken).await.map_err(|error| match error {
         ProcessError::Locked { .. } => taken(&path)
             .because(format!("both would keep their containers in the containerd at {}", socket.display()))
             .hint("end the other first, or give this one another: `--containerd own`"),
@@ -292,6 +320,23 @@ mod tests {
         assert_eq!(locked.message, "another daemon lives on this machine");
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn what_somebody_holds_that_is_about_to_be_gone_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let (data, tempo) = (dir.path().join("data"), Tempo::default());
+        let theirs = Home::open(&data).unwrap();
+        let begun = Instant::now();
+        let refused = open(&data, &tempo).await.unwrap_err();
+        assert_eq!(refused.message, "another daemon lives on this machine");
+        assert!(begun.elapsed() >= tempo.lock_patience);
+        let going = async {
+            tokio::time::sleep(tempo.lock_patience / 2).await;
+            drop(theirs);
+        };
+        let (ours, ()) = tokio::join!(open(&data, &tempo), going);
+        ours.unwrap();
+    }
+
     #[test]
     fn a_log_that_can_not_be_trusted_is_told_from_one_that_is_well() {
         let dir = tempfile::tempdir().unwrap();
@@ -311,20 +356,21 @@ mod tests {
         assert!(log_trouble(data, true).unwrap().contains("a file is in the way"));
     }
 
-    #[test]
-    fn a_containerd_that_another_mill_uses_is_refused_by_whatever_name() {
+    #[tokio::test(start_paused = true)]
+    async fn a_containerd_that_another_mill_uses_is_refused_by_whatever_name() {
         let dir = tempfile::tempdir().unwrap();
         let (socket, link) = (dir.path().join("c.sock"), dir.path().join("link.sock"));
         std::fs::write(&socket, "").unwrap();
         std::os::unix::fs::symlink(&socket, &link).unwrap();
-        let claim = containerd(&socket).unwrap();
-        let told = containerd(&link).unwrap_err();
+        let tempo = Tempo::default();
+        let claim = containerd(&socket, &tempo).await.unwrap();
+        let told = containerd(&link, &tempo).await.unwrap_err();
         let (who, why) = (&told.because[0].reason, &told.because[1].reason);
         assert!(who.contains(&std::process::id().to_string()) && why.contains("link.sock"), "{told:?}");
         assert!(told.hint.unwrap().contains("--containerd own"));
         drop(claim);
-        containerd(&link).unwrap();
-        let told = containerd(Path::new("/proc/no/c.sock")).unwrap_err();
+        containerd(&link, &tempo).await.unwrap();
+        let told = containerd(Path::new("/proc/no/c.sock"), &tempo).await.unwrap_err();
         assert!(told.hint.unwrap().contains("writable"));
     }
 
