@@ -142,6 +142,8 @@ impl Tested<'_> {
             ])
             .args(["--url", url, "--checks", CHECKS, "--phases", "examples,coverage,fuzzing", "--seed", SEED])
             .args(["--max-examples", pick(EXAMPLES), "--max-time", pick(SECONDS), "--request-timeout", "15"])
+            // A connection that waits for its next request may be closed at the very moment of it (RFC 9112 §9.5).
+            .args(["--request-retries", "2"])
             .args([
                 "--continue-on-failure",
                 "--no-color",
