@@ -36,6 +36,11 @@ impl<D: Drivers> State<D> {
                     // Without its record a container might be started twice.
                     Some(failure) => failed = Some(Input::StartFailed { incarnation, failure }),
                 },
+                Effect::Launch { .. } => {
+                    if let Some(go) = self.go.take() {
+                        go.send(unkept.take().map_or(Ok(()), Err));
+                    }
+                }
                 Effect::Pull { incarnation } => self.pull(me, incarnation),
                 Effect::Watch { incarnation } => self.watch(me, incarnation),
                 Effect::Signal { incarnation } => self.signal(me, incarnation),
@@ -126,6 +131,7 @@ impl<D: Drivers> State<D> {
         let (home, assignment) = (self.home.clone(), self.life.assignment().clone());
         let (ports, tempo) = (self.life.status().ports.clone(), me.tempo().clone());
         let mapping = self.mapping();
+        let may = self.may(me, incarnation);
         let start = async move {
             let make = async {
                 let pins = &assignment.container.pins;
@@ -134,7 +140,7 @@ impl<D: Drivers> State<D> {
                 let pipes = open(&home.streams, &name, &tempo).await?;
                 let outside = Outside { pipes, mounts, address: home.address, mapping, secrets: &secrets };
                 let launch = launch(&name, &assignment, &home.node, &ports, outside)?;
-                let started = home.drivers.containers().start(&launch).await;
+                let started = home.drivers.containers().start_when(&launch, may).await;
                 started.map_err(|error| covered(Failure::from(&error), &secrets))
             };
             match tokio::time::timeout(tempo.runtime_deadline, make).await {
@@ -155,6 +161,24 @@ impl<D: Drivers> State<D> {
         };
         let start = me.task("start", start, move |result| Msg::Came(result.map(came)));
         self.tasks.insert("start", start);
+    }
+
+    /// A service's container may run once it is made. A task's waits until it is written down that it may have run.
+    fn may(
+        &self,
+        me: &Me<Alloc<D>>,
+        incarnation: Incarnation,
+    ) -> impl Future<Output = Result<(), Failure>> + Send + use<D> {
+        let (here, is_task) = (me.address(), self.life.assignment().is_task());
+        async move {
+            if !is_task {
+                return Ok(());
+            }
+            let (go, word) = Reply::channel();
+            let unwanted = || Failure::Runtime { detail: "it isn't wanted any more".to_owned() };
+            here.tell(Msg::Made { incarnation, go }).map_err(|_| unwanted())?;
+            word.await.unwrap_or_else(|_| Err(unwanted()))
+        }
     }
 
     fn watch(&mut self, me: &Me<Alloc<D>>, incarnation: Incarnation) {

@@ -29,7 +29,7 @@ use mill_model::{AllocId, Failure, Incarnation, NodeName};
 use serde_json::{Value, json};
 use tracing::{info, warn};
 
-use crate::kit::{Actor, Address, Crash, Me, Message, Task, TaskPanicked, Timer};
+use crate::kit::{Actor, Address, Crash, Me, Message, Reply, Task, TaskPanicked, Timer};
 use crate::outlet::Outlet;
 use crate::secrets::Sealed;
 use crate::{agent, images};
@@ -54,6 +54,13 @@ pub enum Msg {
     Looked(Result<Result<Vec<containers::Found>, ContainerError>, TaskPanicked>),
     /// Ask the runtime again.
     LookAgain,
+    /// Its container is made, and waits for a word to start.
+    Made {
+        /// Which.
+        incarnation: Incarnation,
+        /// Told whether it may.
+        go: Reply<Result<(), Failure>>,
+    },
     /// Something came of a deed.
     Came(Result<Input, TaskPanicked>),
     /// A timer has run out.
@@ -69,6 +76,7 @@ impl Message for Msg {
             Self::Heard(_) => "heard",
             Self::Looked(_) => "looked",
             Self::LookAgain => "look_again",
+            Self::Made { .. } => "made",
             Self::Came(_) => "came",
             Self::Fired(_) => "fired",
             Self::Done(_) => "done",
@@ -115,6 +123,8 @@ pub struct State<D> {
     tasks: BTreeMap<&'static str, Task>,
     /// Removals of several incarnations may be under way at once.
     removals: BTreeMap<Incarnation, Task>,
+    /// Who waits for the word to start what was made.
+    go: Option<Reply<Result<(), Failure>>>,
     looked: u32,
     look_again: Option<Timer>,
 }
@@ -136,6 +146,7 @@ impl<D: Drivers> Actor for Alloc<D> {
             timers: BTreeMap::new(),
             tasks: BTreeMap::new(),
             removals: BTreeMap::new(),
+            go: None,
             looked: 0,
             look_again: None,
         };
@@ -163,6 +174,13 @@ impl<D: Drivers> Actor for Alloc<D> {
                 state.look(me);
                 Ok(())
             }
+            Msg::Made { incarnation, go } => {
+                state.go = Some(go);
+                state.take(me, Input::Made { incarnation }).await?;
+                // One that nobody wants any more hears that nobody answers.
+                state.go = None;
+                Ok(())
+            }
             Msg::Came(input) => state.take(me, input?).await,
             Msg::Fired(timer) => state.take(me, Input::Fired(timer)).await,
             Msg::Done(done) => Ok(done?),
@@ -188,21 +206,19 @@ async fn revive<D: Drivers>(me: &Me<Alloc<D>>, args: &Args<D>) -> Result<(Life, 
     let alloc = &args.begin.assignment.alloc;
     let (tempo, now) = (Arc::clone(me.tempo()), args.home.drivers.clock().now());
     let kept = args.home.drivers.records().read(alloc).await.transpose();
-    let record = match kept.map(read_record).transpose() {
-        Ok(record) => record,
-        Err(Unread::Damaged(error)) => {
-            warn!(%alloc, error, "the record can't be read; what runs of this alloc is replaced");
-            None
-        }
-        Err(Unread::NotNow(crash)) => return Err(crash),
+    let anew = |tempo| {
+        let Begin { assignment, ports, loopback, heard } = args.begin.clone();
+        Life::new(assignment, ports, heard, tempo, now).with_loopback(loopback)
     };
-    Ok(match record {
-        Some(record) => (Life::restore(record, tempo, now), true),
-        None => {
-            let Begin { assignment, ports, loopback, heard } = args.begin.clone();
-            (Life::new(assignment, ports, heard, tempo, now).with_loopback(loopback), false)
+    match kept.map(read_record).transpose() {
+        Ok(Some(record)) => Ok((Life::restore(record, tempo, now), true)),
+        Ok(None) => Ok((anew(tempo), false)),
+        Err(Unread::Damaged(error)) => {
+            warn!(%alloc, error, "the record can't be read; what runs of this alloc is replaced, if it isn't a task");
+            Ok((anew(tempo).with_unread_record(), false))
         }
-    })
+        Err(Unread::NotNow(crash)) => Err(crash),
+    }
 }
 
 /// Why there is no record.

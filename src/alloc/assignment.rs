@@ -62,7 +62,8 @@ pub(crate) enum Readiness<'a> {
 }
 
 impl Assignment {
-    pub(crate) const fn is_task(&self) -> bool {
+    /// Whether it runs to its end, once.
+    pub const fn is_task(&self) -> bool {
         matches!(self.kind, Kind::Task { .. })
     }
 

@@ -28,6 +28,9 @@ pub struct Record {
     /// Whether its container has had the stop signal: it must not have a second one, which some programs
     /// take for "at once".
     pub signalled: bool,
+    /// Whether its current container may have run. Noted of a task before it does, since a task never runs twice.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub launched: bool,
     /// When its current container started, by wall time.
     pub started_at: Option<Timestamp>,
     /// When a task must have ended, by wall time: its timeout goes on while the daemon is away.

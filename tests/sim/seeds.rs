@@ -15,5 +15,7 @@ pub(crate) const REGRESSIONS: &[(u64, &str)] = &[
     (411, "a task whose record was lost ran twice"),
     (501, "a node swept its containers away before it knew what was wanted"),
     (1376, "what served was stopped after a rollback that took too long"),
+    (6597, "a task ran twice whose container somebody removed before it was written down that it ran"),
+    (9590, "a task ran twice whose record was lost before anybody heard of it"),
     (17471, "what a record said that could not be read at first was never told"),
 ];

@@ -232,6 +232,18 @@ async fn a_full_disk_starts_nothing_and_stops_what_it_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_task_is_not_started_where_it_can_not_be_written_down_that_it_may_have_run() {
+    let world = World::new().await;
+    world.fakes.containers.slow_down(secs(2));
+    world.run(without_ports(task())).await;
+    world.reach(Phase::Starting).await;
+    world.fakes.records.be_full(true);
+    let status = world.reach(Phase::Failed).await;
+    assert!(matches!(failure(&status), Some(Failure::Runtime { detail }) if detail.contains("record")));
+    assert!(world.started().is_empty(), "its container was made, and never ran");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_ephemeral_volume_outlives_its_containers_and_ends_with_the_alloc() {
     let world = World::new().await;
     let (name, kind) = ("tmp".parse().unwrap(), VolumeKind::Ephemeral { size: None });

@@ -162,6 +162,32 @@ async fn a_tasks_timeout_goes_on_while_the_daemon_is_away() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_task_whose_container_was_being_made_runs_once() {
+    for who in BOTH {
+        let mut world = World::new().await;
+        world.fakes.containers.slow_down(secs(2));
+        world.run(without_ports(task())).await;
+        world.reach(Phase::Starting).await;
+        world.kill(who).await;
+        world.reach(Phase::Running).await;
+        assert_eq!(world.started(), [2], "{who:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_whose_record_can_not_be_read_is_not_begun_again_though_nobody_heard_of_it() {
+    let mut world = World::new().await;
+    world.run(without_ports(task())).await;
+    world.reach(Phase::Running).await;
+    world.fakes.records.be_damaged(true);
+    world.restart_daemon(secs(1)).await;
+    world.run(without_ports(task())).await;
+    let status = world.reach(Phase::Failed).await;
+    assert!(matches!(failure(&status), Some(Failure::Runtime { detail }) if detail.contains("lost")));
+    assert_eq!((world.started(), world.running()), (vec![1], vec![]));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_runtime_that_is_away_is_waited_for() {
     let mut world = World::new().await;
     world.run(without_ports(plain())).await;

@@ -6,7 +6,7 @@
 //! after a crash. One without a record, be it the first time or because the record is lost, is told before what was
 //! [`Input::Heard`] of it, so that no number is given twice. Carry out the effects of each step in their order; a
 //! [`Effect::Persist`] must be on disk before the effects behind it begin. If it can't be, answer the
-//! [`Effect::Start`] behind it with [`Input::StartFailed`]; the others may go on. So may the [`Effect::Report`] of an
+//! [`Effect::Start`] or [`Effect::Launch`] behind it with [`Input::StartFailed`]; the others may go on. So may the [`Effect::Report`] of an
 //! end, if the disk takes a mark of it instead ([`Record::over`]); if it takes neither, hold the report back and
 //! answer [`Input::NotKept`].
 //!
@@ -15,6 +15,8 @@
 //!   the next begins only when the end of this one is known: late news carries the old number and is dropped.
 //! - A container of an older incarnation must be *removed*, not only ended, before the next one starts: two
 //!   at once would share ports and volumes.
+//! - A task never runs twice: that it may have run is on disk before it does, after its container was made, which
+//!   takes long. One whose record is lost counts as one that has run.
 //! - An end is told only when the next daemon will know of it: once it is told, its place, ports and volumes are
 //!   given to others, beside whom it must not begin again. Nothing else that is told has such consequences.
 //! - No news isn't good news: one that counts as healthy because it runs is looked at before it does. The word of its
@@ -96,6 +98,8 @@ pub struct Life {
     tempo: Arc<Tempo>,
     now: Timestamp,
     resumed: bool,
+    /// There was a record of it, which can't be read.
+    unread: bool,
     container: Container,
     checks: Checks,
     /// Containers to be removed; whether that was asked for and has no answer yet.
@@ -138,6 +142,7 @@ impl Life {
             loopback: None,
             ending: None,
             signalled: false,
+            launched: false,
             started_at: None,
             deadline: None,
             last_phase: None,
@@ -150,6 +155,13 @@ impl Life {
     #[must_use]
     pub fn with_loopback(mut self, loopback: Option<Loopback>) -> Self {
         self.record.loopback = loopback;
+        self
+    }
+
+    /// The same where a record was that can't be read any more.
+    #[must_use]
+    pub fn with_unread_record(mut self) -> Self {
+        self.unread = true;
         self
     }
 
@@ -167,6 +179,7 @@ impl Life {
             tempo,
             now,
             resumed: false,
+            unread: false,
             container: Container::Absent,
             checks: Checks::default(),
             leftovers: BTreeMap::new(),
@@ -192,6 +205,7 @@ impl Life {
             _ if !self.resumed => {}
             Input::Pulled { incarnation } => self.pulled(incarnation),
             Input::PullFailed { incarnation, failure } => self.pull_failed(incarnation, failure),
+            Input::Made { incarnation } => self.made(incarnation),
             Input::Started { incarnation } => self.started(incarnation),
             Input::StartFailed { incarnation, failure } => self.start_failed(incarnation, failure),
             Input::Ended { incarnation, exit, clash, at } => {
@@ -259,6 +273,7 @@ impl Life {
         self.record.status.incarnation = self.current().max(self.floor).next();
         self.container = Container::Absent;
         self.record.ending = None;
+        self.record.launched = false;
         self.record.status.ports.iter_mut().for_each(|port| port.seen = None);
         self.turn(Phase::Pulling);
         self.effects.push(Effect::Pull { incarnation: self.current() });
@@ -276,6 +291,15 @@ impl Life {
             && self.container == Container::Absent
         {
             self.conclude(Some(failure), None, self.now);
+        }
+    }
+
+    /// A task's container is made, and nothing of it runs yet.
+    fn made(&mut self, incarnation: Incarnation) {
+        let is_wanted = self.container == Container::Starting && self.record.ending.is_none();
+        if incarnation == self.current() && is_wanted {
+            self.record.launched = true;
+            self.effects.push(Effect::Launch { incarnation });
         }
     }
 
@@ -340,9 +364,17 @@ impl Life {
         match self.phase() {
             _ if !self.resumed => self.record.status.incarnation = self.floor,
             Phase::Pulling => self.begin(),
-            Phase::Starting => self.end(Ending::Restart),
-            _ if self.is_up() => self.end(Ending::Restart),
+            Phase::Starting => self.end(self.disbelieved()),
+            _ if self.is_up() => self.end(self.disbelieved()),
             _ => {}
+        }
+    }
+
+    /// The end of a run of which the leader believes nothing more.
+    fn disbelieved(&self) -> Ending {
+        match self.record.assignment.is_task() && (self.record.launched || self.is_up()) {
+            true => Ending::Failed { failure: resume::lost() },
+            false => Ending::Restart,
         }
     }
 

@@ -16,6 +16,8 @@ enum Event {
     Fire { which: usize },
     /// What runs dies.
     Die { code: u8 },
+    /// Somebody removes all containers.
+    Vanish,
     /// News of some incarnation, made up.
     Rumour { incarnation: u32, kind: u8 },
     /// The leader wants it gone.
@@ -33,6 +35,7 @@ fn event() -> impl Strategy<Value = Event> {
         12 => (any::<usize>(), prop::bool::weighted(0.8)).prop_map(|(which, good)| Event::Answer { which, good }),
         6 => any::<usize>().prop_map(|which| Event::Fire { which }),
         2 => any::<u8>().prop_map(|code| Event::Die { code }),
+        1 => Just(Event::Vanish),
         2 => (0..6_u32, 0..7_u8).prop_map(|(incarnation, kind)| Event::Rumour { incarnation, kind }),
         1 => Just(Event::Stop),
         1 => (0..6_u32).prop_map(|incarnation| Event::Heard { incarnation }),
@@ -45,13 +48,30 @@ fn kind() -> impl Strategy<Value = Kind> {
     prop_oneof![Just(plain()), Just(checked()), Just(task())]
 }
 
+/// How far a container is.
+#[derive(Debug, Clone, Copy)]
+enum State {
+    Made,
+    Runs,
+    Ended(u8),
+}
+
+impl State {
+    fn die(&mut self, code: u8) {
+        if matches!(self, Self::Runs) {
+            *self = Self::Ended(code);
+        }
+    }
+}
+
 /// The world around one life: what the runtime has, what is on its way.
 struct World {
     life: Life,
     now: Timestamp,
     kept: Option<Record>,
-    /// Containers: `None` runs, `Some` has ended.
-    containers: BTreeMap<Incarnation, Option<u8>>,
+    containers: BTreeMap<Incarnation, State>,
+    /// Whether the word was given to start a task.
+    launched: bool,
     /// Whether its ephemeral volume is there.
     scratch: bool,
     underway: Vec<Effect>,
@@ -76,6 +96,7 @@ impl World {
             now,
             kept: None,
             containers: BTreeMap::new(),
+            launched: false,
             scratch: false,
             underway: vec![],
             timers: vec![],
@@ -116,7 +137,7 @@ impl World {
                 kept = true;
                 continue;
             }
-            if matches!(effect, Effect::Start { .. }) {
+            if matches!(effect, Effect::Start { .. } | Effect::Launch { .. }) {
                 assert!(kept, "a start without its record on disk");
             }
             self.carry_out(effect);
@@ -129,13 +150,21 @@ impl World {
                 assert!(self.containers.is_empty(), "two at once: {:?} and {incarnation}", self.containers);
                 assert!(!self.life.phase().is_terminal());
                 assert!(self.started.insert(*incarnation), "{incarnation} started twice");
-                self.containers.insert(*incarnation, None);
+                let is_task = self.life.assignment().is_task();
+                self.containers.insert(*incarnation, if is_task { State::Made } else { State::Runs });
                 self.scratch = true;
+                self.underway.push(effect);
+            }
+            Effect::Launch { incarnation } => {
+                assert!(!std::mem::replace(&mut self.launched, true), "a task runs twice");
+                if let Some(state) = self.containers.get_mut(incarnation) {
+                    *state = State::Runs;
+                }
                 self.underway.push(effect);
             }
             Effect::Kill { incarnation } | Effect::Signal { incarnation } => {
                 if let Some(state) = self.containers.get_mut(incarnation) {
-                    state.get_or_insert(137);
+                    state.die(137);
                 }
             }
             Effect::SetTimer { timer, .. } => {
@@ -161,11 +190,25 @@ impl World {
         let input = match effect {
             Effect::Pull { incarnation } if good => Input::Pulled { incarnation },
             Effect::Pull { incarnation } => Input::PullFailed { incarnation, failure: failure() },
-            Effect::Start { incarnation } if good && self.containers.contains_key(&incarnation) => {
+            Effect::Start { incarnation }
+                if good && matches!(self.containers.get(&incarnation), Some(State::Made)) =>
+            {
+                let before = self.launched;
+                self.feed(Input::Made { incarnation });
+                if self.launched != before {
+                    return;
+                }
+                Input::StartFailed { incarnation, failure: failure() }
+            }
+            Effect::Start { incarnation } | Effect::Launch { incarnation }
+                if good && self.containers.contains_key(&incarnation) =>
+            {
                 Input::Started { incarnation }
             }
             // Its container may be there all the same.
-            Effect::Start { incarnation } => Input::StartFailed { incarnation, failure: failure() },
+            Effect::Start { incarnation } | Effect::Launch { incarnation } => {
+                Input::StartFailed { incarnation, failure: failure() }
+            }
             Effect::Check { incarnation, .. } => {
                 let failure = CheckFailure { seen: "500".into(), clash: None };
                 Input::Checked { incarnation, result: if good { Ok(()) } else { Err(failure) } }
@@ -186,8 +229,8 @@ impl World {
             }
             Effect::Clear => Input::ClearFailed,
             Effect::Watch { incarnation } => match self.containers.get(&incarnation) {
-                Some(None) => return self.underway.push(effect),
-                Some(Some(code)) => {
+                Some(State::Made | State::Runs) => return self.underway.push(effect),
+                Some(State::Ended(code)) => {
                     let exit = Exit::Code(*code);
                     Input::Ended { incarnation, exit, clash: None, at: self.now }
                 }
@@ -202,8 +245,9 @@ impl World {
         let found = self.containers.iter().map(|(incarnation, exit)| Found {
             incarnation: *incarnation,
             state: match exit {
-                None => FoundState::Running,
-                Some(code) => FoundState::Ended { exit: Exit::Code(*code), at: self.now },
+                State::Made => FoundState::Created,
+                State::Runs => FoundState::Running,
+                State::Ended(code) => FoundState::Ended { exit: Exit::Code(*code), at: self.now },
             },
         });
         let found = found.collect();
@@ -228,10 +272,9 @@ impl World {
                 self.latest.retain(|kind, generation| (*kind, *generation) != (timer.kind, timer.generation));
             }
             Event::Die { code } => {
-                for state in self.containers.values_mut() {
-                    state.get_or_insert(code);
-                }
+                self.containers.values_mut().for_each(|state| state.die(code));
             }
+            Event::Vanish => self.containers.clear(),
             Event::Rumour { incarnation, kind } => self.rumour(Incarnation(incarnation), kind),
             Event::Stop => self.feed(Input::Stop),
             Event::Heard { incarnation } => {
@@ -250,7 +293,8 @@ impl World {
                 let before = self.kept.clone();
                 self.answer(0, true);
                 // A start is made only with its record on disk, so its record is never the one lost.
-                if !self.underway.iter().any(|effect| matches!(effect, Effect::Start { .. })) {
+                let starts = |effect: &Effect| matches!(effect, Effect::Start { .. } | Effect::Launch { .. });
+                if !self.underway.iter().any(starts) {
                     self.kept = before;
                 }
                 self.restart_daemon();

@@ -123,6 +123,41 @@ fn a_task_whose_record_is_lost_fails_instead_of_running_twice() {
 }
 
 #[test]
+fn a_task_that_may_have_run_is_not_begun_again_and_one_that_has_not_is() {
+    let made = || Story::of(task(), None).after(Input::Pulled { incarnation: ONE });
+    let launched = || made().after(Input::Made { incarnation: ONE });
+    let [Effect::Persist(record), Effect::Launch { incarnation: ONE }] = &launched().effects[..] else {
+        panic!("that it may have run must be on disk before it does: {:?}", launched().effects)
+    };
+    assert!(record.launched);
+    for found in [vec![], vec![found(1, FoundState::Created)]] {
+        let mut never_ran = made().restarted(Duration::ZERO, found.clone());
+        never_ran.feed(Input::Removed { incarnation: ONE });
+        never_ran.is(Phase::Pulling);
+        let mut gone = launched().restarted(Duration::ZERO, found);
+        gone.feed(Input::Removed { incarnation: ONE });
+        gone.is(Phase::Failed);
+        assert_eq!(gone.last_failure(), Some(Failure::Vanished));
+    }
+    let runs = launched().restarted(Duration::ZERO, vec![found(1, FoundState::Running)]);
+    runs.is(Phase::Running);
+    // Called off while it was made: nothing of it runs.
+    let story = made().after(Input::Stop).after(Input::Made { incarnation: ONE });
+    assert_eq!(story.effects, []);
+}
+
+#[test]
+fn of_a_record_that_can_not_be_read_a_service_begins_and_a_task_does_not() {
+    for (kind, phase) in [(plain(), Phase::Pulling), (task(), Phase::Failed)] {
+        let assignment = Arc::new(assignment(kind, None));
+        let life = Life::new(assignment, vec![], Heard::default(), Arc::default(), START);
+        let life = life.with_unread_record();
+        let story = Story::over(life).after(Input::Heard(Heard::default()));
+        story.after(Input::Resume { found: vec![] }).is(phase);
+    }
+}
+
+#[test]
 fn numbers_go_on_where_they_were_though_record_and_containers_are_gone() {
     let life =
         Life::new(Arc::new(assignment(plain(), None)), vec![], Heard::default(), Arc::default(), START);

@@ -82,7 +82,7 @@ impl Life {
                 }
             }
             Some(FoundState::Ended { exit, at }) => self.ended(*exit, None, *at),
-            Some(FoundState::Created) | None if self.record.ending.is_some() => {
+            Some(FoundState::Created) | None if self.record.ending.is_some() || self.record.launched => {
                 self.ended(Exit::Vanished, None, self.now);
             }
             // It never ran, as far as anyone knows; what was on its way may still arrive, so its name is
@@ -127,7 +127,7 @@ impl Life {
 
     /// Whether it is a task whose record was lost: it has run, perhaps to its end, and never runs twice.
     fn has_run_unrecorded(&self) -> bool {
-        self.record.assignment.is_task() && self.current() > Incarnation::default()
+        self.record.assignment.is_task() && (self.unread || self.current() > Incarnation::default())
     }
 
     fn remove_if(&mut self, found: Option<&FoundState>, incarnation: Incarnation) {
@@ -148,6 +148,7 @@ impl Life {
     }
 }
 
-fn lost() -> Failure {
+/// Why a task isn't begun, or gone on with.
+pub(super) fn lost() -> Failure {
     Failure::Runtime { detail: "the node has lost its record of it, and a task never runs twice".to_owned() }
 }

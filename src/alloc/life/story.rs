@@ -102,8 +102,12 @@ impl Story {
 
     /// Pulled and started as incarnation `n`.
     pub(super) fn run(self, n: u32) -> Self {
-        self.after(Input::Pulled { incarnation: Incarnation(n) })
-            .after(Input::Started { incarnation: Incarnation(n) })
+        let incarnation = Incarnation(n);
+        let mut story = self.after(Input::Pulled { incarnation });
+        if story.life.assignment().is_task() {
+            story.feed(Input::Made { incarnation });
+        }
+        story.after(Input::Started { incarnation })
     }
 
     pub(super) fn after(mut self, input: Input) -> Self {

@@ -31,6 +31,12 @@ pub enum Input {
         /// Why.
         failure: Failure,
     },
+    /// A task's container is made, and waits for [`Effect::Launch`]. If that isn't among the effects it isn't to be
+    /// started: answer [`Input::StartFailed`].
+    Made {
+        /// Which.
+        incarnation: Incarnation,
+    },
     /// The container runs.
     Started {
         /// Which.
@@ -105,8 +111,14 @@ pub enum Effect {
         /// For which.
         incarnation: Incarnation,
     },
-    /// Make and start the container; answer `Started` or `StartFailed`.
+    /// Make and start the container; answer `Started` or `StartFailed`. A task's is made, answered `Made`, and started on
+    /// [`Effect::Launch`].
     Start {
+        /// Which.
+        incarnation: Incarnation,
+    },
+    /// Start the task's container that was made.
+    Launch {
         /// Which.
         incarnation: Incarnation,
     },

@@ -238,8 +238,19 @@ fn a_restarted_daemon_has_the_same_allocs_ports_and_orders() {
             ailment: None,
         };
         let (loopback, signalled, started_at, deadline, last_phase) = (None, false, None, None, None);
-        let marked = false;
-        Record { assignment, status, loopback, ending, signalled, started_at, deadline, last_phase, marked }
+        let (launched, marked) = (false, false);
+        Record {
+            assignment,
+            status,
+            loopback,
+            ending,
+            signalled,
+            launched,
+            started_at,
+            deadline,
+            last_phase,
+            marked,
+        }
     };
     let mut node = Node::new(20_000);
     let healthy = record("web-aaaa", 20_000, Phase::Healthy, None);

@@ -88,6 +88,9 @@ pub enum StartError {
         /// Why.
         source: Box<ContainerError>,
     },
+    /// Whoever asked for it doesn't want it any more.
+    #[error("it was called off: {0}")]
+    CalledOff(Failure),
     /// The kernel doesn't map its ports.
     #[error("its ports can't be mapped")]
     Datapath(#[from] DatapathError),
@@ -126,6 +129,7 @@ impl StartError {
             | Self::Memory { .. }
             | Self::Unprepared { .. }
             | Self::Leftover { .. }
+            | Self::CalledOff(_)
             | Self::Datapath(_)
             | Self::Runtime(_) => false,
         }
@@ -142,6 +146,7 @@ impl From<&StartError> for Failure {
                 },
             },
             StartError::NoSuchUser { user } => Self::NoSuchUser { user: user.clone() },
+            StartError::CalledOff(failure) => failure.clone(),
             StartError::Spec(SpecError::NoCommand) => Self::NoSuchCommand { command: String::new() },
             StartError::NoImage { .. } => Self::PullFailed { detail: chain(error) },
             StartError::Image(error) => Self::from(error.as_ref()),

@@ -1,12 +1,14 @@
 //! Containers in memory, on tokio's clock: paused time drives them.
 
+mod echo;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use mill_model::{AllocId, Bytes, Timestamp};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
-use tokio::sync::{mpsc, oneshot, watch};
+use mill_model::{AllocId, Bytes, Failure, Timestamp};
+use tokio::io::duplex;
+use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use super::{
@@ -184,53 +186,13 @@ impl FakeContainers {
         (state.asked.clone(), state.let_go)
     }
 
-    /// A program that says what its script says to its errors, gives back what it reads, and ends when there is no
-    /// more.
-    async fn echo(
-        self,
-        exec: ExecOutcome,
-        (mut input, mut output, mut errors): (DuplexStream, DuplexStream, DuplexStream),
-        mut asks: mpsc::Receiver<Ask>,
-        ended: oneshot::Sender<Result<u8, ContainerError>>,
-    ) {
-        // Whoever reads may have left.
-        let _ = errors.write_all(exec.output.as_bytes()).await;
-        drop(errors);
-        let mut buffer = [0; STREAM_BYTES];
-        let mut is_open = true;
-        let code = loop {
-            tokio::select! {
-                read = input.read(&mut buffer), if is_open => match read {
-                    Ok(count @ 1..) => {
-                        let _ = output.write_all(buffer.get(..count).unwrap_or_default()).await;
-                    }
-                    // Its end is said by asking.
-                    _ => is_open = false,
-                },
-                ask = asks.recv() => match ask {
-                    None => {
-                        self.state().let_go += 1;
-                        return;
-                    }
-                    Some(ask) => {
-                        self.state().asked.push(ask);
-                        match ask {
-                            Ask::Resize(_) => {}
-                            Ask::CloseInput => {
-                                // What was written before it was dropped is there to be read.
-                                let mut rest = vec![];
-                                let _ = input.read_to_end(&mut rest).await;
-                                let _ = output.write_all(&rest).await;
-                                break exec.code;
-                            }
-                            Ask::Signal(signal) => break 128 + signal.number(),
-                        }
-                    }
-                },
-            }
-        };
-        drop(output);
-        let _ = ended.send(Ok(code));
+    fn make(&self, launch: &Launch) -> Result<(), StartError> {
+        let mut state = self.state();
+        state.containers.remove(&launch.name);
+        match state.start_failures.is_empty() {
+            true => Ok(()),
+            false => Err(state.start_failures.remove(0)),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, Inner> {
@@ -289,13 +251,15 @@ impl Fake {
 }
 
 impl Containers for FakeContainers {
-    async fn start(&self, launch: &Launch) -> Result<Running, StartError> {
+    async fn start_when(
+        &self,
+        launch: &Launch,
+        may: impl Future<Output = Result<(), Failure>> + Send,
+    ) -> Result<Running, StartError> {
         self.ask("start a task").await?;
+        self.make(launch)?;
+        may.await.map_err(StartError::CalledOff)?;
         let mut state = self.state();
-        state.containers.remove(&launch.name);
-        if !state.start_failures.is_empty() {
-            return Err(state.start_failures.remove(0));
-        }
         let script = state.scripts.get(&launch.image.repository).cloned().unwrap_or_default();
         let pid = state.next_pid;
         state.next_pid += 1;

@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use mill_model::{AllocId, ImageRef, Resources, Timestamp};
+use mill_model::{AllocId, Failure, ImageRef, Resources, Timestamp};
 use zeroize::Zeroize as _;
 
 use crate::cgroups::Oom;
@@ -40,7 +40,16 @@ mod signal;
 /// A node's containers.
 pub trait Containers: Clone + Send + Sync + 'static {
     /// Makes and starts a container. A leftover of the same name is removed first; on an error nothing is left.
-    fn start(&self, launch: &Launch) -> impl Future<Output = Result<Running, StartError>> + Send;
+    fn start(&self, launch: &Launch) -> impl Future<Output = Result<Running, StartError>> + Send {
+        self.start_when(launch, std::future::ready(Ok(())))
+    }
+
+    /// The same with a last word: once all is made, and before anything of it runs, `may` says whether it shall.
+    fn start_when(
+        &self,
+        launch: &Launch,
+        may: impl Future<Output = Result<(), Failure>> + Send,
+    ) -> impl Future<Output = Result<Running, StartError>> + Send;
 
     /// The containers of one alloc, ended ones that weren't removed included.
     fn list(&self, alloc: &AllocId) -> impl Future<Output = Result<Vec<Found>, ContainerError>> + Send;
@@ -264,7 +273,7 @@ impl Exit {
     }
 }
 
-impl From<&Exit> for mill_model::Failure {
+impl From<&Exit> for Failure {
     fn from(exit: &Exit) -> Self {
         match (exit.oom, exit.signal) {
             (Some(Oom::Ceiling), _) => Self::OutOfMemory,

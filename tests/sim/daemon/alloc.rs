@@ -6,7 +6,7 @@ use std::sync::Arc;
 use mill_alloc::{Asked, CheckFailure, Clash, Effect, Exit, Found, FoundState, Input, Kind as Purpose, Life};
 use mill_model::{AllocId, Digest, Failure, Incarnation, Phase};
 
-use super::ops::Key;
+use super::ops::{Key, Launching};
 use super::{Due, Letter, Waiter, Who};
 use crate::outside::{Kept, Kind, Name, Runtime, State};
 use crate::world::log::note;
@@ -19,6 +19,8 @@ pub(crate) struct Actor {
     looked: bool,
     /// What it does, one of a kind at a time: the answer of an earlier one isn't read.
     pub(crate) tasks: BTreeMap<Key, u64>,
+    /// A task's start that waits for the word.
+    pub(super) launching: Option<Launching>,
     pub(crate) watched: Option<Incarnation>,
 }
 
@@ -35,11 +37,13 @@ impl World {
             Some(Err(error)) => return broken(format!("a record can't be read: {error}")),
             None => {
                 let life = Life::new(begin.assignment, begin.ports, begin.heard, tempo, now);
-                (life.with_loopback(begin.loopback), false)
+                let life = life.with_loopback(begin.loopback);
+                (if kept.is_some() { life.with_unread_record() } else { life }, false)
             }
         };
         let record = is_recorded.then(|| life.status().clone());
-        let actor = Actor { life, looked: is_recorded, tasks: BTreeMap::new(), watched: None };
+        let actor =
+            Actor { life, looked: is_recorded, tasks: BTreeMap::new(), launching: None, watched: None };
         agent.actors.insert(alloc.clone(), actor);
         if is_recorded {
             self.look_for(alloc)?;
@@ -123,6 +127,7 @@ impl World {
             }
         }
         self.learn(alloc, &input)?;
+        let made = if let Input::Made { incarnation } = input { Some(incarnation) } else { None };
         let heard = matches!(input, Input::Heard(_));
         let mut next = Some(input);
         while let Some(input) = next.take() {
@@ -131,6 +136,11 @@ impl World {
             let Some(actor) = self.daemon()?.agent.actors.get_mut(alloc) else { return Ok(()) };
             let effects = actor.life.step(now, input);
             next = self.carry_out_of_life(alloc, effects)?;
+        }
+        if let Some(incarnation) = made {
+            // Nobody gave the word.
+            let unwanted = Failure::Runtime { detail: "it isn't wanted any more".to_owned() };
+            self.launch(alloc, incarnation, Some(unwanted))?;
         }
         let actor = self.daemon()?.agent.actors.get_mut(alloc);
         if let Some(actor) = actor.filter(|actor| heard && !actor.looked) {
@@ -181,6 +191,7 @@ impl World {
                     None => self.start(alloc, incarnation)?,
                     Some(failure) => failed = Some(Input::StartFailed { incarnation, failure }),
                 },
+                Effect::Launch { incarnation } => self.launch(alloc, incarnation, unkept.take())?,
                 Effect::Pull { incarnation } => self.pull(alloc, incarnation)?,
                 Effect::Watch { incarnation } => self.watch(alloc, incarnation)?,
                 Effect::Signal { incarnation } => self.signal(alloc, incarnation, false)?,

@@ -47,6 +47,14 @@ pub(crate) struct OpEvent {
     pub(crate) op: Op,
 }
 
+/// What follows once a task's container may run.
+#[derive(Debug)]
+pub(super) struct Launching {
+    task: (Key, u64),
+    run_in: u64,
+    answer: (u64, Input),
+}
+
 impl World {
     fn op_in(&mut self, ms: u64, (key, task): (Key, u64), alloc: &AllocId, op: Op) {
         let life = self.life;
@@ -112,19 +120,52 @@ impl World {
         };
         // A call that fails may have had its effect all the same.
         let reached = if failure.is_none() { 2 } else { self.dice.below(3) };
-        let startable = !matches!(kind, Kind::NoCommand | Kind::StartFails);
-        if reached >= 1 && !(failure.is_some() && self.runtime.is_away(self.now)) {
+        let runs = reached >= 2 && !matches!(kind, Kind::NoCommand | Kind::StartFails);
+        let is_task = assignment.is_task();
+        let is_made = reached >= 1 && !(failure.is_some() && self.runtime.is_away(self.now));
+        if is_made {
             let ports = ports.unwrap_or_default();
             self.op_in(create, task, alloc, Op::Create { name: name.clone(), assignment, ports });
-            if reached >= 2 && startable {
-                self.op_in(create + run, task, alloc, Op::Run { name });
-            }
         }
         let input = match failure {
             None => Input::Started { incarnation },
             Some(failure) => Input::StartFailed { incarnation, failure },
         };
+        match is_made && runs {
+            true if is_task => {
+                let answer = (answer_in - create, input);
+                let launching = Some(Launching { task, run_in: run, answer });
+                if let Some(actor) = self.daemon()?.agent.actors.get_mut(alloc) {
+                    actor.launching = launching;
+                }
+                let letter = Letter::Input { task: None, input: Input::Made { incarnation } };
+                self.due_in(create + 1, Due::Letter(Who::Alloc(alloc.clone()), letter));
+                return Ok(());
+            }
+            true => self.op_in(create + run, task, alloc, Op::Run { name }),
+            false => {}
+        }
         self.input_in(answer_in, task, alloc, input);
+        Ok(())
+    }
+
+    /// What was made runs, unless it couldn't be written down that it may have.
+    pub(super) fn launch(
+        &mut self,
+        alloc: &AllocId,
+        incarnation: Incarnation,
+        unkept: Option<Failure>,
+    ) -> Go {
+        let actor = self.daemon()?.agent.actors.get_mut(alloc);
+        let Some(Launching { task, run_in, answer }) = actor.and_then(|actor| actor.launching.take()) else {
+            return Ok(());
+        };
+        if let Some(failure) = unkept {
+            self.input_in(1, task, alloc, Input::StartFailed { incarnation, failure });
+            return Ok(());
+        }
+        self.op_in(run_in, task, alloc, Op::Run { name: (alloc.clone(), incarnation) });
+        self.input_in(answer.0, task, alloc, answer.1);
         Ok(())
     }
 

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use containerd_client::services::v1 as api;
 use containerd_client::types::v1::{Process, Status};
-use mill_model::{AllocId, Tempo, Timestamp};
+use mill_model::{AllocId, Failure, Tempo, Timestamp};
 
 use super::{
     Attach, Attached, ContainerError, ContainerName, Containers, ExecOutcome, Exit, Found, Launch, Running,
@@ -148,8 +148,12 @@ impl Runtime {
 }
 
 impl Containers for Runtime {
-    async fn start(&self, launch: &Launch) -> Result<Running, StartError> {
-        self.shared.start(launch).await
+    async fn start_when(
+        &self,
+        launch: &Launch,
+        may: impl Future<Output = Result<(), Failure>> + Send,
+    ) -> Result<Running, StartError> {
+        self.shared.start(launch, may).await
     }
 
     async fn list(&self, alloc: &AllocId) -> Result<Vec<Found>, ContainerError> {

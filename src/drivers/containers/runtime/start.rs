@@ -8,6 +8,7 @@ use containerd_client::services::v1 as api;
 use containerd_client::services::v1::container::Runtime as ShimName;
 use containerd_client::types::Mount;
 use mill_init::START;
+use mill_model::Failure;
 use prost::Message as _;
 
 use super::memory::Laid;
@@ -35,10 +36,14 @@ struct RuncOptions {
 }
 
 impl Shared {
-    pub(super) async fn start(&self, launch: &Launch) -> Result<Running, StartError> {
+    pub(super) async fn start(
+        &self,
+        launch: &Launch,
+        may: impl Future<Output = Result<(), Failure>> + Send,
+    ) -> Result<Running, StartError> {
         let leftover = |error| StartError::Leftover { name: launch.name.clone(), source: Box::new(error) };
         self.remove(&launch.name).await.map_err(leftover)?;
-        let result = self.make(launch).await;
+        let result = self.make(launch, may).await;
         if result.is_err()
             && let Err(error) = self.remove(&launch.name).await
         {
@@ -48,7 +53,11 @@ impl Shared {
         result
     }
 
-    async fn make(&self, launch: &Launch) -> Result<Running, StartError> {
+    async fn make(
+        &self,
+        launch: &Launch,
+        may: impl Future<Output = Result<(), Failure>> + Send,
+    ) -> Result<Running, StartError> {
         let image = images::ready(&self.containerd, &launch.image).await;
         let image = image.map_err(|error| StartError::Image(Box::new(error)))?;
         let image = image.ok_or_else(|| StartError::NoImage { image: launch.image.clone() })?;
@@ -96,7 +105,10 @@ impl Shared {
         // The record holds the snapshot from here on. Nothing that runs has a lease, so a daemon that dies leaves none
         // beside it: what it leaves unstarted is removed with its lease.
         self.containerd.release(&lease_id, false).await?;
-        let running = self.start_task(launch, mounts).await?;
+        let running = self.make_task(launch, mounts).await?;
+        may.await.map_err(StartError::CalledOff)?;
+        let start = api::StartRequest { container_id: launch.name.to_string(), exec_id: String::new() };
+        self.containerd.call("start a task", self.containerd.tasks().start(start)).await?;
         self.becomes(launch, laid, &command).await.map(|()| running)
     }
 
@@ -123,10 +135,9 @@ impl Shared {
         prost_types::Any { type_url: OPTIONS_TYPE.to_owned(), value: options.encode_to_vec() }
     }
 
-    async fn start_task(&self, launch: &Launch, mounts: Vec<Mount>) -> Result<Running, StartError> {
-        let id = launch.name.to_string();
+    async fn make_task(&self, launch: &Launch, mounts: Vec<Mount>) -> Result<Running, StartError> {
         let create = api::CreateTaskRequest {
-            container_id: id.clone(),
+            container_id: launch.name.to_string(),
             // Those of the record are for the shim's own start only.
             options: Some(self.shim_options()),
             rootfs: mounts,
@@ -141,8 +152,6 @@ impl Shared {
             // Its cgroup is there, and its program doesn't run yet.
             self.datapath.put(&launch.name, mapping).await?;
         }
-        let start = api::StartRequest { container_id: id, exec_id: String::new() };
-        self.containerd.call("start a task", tasks.start(start)).await?;
         Ok(Running { pid: created.pid })
     }
 }
