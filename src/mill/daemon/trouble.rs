@@ -330,7 +330,7 @@ mod tests {
         assert_eq!(refused.message, "another daemon lives on this machine");
         assert!(begun.elapsed() >= tempo.lock_patience);
         let going = async {
-            tokio::time::sleep(tempo.lock_patience / 2).await;
+            tokio::time::advance(tempo.lock_patience / 2).await;
             drop(theirs);
         };
         let (ours, ()) = tokio::join!(open(&data, &tempo), going);
