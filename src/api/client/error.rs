@@ -210,7 +210,8 @@ const fn default_hint(code: Code) -> &'static str {
         Code::NoImage => "check the image's name and tag, and that it was pushed",
         Code::Conflict | Code::Unplaceable => "`mill status` shows how things stand",
         Code::NotYet => "a later version of Mill does this",
-        Code::BadRequest | Code::BadConfig | Code::TooLarge => "`--help` shows what the command takes",
+        Code::BadConfig => "put it right; nothing was changed",
+        Code::BadRequest | Code::TooLarge => "`--help` shows what the command takes",
         // What this client asks, a server of its version takes.
         Code::BadMethod | Code::Unknown => {
             "the cluster runs another version of Mill: compare `mill --version` here and there"
