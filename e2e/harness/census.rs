@@ -39,6 +39,7 @@ impl Census {
     /// Somebody who is asked doesn't answer; or directories of allocs and what the node knows of them differ.
     pub fn now(world: &World) -> Result<Self, Failed> {
         let data = world.node.data();
+        collect_garbage()?;
         let mut held = Held::now(data)?.counts();
         let [entries, ports] = ["entries", "ports"].map(mapped);
         held.extend([
@@ -103,6 +104,12 @@ impl Census {
         let open = open.filter(|(_, now, wanted)| now > wanted);
         held.chain(open).map(|(kind, now, wanted)| format!("{now} {kind}, not {wanted}")).collect()
     }
+}
+
+/// Has containerd let go of what nothing refers to, which it does when it comes to it, and waits for that.
+fn collect_garbage() -> Result<(), Failed> {
+    let lease = super::containerd::ctr(&["leases", "create"])?;
+    super::containerd::ctr(&["leases", "delete", "--sync", lease.trim()]).map(drop)
 }
 
 fn count(kinds: &BTreeMap<&'static str, usize>, kind: &str) -> usize {
