@@ -147,6 +147,16 @@ fn a_task_that_may_have_run_is_not_begun_again_and_one_that_has_not_is() {
 }
 
 #[test]
+fn a_task_of_which_a_later_run_was_heard_ends_and_is_not_begun_again() {
+    let later = Input::Heard(Heard { incarnation: Incarnation(4), revision: 9 });
+    let mut story = Story::running(task(), None).after(later);
+    assert!(story.has(&Effect::Signal { incarnation: ONE }));
+    story.exit(0);
+    story.is(Phase::Failed);
+    assert!(matches!(story.last_failure(), Some(Failure::Runtime { detail }) if detail.contains("lost")));
+}
+
+#[test]
 fn of_a_record_that_can_not_be_read_a_service_begins_and_a_task_does_not() {
     for (kind, phase) in [(plain(), Phase::Pulling), (task(), Phase::Failed)] {
         let assignment = Arc::new(assignment(kind, None));
