@@ -51,8 +51,10 @@ pub struct Tempo {
     /// nothing.
     pub log_poll: Duration,
     /// How long a daemon that starts waits for what another one holds: one that was killed a moment ago holds its locks
-    /// until the kernel has taken it apart, which was seen to take some ten milliseconds.
+    /// until the kernel has taken it apart. Whoever starts a second one by mistake waits no longer than that to hear it.
     pub lock_patience: Duration,
+    /// How often such a lock is looked at.
+    pub lock_look: Duration,
     /// How long an API write waits for its command to be applied.
     pub write_deadline: Duration,
     /// How often the leader looks for work that no event announced (deadlines, retention).
@@ -182,6 +184,7 @@ impl Default for Tempo {
             observe_deadline: ms(200),
             log_poll: ms(100),
             lock_patience: ms(500),
+            lock_look: ms(10),
             write_deadline: secs(10),
             leader_round: secs(1),
             ended_kept: secs(24 * 3600),

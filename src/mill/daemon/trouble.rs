@@ -4,7 +4,6 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use mill_actors::kit::{ActorInfo, Introspect, Status};
 use mill_drivers::cgroups::Cgroups;
@@ -26,9 +25,6 @@ use crate::cli::{CliError, NodeConfig};
 
 /// Rooms without which a daemon isn't one.
 pub(super) const ROOMS: [&str; 3] = ["daemon", "daemon/raft", "daemon/http"];
-
-/// How often somebody else's lock is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// Less than one segment of the log and a snapshot take: writes fail soon.
 const DISK_FULL: Bytes = Bytes(1 << 20);
@@ -110,7 +106,9 @@ async fn patiently<T, E>(
     let end = Instant::now() + tempo.lock_patience;
     loop {
         match attempt() {
-            Err(error) if is_taken(&error) && Instant::now() < end => tokio::time::sleep(LOOK_EVERY).await,
+            Err(error) if is_taken(&error) && Instant::now() < end => {
+                tokio::time::sleep(tempo.lock_look).await;
+            }
             result => return result,
         }
     }
@@ -132,12 +130,15 @@ pub(super) async fn claim(config: &NodeConfig, tempo: &Tempo) -> Result<Lock, Cl
     let all = Cgroups::detect(&config.cgroup_parent).map_err(cgroups)?;
     let path = all.claimed_at().map_err(cgroups)?;
     let claim = patiently(tempo, || all.claim().map_err(Some)?.ok_or(None), Option::is_none).await;
-    claim.map_err(|error| error.map_or_else(|| {
-        let parent = all.parent();
-        taken(&path)
-            .because(format!("both would keep their containers in the cgroup {parent}"))
-            .hint("end the other first; two on one machine need a `--cgroup-parent`, sockets, a port and a containerd each")
-    }, cgroups))
+    claim.map_err(|error| match error {
+        Some(error) => cgroups(error),
+        None => taken(&path)
+            .because(format!("both would keep their containers in the cgroup {}", all.parent()))
+            .hint(
+                "end the other first; two on one machine need a `--cgroup-parent`, sockets, a port and a containerd \
+                 each",
+            ),
+    })
 }
 
 /// Takes containerd for this daemon: two in it would remove each other's containers and images.

@@ -160,6 +160,7 @@ mod tests {
             assert!(error.hint.as_ref().unwrap().contains(hint), "{typed} {known:?}: {error:?}");
         }
     }
+
     #[test]
     fn a_file_that_can_not_be_read_is_in_nobodys_way_who_says_the_project() {
         let broken = || Err(CliError::usage("mill.kdl can't be read"));
