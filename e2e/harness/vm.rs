@@ -177,9 +177,10 @@ pub fn run(kernel: &Kernel, errand: &Errand<'_>, out: &mut impl Write) -> Result
         symlink(kept, links.join(name)).or_fail("a link")?;
     }
     let text = |path: &Path| path.to_str().map(str::to_owned).or_fail("a path that is text");
-    let script = SECOND.replace("KERNEL", &text(&kernel.root)?).replace("LINKS", &text(&links)?);
+    // What is known to hold none of the other words first: a path may.
+    let script = SECOND.replace("OWN", clock::OWN);
+    let script = script.replace("KERNEL", &text(&kernel.root)?).replace("LINKS", &text(&links)?);
     let script = script.replace("STORIES", &text(stories)?).replace("COMMAND", command);
-    let script = script.replace("OWN", clock::OWN);
     fs::write(&second, script).or_fail("a machine's script")?;
     kernel.first_files(&files, &second)?;
 

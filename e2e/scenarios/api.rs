@@ -102,7 +102,15 @@ fn as_described(machine: &mut Machine) -> Result<(), Failed> {
     let with_token = ["--header", &authorization, "--exclude-operation-id", "delete_tokens_token"];
     tested.at(API, &[&["--tls-verify", "false", "--rate-limit", "150/s"][..], &with_token].concat())?;
     node.ready()?;
-    let asked = Tool::new("curl").args(["--silent", "--show-error", "--fail", "--insecure", "--header"]);
+    let asked = Tool::new("curl").args([
+        "--silent",
+        "--show-error",
+        "--fail",
+        "--insecure",
+        "--max-time",
+        "15",
+        "--header",
+    ]);
     let asked = asked.args([&authorization, &format!("{API}/v1/status")]).run();
     asked.or_fail("the token was good to the end: answers were no mere refusals")?;
     let services = mill.json(&["services"])?;
